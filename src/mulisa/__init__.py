@@ -1,0 +1,1 @@
+"""Mulisa is an AI participant for voice rooms with several people."""

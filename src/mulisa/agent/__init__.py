@@ -1,0 +1,1 @@
+"""One participant that listens, decides and speaks."""

@@ -1,0 +1,1 @@
+"""Nouns of the house: audio, rooms, events and the protocols between its halves. No I/O."""

@@ -1,0 +1,31 @@
+"""What one turn cost, stamped stage by stage on one clock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class TurnMetrics:
+    """Stamps of one turn: seconds on the event loop's clock, None for what did not happen."""
+
+    speech_ended_at: float
+    """Last audible sample of the person, as the ear received it."""
+    transcribed_at: float | None = None
+    committed_at: float | None = None
+    """The floor decided that the turn is over."""
+    first_token_at: float | None = None
+    first_audio_at: float | None = None
+    """The TTS gave the first samples of the reply."""
+    first_frame_sent_at: float | None = None
+
+    def stages(self) -> dict[str, float]:
+        """Seconds spent per stage; a stage whose two stamps are not there is left out."""
+        path = (
+            ("transcription", self.speech_ended_at, self.transcribed_at),
+            ("endpointing", self.speech_ended_at, self.committed_at),
+            ("first_token", self.committed_at, self.first_token_at),
+            ("first_audio", self.first_token_at, self.first_audio_at),
+            ("response", self.speech_ended_at, self.first_frame_sent_at),
+        )
+        return {name: b - a for name, a, b in path if a is not None and b is not None}

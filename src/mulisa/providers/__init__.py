@@ -1,0 +1,1 @@
+"""Engines: one file per engine or vendor, its SDK imported lazily."""

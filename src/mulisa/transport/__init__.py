@@ -1,0 +1,1 @@
+"""Ways into a room: one package per topology; siblings never import each other."""

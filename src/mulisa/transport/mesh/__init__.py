@@ -1,0 +1,1 @@
+"""P2P mesh: one RTCPeerConnection per other participant."""

@@ -1,0 +1,1 @@
+"""The agent process: registers for dispatch and runs sessions."""
