@@ -179,3 +179,13 @@ class TTS(Provider, Protocol):
     def synthesize(self, text: str) -> AsyncIterator[Samples]:
         """Speak one clause or sentence: mono int16 pieces of any length. Raises ProviderError."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Engines:
+    """The engines of one agent process, loaded once and shared by all its rooms."""
+
+    vad: VAD
+    stt: STT
+    llm: LLM
+    tts: TTS

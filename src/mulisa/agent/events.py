@@ -1,0 +1,71 @@
+"""What the ears report to the floor. All times are seconds on the event loop's clock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NewType, TypeAlias
+
+from mulisa.core.provider import Transcription
+from mulisa.core.room import Identity
+
+UtteranceId = NewType("UtteranceId", str)
+"""Unique in its room; also the segment id of captions and transcript entries."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechStarted:
+    """Somebody began to speak, or went on after a pause in the same utterance."""
+
+    identity: Identity
+    utterance_id: UtteranceId
+    at: float
+    """First sample taken for speech; a little earlier than the report."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechEnded:
+    """Somebody paused; a `Transcribed` (or `TranscriptionFailed`) of the utterance follows,
+
+    unless speech goes on before that.
+    """
+
+    identity: Identity
+    utterance_id: UtteranceId
+    at: float
+    """Last sample taken for speech; the report comes a short silence later."""
+
+
+@dataclass(frozen=True, slots=True)
+class InterimTranscribed:
+    """Words of an utterance that is still going on; they may change."""
+
+    identity: Identity
+    utterance_id: UtteranceId
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Transcribed:
+    """The words of an utterance up to its latest `SpeechEnded`."""
+
+    identity: Identity
+    utterance_id: UtteranceId
+    transcription: Transcription
+    speech_started_at: float
+    """Of the utterance's first word."""
+    speech_ended_at: float
+    """As in that `SpeechEnded`."""
+
+
+@dataclass(frozen=True, slots=True)
+class TranscriptionFailed:
+    """The recogniser gave up on an utterance; what was said is not known."""
+
+    identity: Identity
+    utterance_id: UtteranceId
+    reason: str
+
+
+EarEvent: TypeAlias = (
+    SpeechStarted | SpeechEnded | InterimTranscribed | Transcribed | TranscriptionFailed
+)
