@@ -1,0 +1,115 @@
+"""What holds for every test.
+
+- A module declares one category: ``pytestmark = pytest.mark.unit`` (or network, browser,
+  ``provider("name")``); anything else is a collection error.
+- Unit tests run in virtual time (`tests/virtual_time.py`), the others on the ordinary loop.
+- A task that outlives its test fails it, and so does an exception that only the loop saw.
+- Settings of the machine's owner do not reach a test.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pytest_asyncio import is_async_test
+
+from tests.virtual_time import VirtualTimeLoop
+
+CATEGORIES = frozenset({"unit", "network", "browser", "provider"})
+OWNERS_SETTINGS = ("MULISA_", "LIVEKIT_", "OPENAI_", "AZURE_")
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+ENDING_TIME = 1.0
+"""Real seconds that a task on the ordinary loop has to end after its test did."""
+
+_browser_setting = pytest.StashKey[str]()
+_failed = pytest.StashKey[bool]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_browser_setting] = os.environ.get("MULISA_CHROMIUM", "")
+    for name in [name for name in os.environ if name.startswith(OWNERS_SETTINGS)]:
+        del os.environ[name]
+
+
+class CategorisedModule(pytest.Module):
+    """A test module that says what its tests need."""
+
+    def collect(self) -> Any:
+        assert self.obj is not None  # importing it is what reads its marks
+        declared = [mark.name for mark in self.iter_markers() if mark.name in CATEGORIES]
+        if len(declared) != 1:
+            raise self.CollectError(
+                f"{self.path.name} must set pytestmark to one of pytest.mark.unit, network, "
+                f"browser or provider(name); found: {', '.join(declared) or 'none'}"
+            )
+        return super().collect()
+
+
+def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> pytest.Module:
+    return CategorisedModule.from_parent(parent, path=module_path)
+
+
+def pytest_asyncio_loop_factories(
+    item: pytest.Item,
+) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    if item.get_closest_marker("unit"):
+        return {"virtual": VirtualTimeLoop}
+    return {"real": asyncio.SelectorEventLoop}
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
+    report = yield
+    item.stash[_failed] = item.stash.get(_failed, False) or report.failed
+    return report
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left(request: pytest.FixtureRequest) -> None:
+    """Set up first and therefore torn down last, when the test's fixtures are gone."""
+    if is_async_test(request.node):
+        request.getfixturevalue("_tasks_end")
+
+
+@pytest.fixture
+async def _tasks_end(request: pytest.FixtureRequest) -> AsyncIterator[None]:
+    loop = asyncio.get_running_loop()
+    before = asyncio.all_tasks()
+    unhandled: list[dict[str, Any]] = []
+    loop.set_exception_handler(lambda _, context: unhandled.append(context))
+    yield
+    loop.set_exception_handler(None)
+    left = await _still_running(asyncio.all_tasks() - before)
+    if request.node.stash.get(_failed, False):
+        return  # a test that failed half way has a reason to leave something
+    if left:
+        pytest.fail(f"tasks outlive the test: {sorted(map(repr, left))}", pytrace=False)
+    if unhandled:
+        pytest.fail(f"nobody handled: {unhandled}", pytrace=False)
+
+
+async def _still_running(tasks: set[asyncio.Task[Any]]) -> set[asyncio.Task[Any]]:
+    """Those that do not end by themselves: at once in virtual time, soon in real time."""
+    tasks = tasks - {asyncio.current_task()}
+    if isinstance(asyncio.get_running_loop(), VirtualTimeLoop):
+        for _ in range(10):
+            await asyncio.sleep(0)
+    elif tasks:
+        await asyncio.wait(tasks, timeout=ENDING_TIME)
+    return {task for task in tasks if not task.done()}
+
+
+@pytest.fixture(scope="session")
+def chromium(pytestconfig: pytest.Config) -> str:
+    """Path of the browser for tests: what `make` found, or the one on the PATH."""
+    on_path = (path for name in BROWSERS if (path := shutil.which(name)))
+    found = pytestconfig.stash[_browser_setting] or next(on_path, "")
+    if not found:
+        pytest.skip("no Chromium here: apt-get install chromium")
+    return found
