@@ -1,1 +1,1 @@
-"""The transcript on disk, and its exports."""
+"""The transcript on disk: one writer (the agent process), any number of readers, exports."""

@@ -1,0 +1,128 @@
+"""The SQLite file behind the transcript: schema, version and how it is opened.
+
+WAL lets the gateway and the command line read while an agent process writes. With
+``synchronous=FULL`` every commit is on disk before it returns, so that an acknowledged entry
+survives a killed process and, as far as the disk keeps its promises, a power failure.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+from typing import Final
+
+from mulisa.core.errors import ConfigError
+
+FILE_NAME: Final = "transcript.sqlite3"
+"""In the data folder."""
+SCHEMA_VERSION: Final = 1
+BUSY_TIMEOUT: Final = 10.0
+"""Seconds to wait for another writer."""
+
+_SCHEMA: Final = """
+CREATE TABLE calls (
+    call_id    INTEGER PRIMARY KEY,
+    room       TEXT NOT NULL,
+    started_at TEXT NOT NULL,
+    ended_at   TEXT            -- NULL while people are in the room, and after a crash
+);
+CREATE INDEX calls_of_room ON calls (room, call_id);
+CREATE TABLE entries (
+    entry_id    INTEGER PRIMARY KEY,
+    call_id     INTEGER NOT NULL REFERENCES calls ON DELETE CASCADE,
+    segment_id  TEXT NOT NULL,
+    identity    TEXT NOT NULL,
+    name        TEXT NOT NULL,
+    kind        TEXT NOT NULL,
+    source      TEXT NOT NULL,
+    text        TEXT NOT NULL,
+    started_at  TEXT NOT NULL,  -- ISO 8601, UTC, microseconds: sorts as text
+    ended_at    TEXT NOT NULL,
+    interrupted INTEGER NOT NULL,
+    unspoken    TEXT NOT NULL,
+    UNIQUE (call_id, segment_id)
+);
+CREATE INDEX entries_in_order ON entries (call_id, started_at, entry_id);
+"""
+
+
+def open_writer(path: Path) -> sqlite3.Connection:
+    """Open for writing, creating file and schema; one thread at a time may use the connection.
+
+    What was said is nobody else's business: the file is readable by its owner only.
+    Raises ConfigError if the file cannot be used.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        connection = sqlite3.connect(
+            path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False
+        )
+    except (OSError, sqlite3.Error) as error:
+        raise ConfigError(f"cannot keep the transcript in {path}: {error}") from error
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA foreign_keys = ON")
+        _migrate(connection, path)
+    except sqlite3.Error as error:
+        connection.close()
+        raise ConfigError(f"cannot keep the transcript in {path}: {error}") from error
+    except ConfigError:
+        connection.close()
+        raise
+    return connection
+
+
+def open_reader(path: Path) -> sqlite3.Connection | None:
+    """Open for reading only; None if nothing was ever written.
+
+    Raises ConfigError if the file is not a transcript of ours.
+    """
+    if not path.exists():
+        return None
+    try:
+        connection = sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_TIMEOUT
+        )
+    except sqlite3.Error as error:
+        raise ConfigError(f"cannot read the transcript in {path}: {error}") from error
+    try:
+        version = _version(connection)
+        _check_version(version, path)
+    except (sqlite3.Error, ConfigError) as error:
+        connection.close()
+        raise ConfigError(f"cannot read the transcript in {path}: {error}") from error
+    if version == 0:  # created this instant, its schema not yet committed
+        connection.close()
+        return None
+    return connection
+
+
+def _migrate(connection: sqlite3.Connection, path: Path) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        version = _version(connection)
+        _check_version(version, path)
+        if version == 0:
+            for statement in _SCHEMA.split(";\n"):
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    return version
+
+
+def _check_version(version: int, path: Path) -> None:
+    if version > SCHEMA_VERSION:
+        raise ConfigError(
+            f"{path} was written by a newer Mulisa (schema {version}, this one knows "
+            f"{SCHEMA_VERSION}); upgrade, or choose another folder with --data"
+        )
