@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -107,9 +108,10 @@ async def _still_running(tasks: set[asyncio.Task[Any]]) -> set[asyncio.Task[Any]
 
 @pytest.fixture(scope="session")
 def chromium(pytestconfig: pytest.Config) -> str:
-    """Path of the browser for tests: what `make` found, or the one on the PATH."""
-    on_path = (path for name in BROWSERS if (path := shutil.which(name)))
-    found = pytestconfig.stash[_browser_setting] or next(on_path, "")
-    if not found:
-        pytest.skip("no Chromium here: apt-get install chromium")
-    return found
+    """Path of the browser for tests: MULISA_CHROMIUM, what `make` found, or one on the PATH."""
+    note = Path(sys.prefix, ".chromium")
+    noted = note.read_text().strip() if note.exists() else ""
+    for candidate in (pytestconfig.stash[_browser_setting], noted, *BROWSERS):
+        if candidate and (found := shutil.which(candidate)):
+            return found
+    pytest.skip("no Chromium here: apt-get install chromium")

