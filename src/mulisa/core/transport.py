@@ -9,7 +9,7 @@ from typing import Protocol, Self
 
 from mulisa.core.audio import AudioFrame, Samples
 from mulisa.core.events import TransportEvent
-from mulisa.core.room import Identity, Participant, RoomName
+from mulisa.core.room import Identity, Participant, RoomName, Topology
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +57,11 @@ class Transport(Protocol):
     @property
     def room(self) -> RoomName:
         """The room that was joined."""
+        ...
+
+    @property
+    def topology(self) -> Topology:
+        """How its media is routed."""
         ...
 
     @property

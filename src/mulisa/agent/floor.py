@@ -1,0 +1,396 @@
+"""Who has the floor: when turns end, when the agent answers, when she holds back or stops.
+
+Pure: `receive(event, now)` settles what fell due before `now`, takes the event and returns what
+to do; `deadline()` says when to call again with `Tick`. `now` is seconds on a monotonic clock
+and never goes backwards.
+
+An interruption has three steps: at the onset of anybody's speech the reply is *paused*; it is
+*resumed* at the very sample if the speech ends soon, and *cut* if it lasts. A short word that
+turns out to be "stop", or a turn that is meant for her, cuts it as well.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeAlias
+
+from mulisa.agent.endpointing import EndpointingConfig, OpenTurn, Utterance
+from mulisa.agent.events import (
+    InterimTranscribed,
+    SpeechEnded,
+    SpeechStarted,
+    Transcribed,
+    TranscriptionFailed,
+)
+from mulisa.agent.gate import Exchange, Gate, GateContext, Judgement, Person, Turn
+from mulisa.core.room import Identity
+
+
+@dataclass(frozen=True, slots=True)
+class FloorConfig:
+    """The manners of the agent."""
+
+    endpointing: EndpointingConfig = EndpointingConfig()
+    min_interruption: float = 0.7
+    """Seconds of speech, the silence that ends it included, that cut a reply."""
+    max_hold: float = 8.0
+    """A reply that could not be spoken for so long is given up: it comes too late."""
+    max_waiting: int = 3
+    """Turns that wait while she answers somebody else; the oldest is dropped."""
+    max_age: float = 20.0
+    """Seconds after its end at which a waiting turn is no longer answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class PersonEntered:
+    """Somebody who may speak is in the room."""
+
+    identity: Identity
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class PersonGone:
+    """Somebody is no longer in the room; what they were saying ends here.
+
+    Its last words may still be on their way from the ear, so the turn stays open for them.
+    """
+
+    identity: Identity
+
+
+@dataclass(frozen=True, slots=True)
+class Typed:
+    """Somebody wrote a chat message: a turn without a pause."""
+
+    identity: Identity
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class QuietRequested:
+    """Somebody wants her to speak only when she is called by name, or takes that back."""
+
+    until_called: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyStarted:
+    """The first frame of a reply was sent."""
+
+    reply_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyFinished:
+    """A reply was spoken to its end, or had nothing to say."""
+
+    reply_id: int
+    asked_back: bool = False
+    """Its last sentence was a question."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyFailed:
+    """A reply ended without an answer."""
+
+    reply_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Nothing happened but time."""
+
+
+@dataclass(frozen=True, slots=True)
+class CommitTurn:
+    """A turn is over: write it down. `judgement` says whether it was meant for her, and why."""
+
+    turn: Turn
+    utterances: tuple[Utterance, ...]
+    """What it was made of; none for a typed turn."""
+    judgement: Judgement
+
+
+@dataclass(frozen=True, slots=True)
+class StartReply:
+    """Answer this turn."""
+
+    reply_id: int
+    turn: Turn
+
+
+@dataclass(frozen=True, slots=True)
+class PauseReply:
+    """Hold the voice back from the next frame on; thinking may go on."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeReply:
+    """Go on at the very sample where the voice was paused."""
+
+
+@dataclass(frozen=True, slots=True)
+class CutReply:
+    """Stop for good; what was not heard was not said."""
+
+    reply_id: int
+
+
+Event: TypeAlias = (
+    SpeechStarted
+    | SpeechEnded
+    | InterimTranscribed
+    | Transcribed
+    | TranscriptionFailed
+    | PersonEntered
+    | PersonGone
+    | Typed
+    | QuietRequested
+    | ReplyStarted
+    | ReplyFinished
+    | ReplyFailed
+    | Tick
+)
+Action: TypeAlias = CommitTurn | StartReply | PauseReply | ResumeReply | CutReply
+
+
+@dataclass(slots=True)
+class _ActiveReply:
+    reply_id: int
+    turn: Turn
+    is_speaking: bool = False
+    paused_at: float | None = None
+
+
+@dataclass(slots=True)
+class Floor:
+    """Decides who speaks next. At most one reply is active at any time."""
+
+    gate: Gate
+    config: FloorConfig = FloorConfig()
+    _people: dict[Identity, str] = field(default_factory=dict)
+    _open: dict[Identity, OpenTurn] = field(default_factory=dict)
+    _reply: _ActiveReply | None = None
+    _waiting: deque[Turn] = field(default_factory=deque)
+    _exchange: Exchange | None = None
+    _others_spoke: bool = False
+    _quiet: bool = False
+    _replies: int = 0
+
+    def receive(self, event: Event, now: float) -> list[Action]:
+        """Everything that follows from the passing of time until `now`, and from `event`."""
+        actions = self._settle(now)
+        if handle := _HANDLERS.get(type(event)):
+            handle(self, event, now, actions)
+            actions += self._settle(now)
+        return actions
+
+    def deadline(self) -> float | None:
+        """When to call `receive(Tick(), now)`; None while nothing is pending."""
+        due = [self._turn_deadline(turn) for turn in self._open.values()]
+        due.append(self._reply_deadline())
+        return min((at for at in due if at is not None), default=None)
+
+    @property
+    def is_quiet(self) -> bool:
+        """True while she speaks only when called by name."""
+        return self._quiet
+
+    @property
+    def speakers(self) -> frozenset[Identity]:
+        """Who is speaking now, as far as the ears know."""
+        return frozenset(who for who, turn in self._open.items() if turn.speaking)
+
+    # What falls due
+
+    def _turn_deadline(self, turn: OpenTurn) -> float | None:
+        return turn.deadline(self.config.endpointing)
+
+    def _reply_deadline(self) -> float | None:
+        reply = self._reply
+        if reply is None or reply.paused_at is None:
+            return None
+        limit = self.config.min_interruption if reply.is_speaking else self.config.max_hold
+        return reply.paused_at + limit
+
+    def _settle(self, now: float) -> list[Action]:
+        actions: list[Action] = []
+        while True:
+            due = [
+                (at, who)
+                for who, turn in self._open.items()
+                if (at := self._turn_deadline(turn)) is not None and at <= now
+            ]
+            if not due:
+                break
+            _, who = min(due)
+            self._commit(who, now, actions)
+        deadline = self._reply_deadline()
+        if deadline is not None and deadline <= now:
+            self._cut(now, actions)
+        self._start_waiting(now, actions)
+        return actions
+
+    def _commit(self, who: Identity, now: float, actions: list[Action]) -> None:
+        open_turn = self._open.pop(who)
+        turn = Turn(
+            identity=who,
+            text=open_turn.text,
+            started_at=open_turn.started_at,
+            ended_at=open_turn.ended_at,
+            confidence=open_turn.confidence,
+        )
+        self._judge(turn, tuple(open_turn.utterances.values()), now, actions)
+
+    # Judging a finished turn
+
+    def _judge(
+        self, turn: Turn, utterances: tuple[Utterance, ...], now: float, actions: list[Action]
+    ) -> None:
+        judgement = self.gate.judge(turn, self._context(now))
+        actions.append(CommitTurn(turn, utterances, judgement))
+        if not turn.text:
+            return
+        if judgement.command == "stop":
+            if self._reply is not None:
+                self._cut(now, actions)
+            self._waiting.clear()
+            return
+        if judgement.addressed:
+            self._answer(turn, now, actions)
+            self._quiet = judgement.command == "quiet"
+        elif self._exchange is not None and turn.identity != self._exchange.identity:
+            self._others_spoke = True
+
+    def _context(self, now: float) -> GateContext:
+        exchange = self._exchange
+        if self._reply is not None:
+            exchange = Exchange(self._reply.turn.identity, now)
+        return GateContext(
+            people=tuple(Person(*person) for person in self._people.items()),
+            now=now,
+            exchange=exchange,
+            quiet=self._quiet,
+            others_spoke_since=self._others_spoke,
+        )
+
+    def _answer(self, turn: Turn, now: float, actions: list[Action]) -> None:
+        reply = self._reply
+        if reply is not None and (reply.is_speaking or reply.turn.identity == turn.identity):
+            if not reply.is_speaking:
+                turn = replace(
+                    turn,
+                    text=f"{reply.turn.text} {turn.text}",
+                    started_at=reply.turn.started_at,
+                )
+            self._cut(now, actions)
+        self._waiting.append(turn)
+        while len(self._waiting) > self.config.max_waiting:
+            self._waiting.popleft()
+
+    def _start_waiting(self, now: float, actions: list[Action]) -> None:
+        while self._waiting and now - self._waiting[0].ended_at > self.config.max_age:
+            self._waiting.popleft()
+        if self._reply is not None or not self._waiting:
+            return
+        self._replies += 1
+        turn = self._waiting.popleft()
+        self._reply = _ActiveReply(self._replies, turn)
+        actions.append(StartReply(self._replies, turn))
+        if self.speakers:
+            self._pause(now, actions)
+
+    # The voice
+
+    def _pause(self, now: float, actions: list[Action]) -> None:
+        if self._reply is not None and self._reply.paused_at is None:
+            self._reply.paused_at = now
+            actions.append(PauseReply())
+
+    def _cut(self, now: float, actions: list[Action]) -> None:
+        reply = self._reply
+        assert reply is not None
+        actions.append(CutReply(reply.reply_id))
+        if reply.is_speaking:
+            self._exchange = Exchange(reply.turn.identity, now)
+            self._others_spoke = False
+        self._reply = None
+
+    def _resume_if_silent(self, actions: list[Action]) -> None:
+        reply = self._reply
+        if reply is not None and reply.paused_at is not None and not self.speakers:
+            reply.paused_at = None
+            actions.append(ResumeReply())
+
+    # One handler per event
+
+    def _on_speech_started(self, event: SpeechStarted, now: float, actions: list[Action]) -> None:
+        turn = self._open.get(event.identity)
+        if turn is None:
+            turn = self._open[event.identity] = OpenTurn(event.at)
+        turn.speech_started(event.utterance_id, event.at)
+        self._pause(now, actions)
+
+    def _on_speech_ended(self, event: SpeechEnded, now: float, actions: list[Action]) -> None:
+        turn = self._open.get(event.identity)
+        if turn is None:
+            return
+        turn.speech_ended(event.utterance_id, event.at)
+        self._resume_if_silent(actions)
+
+    def _on_transcribed(self, event: Transcribed, now: float, actions: list[Action]) -> None:
+        if turn := self._open.get(event.identity):
+            words = event.transcription
+            turn.transcribed(event.utterance_id, words.text, words.confidence)
+
+    def _on_failed(self, event: TranscriptionFailed, now: float, actions: list[Action]) -> None:
+        if turn := self._open.get(event.identity):
+            turn.transcribed(event.utterance_id, "", 0.0)
+
+    def _on_entered(self, event: PersonEntered, now: float, actions: list[Action]) -> None:
+        self._people[event.identity] = event.name
+
+    def _on_gone(self, event: PersonGone, now: float, actions: list[Action]) -> None:
+        self._people.pop(event.identity, None)
+        if turn := self._open.get(event.identity):
+            turn.abandoned(now)
+        self._resume_if_silent(actions)
+
+    def _on_typed(self, event: Typed, now: float, actions: list[Action]) -> None:
+        turn = Turn(event.identity, event.text, now, now, source="chat")
+        self._judge(turn, (), now, actions)
+
+    def _on_quiet(self, event: QuietRequested, now: float, actions: list[Action]) -> None:
+        self._quiet = event.until_called
+
+    def _on_reply_started(self, event: ReplyStarted, now: float, actions: list[Action]) -> None:
+        if self._reply is not None and self._reply.reply_id == event.reply_id:
+            self._reply.is_speaking = True
+
+    def _on_reply_finished(self, event: ReplyFinished, now: float, actions: list[Action]) -> None:
+        if self._reply is not None and self._reply.reply_id == event.reply_id:
+            self._exchange = Exchange(self._reply.turn.identity, now, event.asked_back)
+            self._others_spoke = False
+            self._reply = None
+
+    def _on_reply_failed(self, event: ReplyFailed, now: float, actions: list[Action]) -> None:
+        if self._reply is not None and self._reply.reply_id == event.reply_id:
+            self._reply = None
+
+
+_HANDLERS: dict[type, Callable[[Floor, Any, float, list[Action]], None]] = {
+    SpeechStarted: Floor._on_speech_started,
+    SpeechEnded: Floor._on_speech_ended,
+    Transcribed: Floor._on_transcribed,
+    TranscriptionFailed: Floor._on_failed,
+    PersonEntered: Floor._on_entered,
+    PersonGone: Floor._on_gone,
+    Typed: Floor._on_typed,
+    QuietRequested: Floor._on_quiet,
+    ReplyStarted: Floor._on_reply_started,
+    ReplyFinished: Floor._on_reply_finished,
+    ReplyFailed: Floor._on_reply_failed,
+}

@@ -1,0 +1,151 @@
+"""One spoken answer: LLM deltas -> speakable segments -> synthesised speech -> the mouth.
+
+The three run at the same time: while the first clause is heard, the second is synthesised and the
+LLM still writes the third. A reply is one task; cancelling it ends LLM and TTS with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mulisa.agent.gate import Turn
+from mulisa.agent.mouth import Playout
+from mulisa.agent.sentences import SentenceSplitter
+from mulisa.agent.tools import Toolbox
+from mulisa.core.errors import ProviderError, ProviderTimeout
+from mulisa.core.metrics import TurnMetrics
+from mulisa.core.provider import LLM, TTS, ChatRequest, Message, TextDelta, ToolCall
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyConfig:
+    """Limits of one reply."""
+
+    max_tool_rounds: int = 4
+    """Times the LLM may ask for tools before it must answer."""
+    delta_timeout: float = 15.0
+    """Seconds of silence of the LLM after which it is given up."""
+    max_chars: int = 2_000
+    """Longest spoken answer; the rest is not said."""
+    apology: str = "Sorry, I cannot think right now. Please try again in a moment."
+    """Said when the LLM fails before it said anything."""
+
+
+class Reply:
+    """Speaks the answer to one turn into one `Playout`."""
+
+    def __init__(
+        self,
+        turn: Turn,
+        messages: tuple[Message, ...],
+        playout: Playout,
+        metrics: TurnMetrics,
+        *,
+        llm: LLM,
+        tts: TTS,
+        toolbox: Toolbox,
+        config: ReplyConfig,
+    ) -> None:
+        self.turn = turn
+        self.playout = playout
+        self.metrics = metrics
+        self._messages = list(messages)
+        self._llm = llm
+        self._tts = tts
+        self._toolbox = toolbox
+        self._config = config
+
+    async def run(self) -> None:
+        """Think and synthesise until all is queued in the mouth.
+
+        Raises ProviderError if nothing could be said, not even that it failed.
+        """
+        segments: asyncio.Queue[str | None] = asyncio.Queue()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._think(segments))
+                tasks.create_task(self._synthesize(segments))
+        except ExceptionGroup as group:
+            raise group.exceptions[0] from group
+        self.playout.finish()
+
+    async def _think(self, segments: asyncio.Queue[str | None]) -> None:
+        splitter = SentenceSplitter()
+        try:
+            said = await self._converse(splitter, segments)
+            if not said:
+                logger.warning("the LLM had nothing to say")
+        except ProviderError as error:
+            logger.warning("no answer from %s: %s", self._llm.label, error)
+            if self.metrics.first_token_at is None:
+                segments.put_nowait(self._config.apology)
+        for segment in splitter.flush():
+            segments.put_nowait(segment)
+        segments.put_nowait(None)
+
+    async def _converse(
+        self, splitter: SentenceSplitter, segments: asyncio.Queue[str | None]
+    ) -> int:
+        """Steps of the LLM with tools between them; the number of characters said."""
+        said = 0
+        for step in range(self._config.max_tool_rounds + 1):
+            tools = self._toolbox.specs if step < self._config.max_tool_rounds else ()
+            calls: list[ToolCall] = []
+            text = ""
+            deltas = self._llm.chat(ChatRequest(tuple(self._messages), tools))
+            async for delta in _bounded(deltas, self._config.delta_timeout):
+                if isinstance(delta, ToolCall):
+                    calls.append(delta)
+                    continue
+                text += delta.text
+                said += len(delta.text)
+                if self.metrics.first_token_at is None and delta.text.strip():
+                    self.metrics.first_token_at = asyncio.get_running_loop().time()
+                for segment in splitter.push(delta.text):
+                    segments.put_nowait(segment)
+                if said > self._config.max_chars:
+                    return said
+            if not calls:
+                return said
+            self._messages.append(Message("assistant", text, tool_calls=tuple(calls)))
+            for call in calls:
+                self._messages.append(await self._use_tool(call))
+        return said
+
+    async def _use_tool(self, call: ToolCall) -> Message:
+        now = asyncio.get_running_loop().time()
+        result: Mapping[str, Any] = await self._toolbox.call(
+            call.name, call.arguments, self.turn.identity, now
+        )
+        content = json.dumps(result, ensure_ascii=False, default=str)
+        return Message("tool", content, name=call.name, call_id=call.call_id)
+
+    async def _synthesize(self, segments: asyncio.Queue[str | None]) -> None:
+        while (segment := await segments.get()) is not None:
+            self.playout.segment(segment)
+            async for samples in self._tts.synthesize(segment):
+                if self.metrics.first_audio_at is None:
+                    self.metrics.first_audio_at = asyncio.get_running_loop().time()
+                await self.playout.write(samples, self._tts.sample_rate_hz)
+
+
+async def _bounded(
+    deltas: AsyncIterator[TextDelta | ToolCall], limit: float
+) -> AsyncIterator[TextDelta | ToolCall]:
+    """The same deltas; ProviderTimeout when the next one takes longer than `limit` seconds."""
+    while True:
+        try:
+            async with asyncio.timeout(limit):
+                delta = await anext(deltas)
+        except StopAsyncIteration:
+            return
+        except TimeoutError as error:
+            raise ProviderTimeout(f"no answer within {limit:g} s") from error
+        yield delta

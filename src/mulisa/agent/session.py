@@ -1,0 +1,463 @@
+"""The agent's stay in one room: joins ears, floor, replies and mouth to a transport.
+
+Everything is decided elsewhere (floor, gate); this is the shell that waits and does. Its tasks:
+
+- *hear*: what the transport reports; one ear per participant
+- *converse*: events to the floor, the floor's actions to the rest
+- *speak*: the mouth's pacing
+- *tell*: what is written down and shown, in order: first to disk, then to the room
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from uuid import uuid4
+
+from mulisa.agent.ear import Ear, EarConfig
+from mulisa.agent.endpointing import Utterance
+from mulisa.agent.events import InterimTranscribed, Transcribed, TranscriptionFailed, UtteranceId
+from mulisa.agent.floor import (
+    Action,
+    CommitTurn,
+    CutReply,
+    Event,
+    Floor,
+    FloorConfig,
+    PauseReply,
+    PersonEntered,
+    PersonGone,
+    QuietRequested,
+    ReplyFailed,
+    ReplyFinished,
+    ReplyStarted,
+    ResumeReply,
+    StartReply,
+    Tick,
+    Typed,
+)
+from mulisa.agent.gate import Gate, GateConfig, Turn
+from mulisa.agent.memory import Memory, MemoryConfig
+from mulisa.agent.mouth import Mouth, MouthConfig, PlayoutPosition
+from mulisa.agent.persona import Persona
+from mulisa.agent.reply import Reply, ReplyConfig
+from mulisa.agent.tools import Presence, Toolbox
+from mulisa.core.errors import ProviderError
+from mulisa.core.events import (
+    ChatReceived,
+    ParticipantJoined,
+    ParticipantLeft,
+    ParticipantUpdated,
+    TrackSubscribed,
+    TransportEvent,
+)
+from mulisa.core.metrics import TurnMetrics
+from mulisa.core.provider import Engines
+from mulisa.core.room import (
+    AGENT_STATE_ATTRIBUTE,
+    AgentState,
+    Identity,
+    Participant,
+    RoomName,
+    Topology,
+)
+from mulisa.core.transcript import TranscriptEntry, TranscriptLog
+from mulisa.core.transport import Caption, ChatMessage, Transport
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class SessionConfig:
+    """Settings of one session, stage by stage."""
+
+    ear: EarConfig = field(default_factory=EarConfig)
+    gate: GateConfig = field(default_factory=GateConfig)
+    floor: FloorConfig = field(default_factory=FloorConfig)
+    reply: ReplyConfig = field(default_factory=ReplyConfig)
+    mouth: MouthConfig = field(default_factory=MouthConfig)
+    memory: MemoryConfig = field(default_factory=MemoryConfig)
+    caption_interval: float = 0.2
+    """Seconds between two captions of what she is saying."""
+
+
+@dataclass(slots=True)
+class _Speaking:
+    """The active reply and the task that works on it."""
+
+    reply_id: int
+    segment_id: str
+    reply: Reply
+    task: asyncio.Task[None]
+    is_told: bool = False
+
+
+class Session:
+    """One agent in one room, from joining to leaving."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        engines: Engines,
+        persona: Persona,
+        log: TranscriptLog,
+        config: SessionConfig | None = None,
+        observe: Callable[[TurnMetrics], None] | None = None,
+    ) -> None:
+        self._transport = transport
+        self._engines = engines
+        self._persona = persona
+        self._log = log
+        self._config = config or SessionConfig()
+        self._observe = observe or (lambda metrics: None)
+        self._floor = Floor(Gate(self._config.gate, persona), self._config.floor)
+        self._mouth = Mouth(transport.send_frame, self._config.mouth)
+        self._inbox: asyncio.Queue[Event] = asyncio.Queue()
+        self._outbox: asyncio.Queue[Callable[[], Awaitable[None]]] = asyncio.Queue()
+        self._ears: dict[Identity, Ear] = {}
+        self._listening: dict[Identity, asyncio.Task[None]] = {}
+        self._people: dict[Identity, Presence] = {}
+        self._speaking: _Speaking | None = None
+        self._transcribed_at: dict[UtteranceId, float] = {}
+        self._state: AgentState | None = None
+        self._stay = uuid4().hex[:8]
+        self._numbers = count(1)
+
+    async def run(self) -> None:
+        """Join, take part until we leave or are removed, and write down the last words.
+
+        Cancel to leave. Raises TransportError when the room cannot be joined or is lost.
+        """
+        loop = asyncio.get_running_loop()
+        self._clock = loop.time
+        self._wall_origin = datetime.now(UTC) - timedelta(seconds=loop.time())
+        wall = datetime.now().astimezone()
+        self._memory = Memory(
+            self._config.memory, agent=self._persona.name, now=loop.time(), wall=wall
+        )
+        self._toolbox = Toolbox(self._memory, self, self)
+        async with self._transport, asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
+            steady = [tasks.create_task(self._converse()), tasks.create_task(self._mouth.play())]
+            teller = tasks.create_task(self._tell())
+            try:
+                self._show_state()
+                await self._hear()
+            finally:
+                for task in (*self._listening.values(), *steady):
+                    task.cancel()
+                self._cut()
+                await self._outbox.join()
+                teller.cancel()
+
+    # Hear
+
+    async def _hear(self) -> None:
+        async for event in self._transport.events():
+            self._notice(event)
+
+    def _notice(self, event: TransportEvent) -> None:
+        match event:
+            case ParticipantJoined(participant) if not participant.is_agent:
+                self._memory.joined(participant, self._clock())
+                self._meet(participant, self._clock())
+                self._inbox.put_nowait(PersonEntered(participant.identity, participant.name))
+            case ParticipantUpdated(participant) if participant.identity in self._people:
+                self._meet(participant, self._people[participant.identity].joined_at)
+            case ParticipantLeft(participant) if participant.identity in self._people:
+                self._memory.left(participant, self._clock())
+                del self._people[participant.identity]
+                self._inbox.put_nowait(PersonGone(participant.identity))
+            case TrackSubscribed(identity) if identity in self._people:
+                former = self._listening.get(identity)
+                self._listening[identity] = self._tasks.create_task(self._listen(identity, former))
+            case ChatReceived(identity, text) if identity in self._people:
+                self._inbox.put_nowait(Typed(identity, text))
+
+    def _meet(self, participant: Participant, joined_at: float) -> None:
+        self._people[participant.identity] = Presence(
+            participant.identity, participant.name, joined_at, participant.muted
+        )
+        for ear in self._ears.values():
+            ear.names = self._names()
+
+    def _names(self) -> tuple[str, ...]:
+        return (self._persona.name, *(person.name for person in self._people.values()))
+
+    async def _listen(self, identity: Identity, former: asyncio.Task[None] | None) -> None:
+        if former is not None:
+            await asyncio.wait([former])
+        ear = self._ears.get(identity)
+        if ear is None:
+            ear = self._ears[identity] = Ear(
+                identity,
+                self._engines.vad,
+                self._engines.stt,
+                self._inbox.put_nowait,
+                self._config.ear,
+                self._names(),
+                self._next_utterance_id,
+            )
+        try:
+            await ear.run(self._transport.frames(identity))
+        except Exception:
+            logger.exception("an ear failed; the others go on", extra={"identity": identity})
+
+    def _next_utterance_id(self) -> UtteranceId:
+        return UtteranceId(f"{self._stay}-{next(self._numbers)}")
+
+    # Converse
+
+    async def _converse(self) -> None:
+        while True:
+            try:
+                async with asyncio.timeout_at(self._floor.deadline()):
+                    event = await self._inbox.get()
+            except TimeoutError:
+                event = Tick()
+            self._glance(event)
+            for action in self._floor.receive(event, self._clock()):
+                self._perform(action)
+            self._show_state()
+
+    def _glance(self, event: Event) -> None:
+        """What is shown or measured of an event before the floor decides about it."""
+        match event:
+            case InterimTranscribed(identity, utterance_id, text) if text:
+                self._show(Caption(utterance_id, identity, text, final=False))
+            case Transcribed(identity, utterance_id, words) if words.text:
+                self._transcribed_at[utterance_id] = self._clock()
+                self._show(Caption(utterance_id, identity, words.text, final=False))
+            case TranscriptionFailed(reason=reason):
+                logger.warning("an utterance could not be transcribed: %s", reason)
+
+    def _perform(self, action: Action) -> None:
+        match action:
+            case CommitTurn():
+                self._commit(action)
+            case StartReply(reply_id, turn):
+                self._answer(reply_id, turn)
+            case PauseReply():
+                self._mouth.pause()
+            case ResumeReply():
+                self._mouth.resume()
+            case CutReply():
+                self._cut()
+
+    def _commit(self, action: CommitTurn) -> None:
+        turn = action.turn
+        for utterance in action.utterances:
+            if ear := self._ears.get(turn.identity):
+                ear.commit(utterance.utterance_id)
+            self._write_utterance(turn, utterance)
+        if turn.source == "chat":
+            typed = Utterance(self._next_utterance_id(), turn.started_at, turn.ended_at, turn.text)
+            self._write_utterance(turn, typed)
+        if turn.text:
+            addressed = action.judgement.addressed
+            self._memory.said(
+                turn.identity,
+                self._name_of(turn.identity),
+                turn.text,
+                turn.started_at,
+                turn.ended_at,
+                addressed,
+                turn.source,
+            )
+            logger.debug("turn committed", extra={"reasons": action.judgement.reasons})
+
+    def _name_of(self, identity: Identity) -> str:
+        stays = self._memory.stays()
+        return next((stay.name for stay in reversed(stays) if stay.identity == identity), identity)
+
+    # Speak
+
+    def _answer(self, reply_id: int, turn: Turn) -> None:
+        metrics = TurnMetrics(speech_ended_at=turn.ended_at, committed_at=self._clock())
+        metrics.transcribed_at = max(self._transcribed_at.values(), default=None)
+        self._transcribed_at.clear()
+        names = [person.name for person in self._people.values()]
+        system = self._persona.system_prompt(room=self._transport.room, people=names)
+        reply = Reply(
+            turn,
+            self._memory.messages(system, asker=turn.identity),
+            self._mouth.begin(),
+            metrics,
+            llm=self._engines.llm,
+            tts=self._engines.tts,
+            toolbox=self._toolbox,
+            config=self._config.reply,
+        )
+        segment_id = self._next_utterance_id()
+        task = self._tasks.create_task(self._attend(reply_id, segment_id, reply))
+        self._speaking = _Speaking(reply_id, segment_id, reply, task)
+
+    async def _attend(self, reply_id: int, segment_id: str, reply: Reply) -> None:
+        """See one reply through: think, speak, show the words as they are heard."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                follow = tasks.create_task(self._follow(reply_id, segment_id, reply))
+                await reply.run()
+                position = await reply.playout.wait_drained()
+                follow.cancel()
+        except* ProviderError as group:
+            logger.warning("a reply failed: %s", group.exceptions[0])
+            self._cut()
+            self._inbox.put_nowait(ReplyFailed(reply_id))
+            return
+        self._told(position)
+        asked = position.heard_text.rstrip().endswith("?")
+        self._inbox.put_nowait(ReplyFinished(reply_id, asked))
+
+    async def _follow(self, reply_id: int, segment_id: str, reply: Reply) -> None:
+        reply.metrics.first_frame_sent_at = await reply.playout.wait_started()
+        self._observe(reply.metrics)
+        self._inbox.put_nowait(ReplyStarted(reply_id))
+        shown = ""
+        while True:
+            heard = reply.playout.position().heard_text
+            if heard != shown:
+                shown = heard
+                self._show(Caption(segment_id, self._transport.local.identity, heard, final=False))
+            await asyncio.sleep(self._config.caption_interval)
+
+    def _cut(self) -> None:
+        """End the active reply where it is; what was not heard was not said."""
+        position = self._mouth.flush()
+        if self._speaking is not None and not self._speaking.is_told:
+            self._speaking.task.cancel()
+            if position is not None:
+                self._told(position)
+        self._speaking = None
+
+    def _told(self, position: PlayoutPosition) -> None:
+        """A reply has ended: remember it as far as it was heard."""
+        speaking = self._speaking
+        if speaking is None or speaking.is_told:
+            return
+        speaking.is_told = True
+        started_at = speaking.reply.playout.first_frame_sent_at
+        if started_at is None or not position.heard_text:
+            return
+        turn, now = speaking.reply.turn, self._clock()
+        self._memory.replied(
+            position.heard_text, position.unspoken_text, turn.identity, started_at, now
+        )
+        local = self._transport.local
+        entry = TranscriptEntry(
+            segment_id=speaking.segment_id,
+            identity=local.identity,
+            name=local.name,
+            kind="agent",
+            source="voice",
+            text=position.heard_text,
+            started_at=self._wall(started_at),
+            ended_at=self._wall(now),
+            interrupted=bool(position.unspoken_text),
+            unspoken=position.unspoken_text,
+        )
+        self._write(entry)
+        if turn.source == "chat":
+            message = ChatMessage(speaking.segment_id, position.heard_text)
+            self._outbox.put_nowait(lambda: self._transport.send_chat(message))
+
+    # Tell
+
+    async def _tell(self) -> None:
+        while True:
+            deliver = await self._outbox.get()
+            try:
+                await deliver()
+            except Exception:
+                logger.exception("words could not be written or shown")
+            finally:
+                self._outbox.task_done()
+
+    def _write_utterance(self, turn: Turn, utterance: Utterance) -> None:
+        if not utterance.text:
+            self._show(Caption(utterance.utterance_id, turn.identity, "", final=True))
+            return
+        self._write(
+            TranscriptEntry(
+                segment_id=utterance.utterance_id,
+                identity=turn.identity,
+                name=self._name_of(turn.identity),
+                kind="standard",
+                source=turn.source,
+                text=utterance.text,
+                started_at=self._wall(utterance.started_at),
+                ended_at=self._wall(utterance.ended_at),
+            )
+        )
+
+    def _write(self, entry: TranscriptEntry) -> None:
+        async def write_then_show() -> None:
+            await self._log.append(self._transport.room, entry)
+            await self._transport.send_caption(
+                Caption(
+                    entry.segment_id,
+                    entry.identity,
+                    entry.text,
+                    final=True,
+                    interrupted=entry.interrupted,
+                    unspoken=entry.unspoken,
+                )
+            )
+
+        self._outbox.put_nowait(write_then_show)
+
+    def _show(self, caption: Caption) -> None:
+        self._outbox.put_nowait(lambda: self._transport.send_caption(caption))
+
+    def _show_state(self) -> None:
+        state = AgentState.LISTENING
+        if self._speaking is not None:
+            started = self._speaking.reply.playout.first_frame_sent_at is not None
+            state = AgentState.SPEAKING if started else AgentState.THINKING
+        if state is not self._state:
+            self._state = state
+            attributes = {AGENT_STATE_ATTRIBUTE: state.value}
+            self._outbox.put_nowait(lambda: self._transport.set_attributes(attributes))
+
+    def _wall(self, at: float) -> datetime:
+        return self._wall_origin + timedelta(seconds=at)
+
+    # What the tools may see and do
+
+    @property
+    def room(self) -> RoomName:
+        """The room's name."""
+        return self._transport.room
+
+    @property
+    def topology(self) -> Topology:
+        """How its participants are connected."""
+        return self._transport.topology
+
+    @property
+    def people(self) -> Sequence[Presence]:
+        """Everybody present but agents, in order of coming."""
+        return tuple(self._people.values())
+
+    def stay_quiet(self, until_called: bool = True) -> None:
+        """Say nothing more until somebody calls her by name; False takes it back."""
+        self._inbox.put_nowait(QuietRequested(until_called))
+
+    async def connection(self, identity: Identity) -> str:
+        """How a person is connected to her, one spoken sentence; empty if it is not known."""
+        if identity not in self._people:
+            return ""
+        stats = self._transport.stats(identity)
+        how = {
+            "mesh": "You are connected directly to me and to everybody else, peer to peer.",
+            "sfu": "You have one connection to the server, which passes your voice on.",
+        }[self._transport.topology]
+        received = stats.frames_received + stats.packets_lost
+        if not received:
+            return f"{how} I have not heard any sound from you yet."
+        lost = 100 * stats.packets_lost / received
+        return f"{how} {lost:.1f} percent of your sound was lost on the way."
