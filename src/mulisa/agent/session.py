@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -83,6 +83,8 @@ class SessionConfig:
     memory: MemoryConfig = field(default_factory=MemoryConfig)
     caption_interval: float = 0.2
     """Seconds between two captions of what she is saying."""
+    max_delivery: float = 5.0
+    """Seconds that writing or showing one piece of text may take."""
 
 
 @dataclass(slots=True)
@@ -122,7 +124,7 @@ class Session:
         self._listening: dict[Identity, asyncio.Task[None]] = {}
         self._people: dict[Identity, Presence] = {}
         self._speaking: _Speaking | None = None
-        self._transcribed_at: dict[UtteranceId, float] = {}
+        self._transcribed_at: dict[Identity, float] = {}
         self._state: AgentState | None = None
         self._stay = uuid4().hex[:8]
         self._numbers = count(1)
@@ -140,23 +142,27 @@ class Session:
             self._config.memory, agent=self._persona.name, now=loop.time(), wall=wall
         )
         self._toolbox = Toolbox(self._memory, self, self)
-        async with self._transport, asyncio.TaskGroup() as tasks:
-            self._tasks = tasks
-            steady = [tasks.create_task(self._converse()), tasks.create_task(self._mouth.play())]
-            teller = tasks.create_task(self._tell())
+        async with self._transport, asyncio.TaskGroup() as outer:
+            teller = outer.create_task(self._tell())
             try:
-                self._show_state()
-                await self._hear()
+                async with asyncio.TaskGroup() as self._tasks:
+                    steady = [self._tasks.create_task(job) for job in self._steady_jobs()]
+                    await self._hear()
+                    for task in (*steady, *self._listening.values()):
+                        task.cancel()
+                    self._cut()
             finally:
-                for task in (*self._listening.values(), *steady):
-                    task.cancel()
                 self._cut()
                 await self._outbox.join()
                 teller.cancel()
 
+    def _steady_jobs(self) -> tuple[Coroutine[None, None, None], ...]:
+        return self._converse(), self._mouth.play()
+
     # Hear
 
     async def _hear(self) -> None:
+        self._show_state()
         async for event in self._transport.events():
             self._notice(event)
 
@@ -206,6 +212,9 @@ class Session:
             await ear.run(self._transport.frames(identity))
         except Exception:
             logger.exception("an ear failed; the others go on", extra={"identity": identity})
+        finally:
+            if identity not in self._people:
+                self._ears.pop(identity, None)
 
     def _next_utterance_id(self) -> UtteranceId:
         return UtteranceId(f"{self._stay}-{next(self._numbers)}")
@@ -230,7 +239,7 @@ class Session:
             case InterimTranscribed(identity, utterance_id, text) if text:
                 self._show(Caption(utterance_id, identity, text, final=False))
             case Transcribed(identity, utterance_id, words) if words.text:
-                self._transcribed_at[utterance_id] = self._clock()
+                self._transcribed_at[identity] = self._clock()
                 self._show(Caption(utterance_id, identity, words.text, final=False))
             case TranscriptionFailed(reason=reason):
                 logger.warning("an utterance could not be transcribed: %s", reason)
@@ -278,8 +287,8 @@ class Session:
 
     def _answer(self, reply_id: int, turn: Turn) -> None:
         metrics = TurnMetrics(speech_ended_at=turn.ended_at, committed_at=self._clock())
-        metrics.transcribed_at = max(self._transcribed_at.values(), default=None)
-        self._transcribed_at.clear()
+        if turn.source == "voice":
+            metrics.transcribed_at = self._transcribed_at.get(turn.identity)
         names = [person.name for person in self._people.values()]
         system = self._persona.system_prompt(room=self._transport.room, people=names)
         reply = Reply(
@@ -298,20 +307,23 @@ class Session:
 
     async def _attend(self, reply_id: int, segment_id: str, reply: Reply) -> None:
         """See one reply through: think, speak, show the words as they are heard."""
+        follow = self._tasks.create_task(self._follow(reply_id, segment_id, reply))
         try:
-            async with asyncio.TaskGroup() as tasks:
-                follow = tasks.create_task(self._follow(reply_id, segment_id, reply))
+            try:
                 await reply.run()
-                position = await reply.playout.wait_drained()
-                follow.cancel()
-        except* ProviderError as group:
-            logger.warning("a reply failed: %s", group.exceptions[0])
-            self._cut()
-            self._inbox.put_nowait(ReplyFailed(reply_id))
-            return
+            except ProviderError as error:
+                logger.warning("a reply ended early: %s", error)
+                reply.playout.finish()
+            position = await reply.playout.wait_drained()
+        finally:
+            follow.cancel()
         self._told(position)
-        asked = position.heard_text.rstrip().endswith("?")
-        self._inbox.put_nowait(ReplyFinished(reply_id, asked))
+        self._speaking = None
+        if reply.playout.first_frame_sent_at is None:
+            self._inbox.put_nowait(ReplyFailed(reply_id))
+        else:
+            asked = position.heard_text.rstrip().endswith("?")
+            self._inbox.put_nowait(ReplyFinished(reply_id, asked))
 
     async def _follow(self, reply_id: int, segment_id: str, reply: Reply) -> None:
         reply.metrics.first_frame_sent_at = await reply.playout.wait_started()
@@ -371,7 +383,8 @@ class Session:
         while True:
             deliver = await self._outbox.get()
             try:
-                await deliver()
+                async with asyncio.timeout(self._config.max_delivery):
+                    await deliver()
             except Exception:
                 logger.exception("words could not be written or shown")
             finally:
