@@ -42,7 +42,8 @@ _QUIET = re.compile(
 )
 _BACKCHANNEL = re.compile(
     r"(?:(?:m+|h+m+|m+ ?h+m*|mhm|u+h+|u+m+|er+m?|a+h+|o+h+|uh ?huh|ok(?:ay)?|kay"
-    r"|yeah|yep|yup|yes|aha|right|sure|alright|all right|cool|nice|great|wow|true|exactly|of course|indeed|good|fine"
+    r"|yeah|yep|yup|yes|aha|right|sure|alright|all right|cool|nice|great|wow|true|exactly"
+    r"|of course|indeed|good|fine"
     r"|i see|got it|really|huh|well|so|and|ha|hehe|haha|perfect|wonderful|interesting)(?: |$))*"
 )
 _REQUEST = re.compile(
@@ -55,6 +56,7 @@ _REQUEST = re.compile(
     r"|please|let me know|let us know|introduce|describe|answer|note|remember|speak|start|define"
     r"|translate|go on|continue|any|anything|anyone)\b"
 )
+_THANKS = re.compile(r"(?:(?:ok(?:ay)?|well|great|good|hey) )*(?:thanks|thank you|hello|hi|bye)\b")
 _CONTINUATION = re.compile(
     r"(?:and|or|but|what about|how about|no|yes|more|again|the other|not|since|from|about|in|at|for"
     r"|with|only|why|once more|one more|i mean|i meant|sorry)\b"
@@ -71,10 +73,12 @@ class GateConfig:
 
     follow_up: float = 8.0
     """Seconds after her reply in which the same person needs no name."""
-    sure_score: float = 0.85
+    sure_score: float = 0.8
     """A name at least so sure calls her, whatever else is said."""
-    guess_score: float = 0.7
+    guess_score: float = 0.65
     """A name at least so sure calls her if the rest asks for something."""
+    apart_score: float = 0.55
+    """As `guess_score`, where commas or full stops set the name off from the rest."""
     least_confidence: float = 0.4
     """Of the recogniser, for a turn that follows up without her name among several people."""
 
@@ -209,7 +213,10 @@ class Gate:
         if match.score >= self._config.sure_score:
             return True
         rest = f"{text[: match.start]} {text[match.end :]}"
-        return match.score >= self._config.guess_score and is_request(rest)
+        least = self._config.apart_score if match.apart else self._config.guess_score
+        return match.score >= least and (
+            is_request(rest) or _THANKS.match(_plain(rest)) is not None
+        )
 
 
 def is_stop(text: str, name: str = "Mulisa") -> bool:

@@ -18,16 +18,30 @@ Position = Literal["opening", "closing", "alone", "within"]
 that is said, or within it, where it usually is talk *about* somebody."""
 
 MISHEARINGS: Final = {
-    "mulisa": (
+    "mulisa": frozenset(
         "nilsa nilesa melissa meilosa milisof muleisa yourelisa melisa molisa mulissa malisa "
         "milisa moolisa mulesa mulisha mylisa melisha nelisa alisa nolisa newlisa monalisa "
-        "mealisa milesa millisa mullisa elisa lisa"
-    ).split()
+        "mealisa milesa millisa mullisa elisa theelisa mioza miosa niosa yulisa yolisa yilissa "
+        "imyulisa imyolasa imyulasa imyolisa youlisa mulesir neilasaid meillicit".split()
+    )
 }
 """What recognisers wrote for a name, joined and lower case, by name."""
 
+UNLIKELY_MISHEARINGS: Final = {
+    "mulisa": frozenset(
+        "lisa lesa nila nielsen mule neilsaid neilisaid neilassert youlllisten youlllearn "
+        "yourelisten youreliterally yourlisten youknowlisten youallisa yourelesser yourlesser "
+        "yourelater yourlater yourlizard yourelittle yourlittle yourliterature yourletter "
+        "yourlitter yourlister yourlisha yourelisha yourealoser yourloser youreloser youllanswer "
+        "yourealisa youlovelisa meallofa mealisten melisten mylisten".split()
+    )
+}
+"""Usual words that recognisers wrote for a name; they call somebody only where a name would
+stand, apart from a question or an order."""
+
 _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
 _KNOWN_SCORE = 0.9
+_UNLIKELY_SCORE = 0.65
 _LEAST_SCORE = 0.5
 _MAX_WORDS = 3
 
@@ -79,6 +93,8 @@ class NameMatch:
     score: float
     """0..1: 1 for the name itself, about 0.5 for a guess."""
     position: Position
+    apart: bool
+    """Set off by a comma or a full stop from all that is said with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +112,8 @@ class NameMatcher:
         if " " in name.strip():
             own.append(_letters(name.split()[0]))
         self._names = tuple(dict.fromkeys(filter(None, own)))
-        self._known = frozenset(MISHEARINGS.get(_letters(name), ()))
+        self._known = MISHEARINGS.get(_letters(name), frozenset())
+        self._unlikely = UNLIKELY_MISHEARINGS.get(_letters(name), frozenset())
         self._max_words = max([_MAX_WORDS, *(len(n.split()) for n in (name, *aliases))])
 
     def find(self, text: str, others: Sequence[str] = ()) -> NameMatch | None:
@@ -122,7 +139,9 @@ class NameMatcher:
         if letters in self._names:
             return 1.0
         if letters in self._known:
-            return _KNOWN_SCORE if letters != "lisa" else 0.7
+            return _KNOWN_SCORE
+        if letters in self._unlikely:
+            return _UNLIKELY_SCORE
         if all(word in _COMMON for word in _lowered(words)):
             return 0.0
         best = max((sounds_like(letters, name) for name in self._names), default=0.0)
@@ -142,14 +161,14 @@ class NameMatcher:
             for after in range(first + 1, min(first + self._max_words, len(words)) + 1):
                 start, end = words[first].start, words[after - 1].end
                 spoken = text[start:end]
-                if re.search(r"[,;:]", spoken):
-                    break
                 score = self.score(spoken)
+                if re.search(r"[,;:]", spoken) and score != _KNOWN_SCORE:
+                    score = min(score, _UNLIKELY_SCORE) if _letters(spoken) in self._unlikely else 0
                 if score < _LEAST_SCORE or _is_rivals(spoken, score, rivals):
                     continue
-                yield NameMatch(
-                    spoken, start, end, round(score, 3), _position(text, words, first, after)
-                )
+                position = _position(text, words, first, after)
+                apart = _is_apart(text, words, first, after)
+                yield NameMatch(spoken, start, end, round(score, 3), position, apart)
 
 
 def find_person(text: str, names: Sequence[str]) -> str | None:
@@ -196,6 +215,8 @@ _SPELLINGS = tuple(
     for pattern, phones in (
         (r"'", ""),
         (r"^(kn|gn|pn)", "n"),
+        (r"(?<=[mn])j", "y"),
+        (r"(?<=[aeiou])r$", ""),
         (r"^wr", "r"),
         (r"mb$", "m"),
         (r"ph", "f"),
@@ -237,6 +258,8 @@ _NEAR = {
         ("lw", 0.5),
         ("vw", 0.4),
         ("ly", 0.6),
+        ("my", 0.5),
+        ("ny", 0.5),
     )
 }
 
@@ -253,7 +276,7 @@ def _phones(word: str) -> str:
 def _weight(phone: str) -> float:
     if phone in "iu":
         return 0.35
-    return 0.5 if phone in "hwy" else 1.0
+    return 0.4 if phone in "hwy" else 1.0
 
 
 def _exchange(one: str, other: str) -> float:
@@ -279,6 +302,13 @@ def _position(text: str, words: Sequence[_Word], first: int, after: int) -> Posi
     if not following and (comma_before or before[-1] not in _ABOUT_BEFORE):
         return "closing"
     return "within"
+
+
+def _is_apart(text: str, words: Sequence[_Word], first: int, after: int) -> bool:
+    before = [word.lower for word in words[:first]]
+    open_before = bool(before) and not _comma(text, words[first - 1].end, words[first].start)
+    open_after = after < len(words) and not _comma(text, words[after - 1].end, words[after].start)
+    return not open_after and (not open_before or before[-1] in _LEAD_IN)
 
 
 def _may_be_told(following: Sequence[str]) -> bool:
