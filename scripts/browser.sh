@@ -22,7 +22,7 @@ on_path() {
 }
 
 playwrights_own() {
-    .venv/bin/python - <<'PYTHON'
+    .venv/bin/python - 2>/dev/null <<'PYTHON'
 import pathlib, sys
 from playwright.sync_api import sync_playwright
 with sync_playwright() as playwright:
@@ -38,11 +38,19 @@ install_playwrights() {
         .venv/bin/playwright install chromium >/dev/null 2>&1
 }
 
+# Playwright drives whichever browser is found with a Node of its own, which wants this library.
+mend_playwright() {
+    .venv/bin/playwright --version >/dev/null 2>&1 || sh scripts/apt.sh libatomic1 ||
+        echo "browser: Playwright does not start; install libatomic1"
+}
+
 is_ubuntu() { grep -qs '^ID=ubuntu' /etc/os-release; }
 
+mend_playwright
 found=$(on_path || playwrights_own || true)
 if [ ! -x "$found" ] && ! is_ubuntu && sh scripts/apt.sh chromium; then
-    found=$(on_path || true)
+    mend_playwright
+found=$(on_path || true)
 fi
 if [ ! -x "$found" ] && install_playwrights; then
     found=$(playwrights_own || true)
