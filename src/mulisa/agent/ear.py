@@ -1,23 +1,59 @@
-"""Hears one participant."""
+"""Hears one participant: frames in, `EarEvent`s out.
+
+Frames are resampled to 16 kHz windows (`windows`), a VAD gives each a probability, `speech` finds
+onsets and offsets in these, and what lies between, with a little silence around it, is pushed to
+the recogniser (`utterance`). Recognition runs beside hearing and never delays it.
+"""
 
 from __future__ import annotations
 
+import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Final
 
-from mulisa.agent.events import EarEvent, UtteranceId
-from mulisa.core.audio import AudioFrame
+from mulisa.agent.events import EarEvent, SpeechEnded, SpeechStarted, UtteranceId
+from mulisa.agent.speech import (
+    Boundary,
+    Offset,
+    Onset,
+    SpeechConfig,
+    SpeechDetector,
+    may_split,
+)
+from mulisa.agent.utterance import Utterance
+from mulisa.agent.windows import Window, Windows
+from mulisa.core.audio import HEARING_RATE_HZ, AudioFrame
+from mulisa.core.errors import MulisaError
 from mulisa.core.provider import STT, VAD
 from mulisa.core.room import Identity
+
+HISTORY: Final = 1.5
+"""Seconds kept of what was heard last; bounds the pre-roll."""
+CALMING_WINDOWS: Final = 16
+"""So many windows of digital silence are given to the VAD before it is spared the rest."""
 
 
 @dataclass(frozen=True, slots=True)
 class EarConfig:
     """How speech is cut into utterances; seconds."""
 
+    speech: SpeechConfig = field(default_factory=SpeechConfig)
+    pre_roll: float = 0.3
+    """So much of what was before an onset is recognised with it."""
+    trailing: float = 0.5
+    """So much silence inside an utterance is recognised with it."""
+    transcription_timeout: float = 15.0
+
 
 class Ear:
-    """Turns one participant's frames into `EarEvent`s."""
+    """Turns one participant's frames into `EarEvent`s.
+
+    A `SpeechEnded` is followed by a `Transcribed` or a `TranscriptionFailed` of the same
+    utterance, unless a `SpeechStarted` of it comes first: then the next `SpeechEnded` is, and
+    covers everything.
+    """
 
     def __init__(
         self,
@@ -29,14 +65,203 @@ class Ear:
         names: Sequence[str],
         utterance_ids: Callable[[], UtteranceId],
     ) -> None:
+        """`emit` is called on the event loop and must neither block nor raise."""
         self.identity = identity
         self.names = names
         """Likely words, read when an utterance opens; replace it when people come and go."""
+        self._vad = vad
+        self._stt = stt
+        self._emit = emit
+        self._config = config
+        self._utterance_ids = utterance_ids
+        self._hearings: list[_Hearing] = []
 
     async def run(self, frames: AsyncIterator[AudioFrame]) -> None:
-        """Hear one subscription; ends with the frames, after what was said is transcribed."""
-        raise NotImplementedError
+        """Hear one subscription; ends with the frames, once all that was said is reported.
+
+        May be run again for the next subscription, also before the former run has ended.
+        Cancelling is safe and leaves no task. Raises ProviderError if the VAD fails, and what
+        `frames` raises.
+        """
+        hearing = _Hearing(self._config, self._vad, self._open_utterance, self._emit)
+        self._hearings.append(hearing)
+        try:
+            await hearing.run(frames)
+        finally:
+            self._hearings.remove(hearing)
 
     def commit(self, utterance_id: UtteranceId) -> None:
-        """The turn is over: close the utterance; later speech opens a new one. Idempotent."""
-        raise NotImplementedError
+        """The turn is over: close the utterance; later speech opens a new one. Idempotent.
+
+        If speech has just gone on in it, that speech is moved to a new utterance: `SpeechEnded`
+        of the old one, which no `Transcribed` follows, and `SpeechStarted` of the new one.
+        """
+        for hearing in self._hearings:
+            hearing.commit(utterance_id)
+
+    def _open_utterance(self, at: float, tasks: asyncio.TaskGroup) -> Utterance:
+        return Utterance(
+            self.identity,
+            self._utterance_ids(),
+            at,
+            self._stt.stream(self.names),
+            self._emit,
+            tasks,
+            self._config.transcription_timeout,
+        )
+
+
+class _Hearing:
+    """One subscription; its utterances end with it."""
+
+    def __init__(
+        self,
+        config: EarConfig,
+        vad: VAD,
+        open_utterance: Callable[[float, asyncio.TaskGroup], Utterance],
+        emit: Callable[[EarEvent], None],
+    ) -> None:
+        self._config = config
+        self._open_utterance = open_utterance
+        self._emit = emit
+        self._vad = vad.stream()
+        self._windows = Windows(vad.window_samples)
+        self._window = vad.window_samples / HEARING_RATE_HZ
+        self._detector = SpeechDetector(config.speech, self._window)
+        self._zero_windows = 0
+        self._recent: deque[Window] = deque(maxlen=round(HISTORY / self._window))
+        self._unpushed = 0
+        """So many of the recent windows the open utterance has not got."""
+        self._onset_at = self._offset_at = float("-inf")
+        self._utterance: Utterance | None = None
+        self._closing: list[Utterance] = []
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def run(self, frames: AsyncIterator[AudioFrame]) -> None:
+        """See `Ear.run`."""
+        try:
+            async with asyncio.TaskGroup() as self._tasks:
+                try:
+                    failure = await self._hear(frames)
+                finally:
+                    self._disarm()
+                    self._close_utterance()
+        finally:
+            self._vad.close()
+            for utterance in self._closing:
+                await utterance.aclose()
+        if failure is not None:
+            raise failure
+
+    def commit(self, utterance_id: UtteranceId) -> None:
+        """See `Ear.commit`."""
+        utterance = self._utterance
+        if utterance is None or utterance.utterance_id != utterance_id:
+            return
+        self._close_utterance()
+        if self._detector.speaking:
+            self._emit(SpeechEnded(utterance.identity, utterance_id, self._onset_at))
+            self._begin(self._onset_at)
+
+    async def _hear(self, frames: AsyncIterator[AudioFrame]) -> MulisaError | None:
+        """Until the frames end; what ended them, if it was a failure."""
+        failure: MulisaError | None = None
+        try:
+            async for frame in frames:
+                for window in self._windows.push(frame):
+                    self._take(window, await self._probability(window))
+        except MulisaError as error:
+            failure = error  # what was said before it is recognised all the same
+        self._apply(self._detector.end())
+        return failure
+
+    async def _probability(self, window: Window) -> float:
+        # A muted microphone sends zeros: the VAD hears some, so that it calms down, then none.
+        self._zero_windows = 0 if window.samples.any() else self._zero_windows + 1
+        if self._zero_windows > CALMING_WINDOWS:
+            return 0.0
+        return await self._vad.probability(window.samples)
+
+    def _take(self, window: Window, probability: float) -> None:
+        self._recent.append(window)
+        self._unpushed = min(self._unpushed + 1, len(self._recent))
+        self._apply(self._detector.hear(probability, window.ended_at))
+        if self._utterance is None:
+            return
+        if self._detector.speaking:
+            self._split_if_long(self._utterance, window, probability)
+            self._arm()
+            self._push_unpushed()
+        elif window.ended_at - self._offset_at <= self._config.trailing:
+            self._push_unpushed()
+
+    def _apply(self, boundary: Boundary | None) -> None:
+        if isinstance(boundary, Onset):
+            self._onset_at = boundary.at
+            self._begin(boundary.at)
+        elif isinstance(boundary, Offset):
+            self._pause(boundary)
+
+    def _begin(self, at: float) -> None:
+        """Speech begins, or goes on in the open utterance."""
+        utterance = self._utterance
+        if utterance is not None and at - utterance.started_at < self._config.speech.max_utterance:
+            utterance.go_on()
+            self._unpushed = min(self._unpushed, self._count_pre_roll(at))
+        else:
+            self._close_utterance()
+            utterance = self._utterance = self._open_utterance(at, self._tasks)
+            self._unpushed = self._count_pre_roll(at)
+        self._emit(SpeechStarted(utterance.identity, utterance.utterance_id, at))
+
+    def _count_pre_roll(self, at: float) -> int:
+        """How many recent windows to recognise with an onset: never those of former speech."""
+        since = max(at - self._config.pre_roll, self._offset_at)
+        return sum(window.ended_at > since for window in self._recent)
+
+    def _pause(self, offset: Offset) -> None:
+        """Speech ended in the open utterance."""
+        utterance = self._utterance
+        assert utterance is not None
+        self._offset_at = offset.at
+        self._emit(SpeechEnded(utterance.identity, utterance.utterance_id, offset.at))
+        utterance.pause(offset.at, click=offset.click)
+
+    def _split_if_long(self, utterance: Utterance, window: Window, probability: float) -> None:
+        """Before this window, if the utterance is long and the window weak."""
+        if not may_split(self._config.speech, window.ended_at - utterance.started_at, probability):
+            return
+        self._onset_at = window.ended_at - self._window
+        self._pause(Offset(self._onset_at, click=False))
+        self._close_utterance()
+        self._begin(self._onset_at)
+        self._unpushed = 1
+
+    def _push_unpushed(self) -> None:
+        assert self._utterance is not None
+        for index in range(-self._unpushed, 0):
+            self._utterance.push(self._recent[index].samples)
+        self._unpushed = 0
+
+    def _close_utterance(self) -> None:
+        if self._utterance is not None:
+            self._utterance.close()
+            self._closing = [utterance for utterance in self._closing if not utterance.closed]
+            self._closing.append(self._utterance)
+            self._utterance = None
+
+    def _arm(self) -> None:
+        """Frames may stop in mid-word: speech then ends at the detector's deadline."""
+        deadline = self._detector.deadline()
+        if self._timer is None and deadline is not None:
+            self._timer = asyncio.get_running_loop().call_at(deadline, self._on_deadline)
+
+    def _on_deadline(self) -> None:
+        self._timer = None
+        self._apply(self._detector.tick(asyncio.get_running_loop().time()))
+        self._arm()
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

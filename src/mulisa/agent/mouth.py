@@ -1,82 +1,271 @@
-"""Speaks: paces what was synthesised, one frame per 20 ms."""
+"""Speaks: resamples what was synthesised and sends it, one frame per 20 ms."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
-from mulisa.core.audio import Samples
+import numpy as np
+import soxr  # type: ignore[import-untyped]
+
+from mulisa.agent.playout import PlayoutPosition, PlayoutQueue
+from mulisa.core.audio import FRAME_DURATION, SAMPLE_RATE_HZ, Samples
+
+CATCH_UP: Final = 2 * FRAME_DURATION
+"""A loop that wakes later than this skips the rest, so no burst is longer than 3 frames."""
 
 
 @dataclass(frozen=True, slots=True)
 class MouthConfig:
     """Pacing; seconds."""
 
-
-@dataclass(frozen=True, slots=True)
-class PlayoutPosition:
-    """How much of a reply was really sent."""
-
-    samples_sent: int
-    """At 48 kHz."""
-    heard_text: str
-    unspoken_text: str
+    max_queued: float = 10.0
+    """With more than this in the playout queue, `Playout.write` waits."""
 
 
 class Playout:
     """One reply on its way out. Made by `Mouth.begin`."""
 
+    def __init__(self, config: MouthConfig, changed: Callable[[], None]) -> None:
+        self._queue = PlayoutQueue()
+        self._resampler = _Upsampler()
+        self._max_queued = round(config.max_queued * SAMPLE_RATE_HZ)
+        self._changed = changed
+        self._has_room = asyncio.Event()
+        self._has_room.set()
+        self._started_or_ended = asyncio.Event()
+        self._ended = asyncio.Event()
+        self._first_frame_sent_at: float | None = None
+        self._position: PlayoutPosition | None = None
+
     @property
     def first_frame_sent_at(self) -> float | None:
         """Seconds on the loop's clock; None before."""
-        raise NotImplementedError
+        return self._first_frame_sent_at
+
+    @property
+    def ended(self) -> bool:
+        """Drained or flushed."""
+        return self._position is not None
+
+    @property
+    def position(self) -> PlayoutPosition:
+        """How much was sent so far; final once ended."""
+        return self._position or self._queue.position()
 
     def segment(self, text: str) -> None:
         """What is written from now on speaks `text`."""
-        raise NotImplementedError
+        self._queue.write(self._resampler.end())
+        self._queue.segment(text)
+        self._changed()
 
     async def write(self, samples: Samples, rate_hz: int) -> None:
-        """Queue synthesised audio (int16 mono, any length); waits while more than enough is queued.
+        """Queue synthesised audio (int16 mono, any length).
 
-        Does nothing after `Mouth.flush`.
+        Waits while more than `MouthConfig.max_queued` is queued. Does nothing once ended.
         """
-        raise NotImplementedError
+        await self._has_room.wait()
+        if self.ended:
+            return
+        self._queue.write(self._resampler.push(samples, rate_hz))
+        if self._queue.queued_samples > self._max_queued:
+            self._has_room.clear()
+        self._changed()
 
     def finish(self) -> None:
         """All is written. Idempotent."""
-        raise NotImplementedError
+        self._queue.write(self._resampler.end())
+        self._queue.finish()
+        self._changed()
 
-    async def wait_started(self) -> float:
-        """Wait for the first frame; when it was sent. Never returns if flushed before that."""
-        raise NotImplementedError
+    async def wait_started(self) -> float | None:
+        """Wait for the first frame; when it was sent. None if the reply ended without any."""
+        await self._started_or_ended.wait()
+        return self._first_frame_sent_at
 
     async def wait_drained(self) -> PlayoutPosition:
-        """Wait until the last frame was sent after `finish`, or the reply was flushed."""
-        raise NotImplementedError
+        """Wait until all was sent after `finish`, or until the reply was flushed."""
+        await self._ended.wait()
+        return self.position
+
+    # What follows is for the mouth.
+
+    @property
+    def queue(self) -> PlayoutQueue:
+        """The samples and their text."""
+        return self._queue
+
+    def take_frame(self, now: float) -> Samples:
+        """The next frame, which is sent now."""
+        frame = self._queue.take_frame()
+        if self._first_frame_sent_at is None:
+            self._first_frame_sent_at = now
+            self._started_or_ended.set()
+        if self._queue.queued_samples <= self._max_queued:
+            self._has_room.set()
+        return frame
+
+    def end(self) -> PlayoutPosition:
+        """Nothing more is sent; wakes everybody."""
+        self._position = self._queue.position()
+        for event in (self._has_room, self._started_or_ended, self._ended):
+            event.set()
+        return self._position
 
 
 class Mouth:
-    """The playout queue of one room and its pacing."""
+    """The one voice in a room. `play` sends; everything else decides what, and never waits.
 
-    def __init__(self, send: Callable[[Samples], None], config: MouthConfig) -> None:
-        raise NotImplementedError
+    The first frame of a reply is sent at once, each further one 20 ms after the deadline of the
+    one before, so nothing drifts. While there is nothing to say nothing is sent.
+    """
+
+    def __init__(
+        self, send: Callable[[Samples], None], config: MouthConfig = MouthConfig()
+    ) -> None:
+        """`send` is given int16, shape (960,), 48 kHz."""
+        self._send = send
+        self._config = config
+        self._playout: Playout | None = None
+        self._paused = False
+        self._farewell: Samples | None = None
+        """A frame that fades out, to be sent instead of the next one."""
+        self._next_at = float("-inf")
+        """No frame is sent earlier."""
+        self._in_mid_speech = False
+        """A frame was sent and the next one should follow without a gap."""
+        self._wake = asyncio.Event()
+        self.underruns = 0
+        """Gaps because synthesis was slower than speech."""
+        self.stalls = 0
+        """Gaps because the loop woke too late."""
+
+    @property
+    def speaking(self) -> bool:
+        """A reply was begun and neither drained nor flushed; it may be paused."""
+        return self._playout is not None
+
+    @property
+    def paused(self) -> bool:
+        """Between `pause` and `resume`, `flush` or the next `begin`."""
+        return self._paused
 
     async def play(self) -> None:
-        """Pace for ever; the session's speak task."""
-        raise NotImplementedError
+        """Send for ever; the session's speak task. Cancelling is safe, another call goes on."""
+        loop = asyncio.get_running_loop()
+        while True:
+            if not self._has_frame():
+                await self._wait_for_frame()
+                self._next_at = max(self._next_at, loop.time())
+            elif (early := self._next_at - loop.time()) > 0:
+                await asyncio.sleep(early)
+            else:
+                self._send_frame(loop.time())
 
     def begin(self) -> Playout:
         """Begin a reply. Raises RuntimeError while another one is neither drained nor flushed."""
-        raise NotImplementedError
+        if self._playout is not None:
+            raise RuntimeError("a reply is still being spoken")
+        self._paused = False
+        self._playout = Playout(self._config, self._on_change)
+        return self._playout
 
     def pause(self) -> None:
-        """Send one frame that fades out, then nothing. Idempotent; nothing without a reply."""
-        raise NotImplementedError
+        """Fade out within the next 5 ms of speech, then send nothing. Idempotent."""
+        if self._playout is not None and not self._paused:
+            self._paused = True
+            self._fade_out(self._playout.queue)
 
     def resume(self) -> None:
-        """Go on at the very sample. Idempotent."""
-        raise NotImplementedError
+        """Go on at the very sample at which the fade began. Idempotent."""
+        if self._playout is None or not self._paused:
+            return
+        self._paused = False
+        if self._farewell is not None:  # so early that nothing was paused yet
+            self._farewell = None
+            self._playout.queue.forget_fade()
+            self._in_mid_speech = True
+        self._wake.set()
 
     def flush(self) -> PlayoutPosition | None:
         """Cut the reply; what was heard of it. None if there is none."""
-        raise NotImplementedError
+        if self._playout is None:
+            return None
+        if not self._paused:
+            self._fade_out(self._playout.queue)
+        return self._end(self._playout)
+
+    def _has_frame(self) -> bool:
+        if self._farewell is not None:
+            return True
+        playout = self._playout
+        return playout is not None and not self._paused and playout.queue.has_frame
+
+    async def _wait_for_frame(self) -> None:
+        while not self._has_frame():
+            self._wake.clear()
+            await self._wake.wait()
+        if self._in_mid_speech and asyncio.get_running_loop().time() > self._next_at:
+            self.underruns += 1
+
+    def _send_frame(self, now: float) -> None:
+        if now - self._next_at > CATCH_UP:
+            self.stalls += 1
+            self._next_at = now - CATCH_UP
+        self._next_at += FRAME_DURATION
+        if self._farewell is not None:
+            self._send(self._farewell)
+            self._farewell = None
+        elif self._playout is not None:
+            self._in_mid_speech = True
+            self._send(self._playout.take_frame(now))
+            self._on_change()
+
+    def _fade_out(self, queue: PlayoutQueue) -> None:
+        if self._in_mid_speech and queue.queued_samples:
+            self._farewell = queue.fade_out_frame()
+            self._wake.set()
+        self._in_mid_speech = False
+
+    def _on_change(self) -> None:
+        self._wake.set()
+        if self._playout is not None and self._playout.queue.drained:
+            self._end(self._playout)
+
+    def _end(self, playout: Playout) -> PlayoutPosition:
+        self._playout = None
+        self._paused = False
+        self._in_mid_speech = False
+        return playout.end()
+
+
+class _Upsampler:
+    """To 48 kHz; each segment by itself, so that its last samples never wait for the next one."""
+
+    def __init__(self) -> None:
+        self._rate_hz = SAMPLE_RATE_HZ
+        self._stream: soxr.ResampleStream | None = None
+
+    def push(self, samples: Samples, rate_hz: int) -> Samples:
+        """What comes out now; HQ holds back about 30 ms until `end`."""
+        if rate_hz != self._rate_hz:
+            rest = self.end()
+            self._rate_hz = rate_hz
+            return np.concatenate((rest, self.push(samples, rate_hz)))
+        if rate_hz == SAMPLE_RATE_HZ:
+            return samples
+        if self._stream is None:
+            self._stream = soxr.ResampleStream(rate_hz, SAMPLE_RATE_HZ, 1, dtype="int16")
+        out: Samples = self._stream.resample_chunk(samples)
+        return out
+
+    def end(self) -> Samples:
+        """What was held back; the next samples begin anew."""
+        stream, self._stream = self._stream, None
+        empty: Samples = np.empty(0, dtype=np.int16)
+        if stream is None:
+            return empty
+        out: Samples = stream.resample_chunk(empty, last=True)
+        return out
