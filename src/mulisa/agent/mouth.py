@@ -13,6 +13,8 @@ import soxr  # type: ignore[import-untyped]
 from mulisa.agent.playout import PlayoutPosition, PlayoutQueue
 from mulisa.core.audio import FRAME_DURATION, SAMPLE_RATE_HZ, Samples
 
+__all__ = ["Mouth", "MouthConfig", "Playout", "PlayoutPosition"]
+
 CATCH_UP: Final = 2 * FRAME_DURATION
 """A loop that wakes later than this skips the rest, so no burst is longer than 3 frames."""
 
@@ -50,7 +52,6 @@ class Playout:
         """Drained or flushed."""
         return self._position is not None
 
-    @property
     def position(self) -> PlayoutPosition:
         """How much was sent so far; final once ended."""
         return self._position or self._queue.position()
@@ -88,7 +89,7 @@ class Playout:
     async def wait_drained(self) -> PlayoutPosition:
         """Wait until all was sent after `finish`, or until the reply was flushed."""
         await self._ended.wait()
-        return self.position
+        return self.position()
 
     # What follows is for the mouth.
 
