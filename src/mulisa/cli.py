@@ -1,0 +1,254 @@
+"""The command ``mulisa``: parses, calls, prints.
+
+Exit codes: 0 fine, 1 failed, 2 wrong usage. Nothing heavy is imported before a command needs it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn
+
+import typer
+
+from mulisa.console import Console, configure_logging
+from mulisa.core.errors import ConfigError, InputError, MulisaError
+
+if TYPE_CHECKING:
+    from mulisa.config import Config
+
+VERSION: Final = "0.1.0"
+FAILED: Final = 1
+WRONG_USAGE: Final = 2
+
+app = typer.Typer(
+    name="mulisa",
+    help="Mulisa is an AI participant for voice rooms with several people.\n\n"
+    "Begin with 'mulisa serve', open the link, and talk.",
+    epilog="Settings: flags, then the environment (MULISA_..., LIVEKIT_..., OPENAI_...), "
+    "then mulisa.toml.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+DataOption = Annotated[
+    Path | None,
+    typer.Option("--data", metavar="DIR", help="Folder of transcripts and the generated key."),
+]
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", metavar="FILE", help="Settings file instead of ./mulisa.toml."),
+]
+PersonaOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--persona",
+        metavar="FILE",
+        help="TOML with name, aliases, instructions, language, greeting.",
+    ),
+]
+SttOption = Annotated[
+    str | None,
+    typer.Option("--stt", metavar="E", help="Hearing: whisper, whisper:base.en, whisper:/model."),
+]
+LlmOption = Annotated[
+    str | None,
+    typer.Option(
+        "--llm",
+        metavar="E",
+        help="Thinking: openai:gpt-4o-mini, ollama:llama3.2, concierge. By default OpenAI if "
+        "OPENAI_API_KEY or OPENAI_BASE_URL is set, else Ollama if it runs here, else concierge.",
+    ),
+]
+TtsOption = Annotated[
+    str | None,
+    typer.Option("--tts", metavar="E", help="Speaking: piper, piper:/path/voice.onnx."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object per line.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Errors only.")]
+DebugOption = Annotated[bool, typer.Option("--debug", help="Log everything, with tracebacks.")]
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
+) -> None:
+    if version:
+        print(f"mulisa {VERSION}")
+        raise typer.Exit
+
+
+@app.command(
+    epilog="\b\nExamples:\n"
+    "  mulisa serve                           the room at http://localhost:8000\n"
+    "  mulisa serve --llm openai:gpt-4o-mini  with OPENAI_API_KEY set\n"
+    "  mulisa serve --no-agent                the room without Mulisa"
+)
+def serve(
+    host: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Listen here; 127.0.0.1 by default, 0.0.0.0 for the network (where browsers "
+            "give a microphone to https only).",
+        ),
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(metavar="PORT", help="8000 by default; 0 for any free one.")
+    ] = None,
+    stt: SttOption = None,
+    llm: LlmOption = None,
+    tts: TtsOption = None,
+    persona: PersonaOption = None,
+    no_agent: Annotated[bool, typer.Option("--no-agent", help="The room without Mulisa.")] = False,
+    ice_server: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="URL",
+            help="stun:HOST:PORT or turn:USER:PASSWORD@HOST:PORT; may be given several times.",
+        ),
+    ] = None,
+    data: DataOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Serve the talking room, with Mulisa in every room that has people."""
+    console = Console(as_json=as_json, quiet=quiet)
+    console.headline(f"Mulisa {VERSION}, Ctrl-C ends", "starting", version=VERSION)
+    configure_logging(debug=debug, quiet=quiet)
+    settings = _settings(
+        console,
+        config,
+        host=host,
+        port=port,
+        stt=stt,
+        llm=llm,
+        tts=tts,
+        persona=persona,
+        agent=False if no_agent else None,
+        ice_servers=tuple(ice_server) if ice_server else None,
+        data=data,
+    )
+    with _failures(console, debug=debug):
+        from mulisa.serving import serve_room
+
+        serve_room(settings, console, debug=debug)
+
+
+@app.command(
+    epilog="\b\nExample, with the key of the gateway in LIVEKIT_API_KEY, LIVEKIT_API_SECRET:\n"
+    "  mulisa worker --url ws://localhost:8000"
+)
+def worker(
+    url: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="ws://HOST:PORT of the gateway (LIVEKIT_URL)."),
+    ] = None,
+    stt: SttOption = None,
+    llm: LlmOption = None,
+    tts: TtsOption = None,
+    persona: PersonaOption = None,
+    data: DataOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Run an agent process alone: it registers with a gateway and takes its rooms."""
+    raise NotImplementedError
+
+
+@app.command(
+    epilog="\b\nExamples:\n"
+    "  mulisa transcript standup\n"
+    "  mulisa transcript standup --format vtt > standup.vtt"
+)
+def transcript(
+    room: Annotated[str, typer.Argument(metavar="ROOM", help="Name of the room.")],
+    export: Annotated[
+        str, typer.Option("--format", metavar="FORMAT", help="txt, md, json or vtt.")
+    ] = "txt",
+    every_call: Annotated[
+        bool, typer.Option("--all", help="All calls of the room, not only the latest.")
+    ] = False,
+    data: DataOption = None,
+    config: ConfigOption = None,
+    debug: DebugOption = False,
+) -> None:
+    """Show what was said in a room, by whom, when."""
+    console = Console()
+    configure_logging(debug=debug)
+    settings = _settings(console, config, data=data)
+    with _failures(console, debug=debug):
+        from mulisa.core.room import parse_room_name
+        from mulisa.store.exports import EXPORTS
+        from mulisa.store.transcript import TranscriptReader
+
+        formats = {str(name): write for name, (write, _) in EXPORTS.items()}
+        if export not in formats:
+            _stop(console, f"--format is one of {', '.join(formats)}, not {export!r}", WRONG_USAGE)
+        try:
+            name = parse_room_name(room)
+        except InputError as error:
+            _stop(console, str(error), WRONG_USAGE)
+        reader = TranscriptReader(settings.data)
+        found = reader.everything(name) if every_call else reader.latest(name)
+        if found is None:
+            rooms = ", ".join(reader.rooms()[:10]) or "none yet"
+            _stop(
+                console,
+                f"nothing was said in the room {room!r}, says {settings.data}\n"
+                f"rooms with words: {rooms}; another folder is chosen with --data",
+                FAILED,
+            )
+        sys.stdout.write(formats[export](found))
+
+
+@app.command()
+def doctor(
+    data: DataOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Check engines, ports, keys and the browser, and say how to mend what is missing."""
+    raise NotImplementedError
+
+
+def main() -> None:
+    """Entry point of the command."""
+    app()
+
+
+def _settings(console: Console, file: Path | None, **flags: Any) -> Config:
+    from mulisa.config import load_config
+
+    try:
+        return load_config(flags, file)
+    except ConfigError as error:
+        _stop(console, str(error), WRONG_USAGE)
+
+
+@contextmanager
+def _failures(console: Console, *, debug: bool) -> Iterator[None]:
+    """Turn what fails into a message and exit code 1, and Ctrl-C into a quiet end."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        console.end_loading()
+    except MulisaError as error:
+        if debug:
+            raise
+        _stop(console, str(error), FAILED)
+
+
+def _stop(console: Console, message: str, code: int) -> NoReturn:
+    console.error(message)
+    raise typer.Exit(code)

@@ -1,0 +1,272 @@
+"""What the operator chose: flags > environment > ``mulisa.toml`` > defaults.
+
+The only reader of the environment. Names are the ecosystem's own (``LIVEKIT_*``, ``OPENAI_*``)
+or ours (``MULISA_*``); a key of ``mulisa.toml`` is the name of a field of `Config`. The file is
+the one of ``--config`` or ``MULISA_CONFIG``, else ``mulisa.toml`` in the current folder.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import tomllib
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Final, Self
+from urllib.parse import unquote
+
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from mulisa.core.errors import ConfigError
+
+FILE_NAME: Final = "mulisa.toml"
+KEYS_FILE_NAME: Final = "livekit-keys"
+"""In the data folder: one line ``key: secret``, as the ``--key-file`` of a LiveKit server."""
+
+_ENV_PREFIX: Final = "MULISA_"
+_ICE_SCHEMES: Final = ("stun", "stuns", "turn", "turns")
+
+
+def default_data() -> Path:
+    """The user's data folder for Mulisa (XDG base directory specification)."""
+    base = os.environ.get("XDG_DATA_HOME", "")
+    return (Path(base) if base.startswith("/") else Path.home() / ".local/share") / "mulisa"
+
+
+def _ecosystem(name: str) -> AliasChoices:
+    """A name that other tools read, too: no prefix of ours in the environment."""
+    return AliasChoices(name, name.upper())
+
+
+class Config(BaseSettings):
+    """Everything that can be chosen; frozen. Made by `load_config`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=_ENV_PREFIX,
+        env_ignore_empty=True,
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
+        populate_by_name=True,
+    )
+
+    host: str = Field("127.0.0.1", min_length=1)
+    """Interface to listen on. Browsers give a microphone to plain http on this machine only."""
+    port: int = Field(8000, ge=0, le=65535)
+    """0 takes any free port."""
+    agent: bool = True
+    """Whether `serve` starts an agent process."""
+    persona: Path | None = None
+    vad: str = "silero"
+    stt: str = "local"
+    """Engines are ``NAME`` or ``NAME:MODEL`` (`EngineSpec`)."""
+    llm: str = "auto"
+    tts: str = "local"
+    ice_servers: Annotated[tuple[str, ...], NoDecode] = ()
+    """See `IceServerSpec`; a string may hold several, with spaces or commas between them."""
+    data: Path = Field(default_factory=default_data)
+    """Folder of the transcripts and the generated key."""
+    livekit_url: str = Field("ws://localhost:8000", validation_alias=_ecosystem("livekit_url"))
+    """What a worker registers with."""
+    livekit_api_key: str = Field("", validation_alias=_ecosystem("livekit_api_key"))
+    livekit_api_secret: SecretStr = Field(
+        SecretStr(""), validation_alias=_ecosystem("livekit_api_secret")
+    )
+    openai_api_key: SecretStr = Field(SecretStr(""), validation_alias=_ecosystem("openai_api_key"))
+    openai_base_url: str = Field("", validation_alias=_ecosystem("openai_base_url"))
+    ollama_url: str = "http://localhost:11434"
+    """Where Ollama is looked for when no other language model is configured."""
+    chromium: str = ""
+    """A browser for tests, when it is not on the PATH."""
+
+    @field_validator("persona", "data", mode="after")
+    @classmethod
+    def _expand_home(cls, path: Path | None) -> Path | None:
+        return path.expanduser() if path is not None else None
+
+    @field_validator("vad", "stt", "llm", "tts")
+    @classmethod
+    def _check_engine(cls, text: str) -> str:
+        EngineSpec.parse(text)
+        return text
+
+    @field_validator("ice_servers", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(value.replace(",", " ").split()) if isinstance(value, str) else value
+
+    @field_validator("ice_servers")
+    @classmethod
+    def _check_ice_servers(cls, servers: tuple[str, ...]) -> tuple[str, ...]:
+        for server in servers:
+            IceServerSpec.parse(server)
+        return servers
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSpec:
+    """An engine as it is named in a flag: ``whisper``, ``whisper:base.en``, ``openai:gpt-4o``."""
+
+    name: str
+    model: str = ""
+    """Model, voice or path, in the engine's own words; empty for its default."""
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Split at the first colon. Raises ValueError."""
+        name, colon, model = text.strip().partition(":")
+        if not name.strip() or (colon and not model.strip()):
+            raise ValueError(f"{text!r} is not an engine; write NAME or NAME:MODEL")
+        return cls(name.strip(), model.strip())
+
+    def __str__(self) -> str:
+        return f"{self.name}:{self.model}" if self.model else self.name
+
+
+@dataclass(frozen=True, slots=True)
+class IceServerSpec:
+    """``stun:HOST[:PORT]`` or ``turn:[USER:PASSWORD@]HOST[:PORT][?transport=udp|tcp]``.
+
+    URLs are those of RFC 7064 and RFC 7065, except that the credentials of a TURN server stand
+    in front of its host, percent-encoded where they hold ``:`` or ``@``.
+    """
+
+    url: str
+    username: str = ""
+    credential: str = field(default="", repr=False)
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Raises ValueError, without the credentials in its message."""
+        scheme, _, rest = text.partition(":")
+        userinfo, _, host = rest.rpartition("@")
+        if scheme not in _ICE_SCHEMES or not host.strip("/"):
+            raise ValueError(
+                f"an ICE server begins with one of {', '.join(f'{s}:' for s in _ICE_SCHEMES)} "
+                "and names a host, as in stun:stun.example.org:3478"
+            )
+        username, _, credential = userinfo.partition(":")
+        if scheme.startswith("turn") and not (username and credential):
+            raise ValueError("a TURN server needs credentials: turn:USER:PASSWORD@HOST")
+        return cls(f"{scheme}:{host}", unquote(username), unquote(credential))
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKeys:
+    """The key and secret that sign and check tokens."""
+
+    key: str
+    secret: str = field(repr=False)
+    origin: str
+    """Where they came from, for people."""
+
+
+def load_config(flags: Mapping[str, Any] | None = None, file: Path | None = None) -> Config:
+    """Merge what was given; `flags` that are None were not given.
+
+    Raises ConfigError, which names the flag, the variable or the key that is wrong.
+    """
+    given = {name: value for name, value in (flags or {}).items() if value is not None}
+    path = _config_file(file)
+
+    class Layered(Config):
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,
+            file_secret_settings: PydanticBaseSettingsSource,
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            file_settings = TomlConfigSettingsSource(settings_cls, toml_file=path)
+            return init_settings, env_settings, file_settings
+
+    try:
+        return Layered(**given)
+    except ValidationError as error:
+        raise ConfigError(
+            "; ".join(_complaint(item, given, path) for item in error.errors(include_url=False))
+        ) from error
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror or error}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not TOML: {error}") from error
+
+
+def load_api_keys(config: Config) -> ApiKeys:
+    """The configured key and secret, else those of the data folder, generated the first time.
+
+    Raises ConfigError when only one of the two is configured, or the folder cannot be used.
+    """
+    secret = config.livekit_api_secret.get_secret_value()
+    if bool(config.livekit_api_key) != bool(secret):
+        missing = "LIVEKIT_API_SECRET" if config.livekit_api_key else "LIVEKIT_API_KEY"
+        raise ConfigError(f"{missing} is missing: set both, or neither to have them generated")
+    if secret:
+        return ApiKeys(config.livekit_api_key, secret, "from the configuration")
+    path = config.data / KEYS_FILE_NAME
+    try:
+        config.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with suppress(FileExistsError):
+            _write_keys(path)
+        key, _, secret = path.read_text(encoding="utf-8").strip().partition(": ")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot keep the API key in {path}: {error}") from error
+    if not key or not secret:
+        raise ConfigError(f"{path} does not hold 'key: secret'; delete it to have a new one")
+    return ApiKeys(key, secret, f"from {path}")
+
+
+def worker_environment(keys: ApiKeys, url: str) -> dict[str, str]:
+    """The environment of a child process that shall register at `url` with these keys."""
+    return {
+        **os.environ,
+        "LIVEKIT_URL": url,
+        "LIVEKIT_API_KEY": keys.key,
+        "LIVEKIT_API_SECRET": keys.secret,
+    }
+
+
+def _write_keys(path: Path) -> None:
+    """Write the file as a whole or not at all; raises FileExistsError if it is there."""
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+    descriptor = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(f"API{secrets.token_hex(6)}: {secrets.token_urlsafe(32)}\n")
+        os.link(draft, path)
+    finally:
+        draft.unlink()
+
+
+def _config_file(file: Path | None) -> Path | None:
+    chosen = file or Path(os.environ.get(f"{_ENV_PREFIX}CONFIG") or FILE_NAME).expanduser()
+    if chosen.is_file():
+        return chosen
+    if file is not None or os.environ.get(f"{_ENV_PREFIX}CONFIG"):
+        raise ConfigError(f"there is no file {chosen}")
+    return None
+
+
+def _complaint(item: Any, flags: Mapping[str, Any], path: Path | None) -> str:
+    """One error of pydantic in the operator's words: which setting, where it was set, why."""
+    name = str(item["loc"][0]).lower() if item["loc"] else ""
+    variables = (f"{_ENV_PREFIX}{name.upper()}", name.upper())
+    if item["type"] == "extra_forbidden":
+        return f"{path}: there is no setting {name!r}; there are {', '.join(Config.model_fields)}"
+    if name in flags:
+        where = f"--{name.removesuffix('s') if name == 'ice_servers' else name}".replace("_", "-")
+    else:
+        set_by = [v for v in variables if os.environ.get(v)]
+        where = set_by[0] if set_by else f"{name} in {path}"
+    return f"{where}: {item['msg'].removeprefix('Value error, ')}"
