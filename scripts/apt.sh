@@ -1,6 +1,6 @@
 #!/bin/sh
-# apt.sh PACKAGE: installs it with apt-get, as root or with a sudo that asks nothing at least of root.
-# Fails quietly where that is not possible; the caller says what is missing then.
+# apt.sh PACKAGE: installs it with apt-get as root, or through sudo.
+# Fails quietly where there is neither; the caller says what is missing then.
 set -eu
 command -v apt-get >/dev/null || exit 1
 if [ "$(id -u)" -eq 0 ]; then

@@ -59,17 +59,23 @@ def says_pure(module: str) -> bool:
 
 
 def imports(module: str) -> Iterator[str]:
-    """Everything that a module imports, at its top or later, and the packages it lies in."""
+    """What a module imports, at its top or later, and its package; not what only types need."""
     path = path_of(module)
     assert path is not None
     if "." in module:
         yield module.rpartition(".")[0]
-    for node in ast.walk(ast.parse(path.read_text())):
+    left: list[ast.AST] = [ast.parse(path.read_text())]
+    while left:
+        node = left.pop()
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
             yield node.module
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            left.extend(node.orelse)
+        else:
+            left.extend(ast.iter_child_nodes(node))
 
 
 def impurities(module: str) -> Iterator[str]:
