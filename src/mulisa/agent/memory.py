@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Literal
 
+from mulisa.agent.minutes import (
+    Minutes,
+    Note,
+    Sentence,
+    content_words,
+    gist,
+    take_minutes,
+    take_note,
+)
+from mulisa.agent.names import sounds_like
 from mulisa.core.provider import Message
 from mulisa.core.room import Identity, Participant
+
+_CUT = "[you were interrupted here; nobody heard the rest]"
+_MAX_STAYS = 1_000
+_MAX_TURN_CHARS = 4_000
+_MAX_MINUTED_TURNS = 1_500
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,24 +76,48 @@ class Memory:
     zone), so that times can be told to people. `agent` is the agent's own name.
     """
 
-    def __init__(self, config: MemoryConfig, *, agent: str, now: float, wall: datetime) -> None: ...
+    def __init__(self, config: MemoryConfig, *, agent: str, now: float, wall: datetime) -> None:
+        self._config = config
+        self._agent = agent
+        self._started_at = now
+        self._wall = wall
+        self._entries: deque[Entry] = deque(maxlen=config.max_entries)
+        self._notes: deque[Note] = deque(maxlen=config.max_entries)
+        self._recent: list[tuple[Entry, Note]] = []
+        self._gist: list[Sentence] = []
+        self._stays: dict[Identity, Stay] = {}
+        self._labels: dict[Identity, str] = {}
+
+    @property
+    def agent(self) -> str:
+        """The agent's own name."""
+        return self._agent
 
     @property
     def started_at(self) -> float:
         """Loop seconds at which the agent's knowledge of this call begins."""
-        raise NotImplementedError
+        return self._started_at
 
     def wall(self, at: float) -> datetime:
         """The wall-clock time of a loop time, in the time zone given at the beginning."""
-        raise NotImplementedError
+        return self._wall + timedelta(seconds=at - self._started_at)
 
     def joined(self, participant: Participant, now: float) -> None:
         """Somebody came in. Agents are ignored; a second call renews the name."""
-        raise NotImplementedError
+        if participant.is_agent:
+            return
+        name = self._label(participant.identity, participant.name)
+        stay = self._stays.pop(participant.identity, None)
+        if stay is None or stay.left_at is not None:
+            stay = Stay(participant.identity, name, now)
+        self._stays[participant.identity] = replace(stay, name=name)
+        self._forget_stays()
 
     def left(self, participant: Participant, now: float) -> None:
         """Somebody is gone; what they said stays."""
-        raise NotImplementedError
+        stay = self._stays.get(participant.identity)
+        if stay is not None and stay.left_at is None:
+            self._stays[participant.identity] = replace(stay, left_at=now)
 
     def said(
         self,
@@ -90,13 +130,22 @@ class Memory:
         source: Literal["voice", "chat"] = "voice",
     ) -> None:
         """A person said or wrote something. Text without words is not kept."""
-        raise NotImplementedError
+        text = _tidy(text)
+        if any(c.isalnum() for c in text):
+            label = self._label(identity, name)
+            self._append(
+                Entry(identity, label, text, started_at, ended_at, "person", source, addressed)
+            )
 
     def replied(
         self, text: str, unspoken: str, to: Identity | None, started_at: float, ended_at: float
     ) -> None:
         """The agent said `text` (as far as it was heard); `unspoken` was cut off."""
-        raise NotImplementedError
+        text, unspoken = _tidy(text), _tidy(unspoken)
+        if text or unspoken:
+            me = Identity("")
+            entry = Entry(me, self._agent, text, started_at, ended_at, "agent", to=to)
+            self._append(replace(entry, unspoken=unspoken))
 
     def messages(self, system: str, asker: Identity | None = None) -> tuple[Message, ...]:
         """History for an LLM within the budget, the system message first.
@@ -105,11 +154,16 @@ class Memory:
         summarised in a second system message; a reply that was cut says so. With `asker` given
         the last message is that person's latest addressed turn, whatever was said after it.
         """
-        raise NotImplementedError
+        messages = [Message("system", system)]
+        if self._gist:
+            lines = "\n".join(f"{sentence.name}: {sentence.text}" for sentence in self._gist)
+            messages.append(Message("system", f"Earlier in this call, in short:\n{lines}"))
+        messages.extend(map(_as_message, self._in_order_for(asker)))
+        return tuple(messages)
 
     def stays(self) -> Sequence[Stay]:
         """Everybody who was here, in order of coming; those present have no `left_at`."""
-        raise NotImplementedError
+        return sorted(self._stays.values(), key=lambda stay: stay.joined_at)
 
     def entries(
         self,
@@ -121,12 +175,125 @@ class Memory:
 
         `about` keeps turns that share a content word with it, tolerant of inflection.
         """
-        raise NotImplementedError
+        topic = content_words(about)
+        return [
+            entry
+            for entry, note in zip(self._entries, self._notes, strict=True)
+            if (since is None or entry.ended_at >= since)
+            and (by is None or (entry.identity == by and entry.kind == "person"))
+            and (not topic or topic & note.stems)
+        ]
+
+    def minutes(self, since: float | None = None, limit: int = 4) -> Minutes:
+        """Extractive minutes of the last 1,500 turns at most.
+
+        Of what people said to each other; of what they said to the agent if that is all.
+        """
+        turns = [
+            (entry, note)
+            for entry, note in zip(self._entries, self._notes, strict=True)
+            if entry.kind == "person" and (since is None or entry.ended_at >= since)
+        ]
+        among_them = [note for entry, note in turns if not entry.addressed]
+        notes = among_them or [note for _, note in turns]
+        return take_minutes(notes[-_MAX_MINUTED_TURNS:], limit)
 
     def last_reply(self, to: Identity | None = None) -> Entry | None:
         """Her latest reply (to somebody); None if there was none."""
-        raise NotImplementedError
+        for entry in reversed(self._entries):
+            if entry.kind == "agent" and (to is None or entry.to == to):
+                return entry
+        return None
 
     def find_people(self, name: str) -> Sequence[Stay]:
         """Those who are or were here whose name is or sounds like `name`, the likeliest first."""
-        raise NotImplementedError
+        scored = [(_likeness(name, stay), stay) for stay in self.stays()]
+        likely = [(score, stay) for score, stay in scored if score >= 0.75]
+        likely.sort(key=lambda pair: (-pair[0], pair[1].left_at is not None))
+        return [stay for _, stay in likely]
+
+    def _label(self, identity: Identity, name: str) -> str:
+        """The name, with a number if somebody else in this call has it already."""
+        known = self._labels.get(identity)
+        if known is not None and (known == name or known.rstrip("0123456789") == f"{name} "):
+            return known
+        taken = {label.casefold() for other, label in self._labels.items() if other != identity}
+        label, number = name, 2
+        while label.casefold() in taken:
+            label, number = f"{name} {number}", number + 1
+        self._labels[identity] = label
+        return label
+
+    def _append(self, entry: Entry) -> None:
+        """Keep an entry; when too much stands word for word, summarise all but the latest.
+
+        The summary changes seldom, so that consecutive requests share a long prefix.
+        """
+        note = take_note(entry.name, entry.text)
+        self._entries.append(entry)
+        self._notes.append(note)
+        self._recent.append((entry, note))
+        if sum(_length(entry) for entry, _ in self._recent) > self._config.verbatim_chars:
+            self._summarise()
+
+    def _summarise(self) -> None:
+        kept = _latest_within(self._recent, self._config.verbatim_chars // 2)
+        older = self._recent[: len(self._recent) - len(kept)]
+        self._recent = list(kept)
+        left = self._config.history_chars - self._config.verbatim_chars
+        fresh = [sentence for _, note in older for sentence in note.sentences]
+        self._gist = gist([*self._gist, *fresh], left)
+
+    def _in_order_for(self, asker: Identity | None) -> Sequence[Entry]:
+        """What stands word for word, and last of all what the asker said to the agent."""
+        recent = [entry for entry, _ in self._recent]
+        if asker is None:
+            return recent
+        for entry in reversed(self._entries):
+            if entry.identity == asker and entry.addressed:
+                return [*(other for other in recent if other is not entry), entry]
+        return recent
+
+    def _forget_stays(self) -> None:
+        gone = [identity for identity, stay in self._stays.items() if stay.left_at is not None]
+        for identity in gone[: max(0, len(self._stays) - _MAX_STAYS)]:
+            del self._stays[identity]
+            self._labels.pop(identity, None)
+
+
+def _as_message(entry: Entry) -> Message:
+    if entry.kind == "person":
+        return Message("user", entry.text, name=entry.name)
+    text = f"{entry.text} {_CUT}".strip() if entry.unspoken else entry.text
+    return Message("assistant", text)
+
+
+def _latest_within(turns: Sequence[tuple[Entry, Note]], chars: int) -> Sequence[tuple[Entry, Note]]:
+    """The latest turns that fit; at least the last one."""
+    first = len(turns) - 1
+    used = _length(turns[first][0])
+    while first > 0 and used + _length(turns[first - 1][0]) <= chars:
+        first -= 1
+        used += _length(turns[first][0])
+    return turns[first:]
+
+
+def _length(entry: Entry) -> int:
+    return len(entry.text) + len(entry.name)
+
+
+def _likeness(name: str, stay: Stay) -> float:
+    wanted, label = name.casefold().strip(), stay.name.casefold()
+    if wanted in (label, str(stay.identity).casefold()):
+        return 1.0
+    if not wanted or not label:
+        return 0.0
+    first = label.split()[0]
+    if wanted == first:
+        return 0.95
+    return 0.9 * max(sounds_like(wanted, label), sounds_like(wanted, first))
+
+
+def _tidy(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= _MAX_TURN_CHARS else f"{text[:_MAX_TURN_CHARS].rstrip()} ..."

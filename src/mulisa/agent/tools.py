@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from mulisa.agent.memory import Memory
+from mulisa.agent.memory import Entry, Memory
+from mulisa.agent.minutes import Sentence
+from mulisa.core.errors import InputError, MulisaError
 from mulisa.core.provider import ToolSpec
 from mulisa.core.room import Identity, RoomName, Topology
+
+_MAX_TURNS = 50
+_DEFAULT_TURNS = 12
+_MAX_TEXT_CHARS = 600
+_SELF = frozenset({"me", "i", "myself", "us", "asker", "user"})
+_AGENT = frozenset({"you", "yourself", "assistant", "agent"})
+_ABILITIES = (
+    "who is here",
+    "what somebody said, also about a topic",
+    "what was said in the last minutes",
+    "minutes of the call so far",
+    "how long the call has been going",
+    "repeating my last answer",
+    "the time and the date",
+    "how you are connected",
+    "staying quiet until I am called",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +73,20 @@ class Controls(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """One call of a tool, its arguments validated."""
+
+    asker: Identity
+    now: float
+    who: str = ""
+    by: str = ""
+    about: str = ""
+    minutes: float | None = None
+    limit: int = _DEFAULT_TURNS
+    until_called: bool = True
+
+
 class Toolbox:
     """The tools of one room.
 
@@ -60,12 +94,26 @@ class Toolbox:
     stay_quiet, help.
     """
 
-    def __init__(self, memory: Memory, room: RoomView, controls: Controls) -> None: ...
+    def __init__(self, memory: Memory, room: RoomView, controls: Controls) -> None:
+        self._memory = memory
+        self._room = room
+        self._controls = controls
+        self._tools: dict[str, Callable[[_Call], Awaitable[dict[str, Any]]]] = {
+            "who_is_here": self._who_is_here,
+            "what_was_said": self._what_was_said,
+            "minutes": self._minutes,
+            "call_duration": self._call_duration,
+            "last_reply": self._last_reply,
+            "date_time": self._date_time,
+            "connection": self._connection,
+            "stay_quiet": self._stay_quiet,
+            "help": self._help,
+        }
 
     @property
     def specs(self) -> tuple[ToolSpec, ...]:
         """The tools as an LLM is told of them."""
-        raise NotImplementedError
+        return _SPECS
 
     async def call(
         self, name: str, arguments: Mapping[str, Any], asker: Identity, now: float
@@ -75,4 +123,265 @@ class Toolbox:
         What an LLM invents (an unknown tool, wrong arguments) is answered with
         ``{"error": "one sentence"}``, never with an exception. Safe to cancel.
         """
-        raise NotImplementedError
+        tool = self._tools.get(name)
+        if tool is None:
+            return {"error": f"there is no tool {name!r}; there are {', '.join(self._tools)}"}
+        try:
+            return await tool(_validated(name, arguments, asker, now))
+        except MulisaError as error:
+            return {"error": str(error)}
+
+    async def _who_is_here(self, call: _Call) -> dict[str, Any]:
+        names = {stay.identity: stay.name for stay in self._memory.stays()}
+        people = [
+            {
+                "name": names.get(person.identity, person.name),
+                "is_you": person.identity == call.asker,
+                "since": self._clock(person.joined_at),
+                "for": spoken_duration(call.now - person.joined_at),
+                "muted": person.muted,
+            }
+            for person in self._room.people
+        ]
+        present = {person.identity for person in self._room.people}
+        gone = [
+            {
+                "name": stay.name,
+                "at": self._clock(stay.left_at),
+                "ago": self._ago(stay.left_at, call),
+            }
+            for stay in self._memory.stays()
+            if stay.left_at is not None and stay.identity not in present
+        ]
+        return {"room": self._room.room, "people": people, "left": gone[-10:]}
+
+    async def _what_was_said(self, call: _Call) -> dict[str, Any]:
+        since = None if call.minutes is None else call.now - 60 * call.minutes
+        found = self._entries(call, since)
+        asked = self._question_of(call)
+        found = [entry for entry in found if entry is not asked]
+        turns = [
+            {
+                "name": entry.name,
+                "text": entry.text[:_MAX_TEXT_CHARS],
+                "at": self._clock(entry.started_at),
+                "ago": self._ago(entry.ended_at, call),
+                "to_agent": entry.addressed,
+                "by_agent": entry.kind == "agent",
+            }
+            for entry in found[-call.limit :]
+        ]
+        return {"turns": turns, "found": len(found)}
+
+    def _entries(self, call: _Call, since: float | None) -> Sequence[Entry]:
+        if not call.by:
+            return self._memory.entries(since, about=call.about)
+        if call.by.casefold() in _AGENT or call.by.casefold() == self._memory.agent.casefold():
+            everything = self._memory.entries(since, about=call.about)
+            return [entry for entry in everything if entry.kind == "agent"]
+        found = [
+            entry
+            for identity in self._identities(call.by, call.asker)
+            for entry in self._memory.entries(since, identity, call.about)
+        ]
+        return sorted(found, key=lambda entry: entry.started_at)
+
+    def _identities(self, name: str, asker: Identity) -> list[Identity]:
+        """Whom a name means; of two people with it, both. Raises InputError for nobody."""
+        if name.casefold() in _SELF:
+            return [asker]
+        stays = self._memory.find_people(name)
+        if not stays:
+            here = ", ".join(stay.name for stay in self._memory.stays()) or "nobody"
+            raise InputError(f"nobody called {name} has been in this call; there were: {here}")
+        named = [stay for stay in stays if stay.name.split()[0] == stays[0].name.split()[0]]
+        return [stay.identity for stay in named]
+
+    def _question_of(self, call: _Call) -> Entry | None:
+        """The turn that led to this call: it is no answer to itself."""
+        for entry in reversed(self._memory.entries(by=call.asker)):
+            if entry.addressed:
+                return entry
+        return None
+
+    async def _minutes(self, call: _Call) -> dict[str, Any]:
+        since = None if call.minutes is None else call.now - 60 * call.minutes
+        minutes = self._memory.minutes(since)
+        begun = self._memory.started_at if since is None else max(since, self._memory.started_at)
+        return {
+            "since": self._clock(begun),
+            "duration": spoken_duration(call.now - begun),
+            "speakers": [{"name": name, "words": words} for name, words in minutes.speakers],
+            "topics": list(minutes.topics),
+            "decisions": _quoted(minutes.decisions),
+            "tasks": _quoted(minutes.tasks),
+            "open_questions": _quoted(minutes.open_questions),
+            "highlights": _quoted(minutes.highlights),
+        }
+
+    async def _call_duration(self, call: _Call) -> dict[str, Any]:
+        joined = [person for person in self._room.people if person.identity == call.asker]
+        stays = self._memory.stays()
+        begun = min([self._memory.started_at, *(stay.joined_at for stay in stays)])
+        result = {"since": self._clock(begun), "duration": spoken_duration(call.now - begun)}
+        if joined:
+            result["you_joined"] = self._clock(joined[0].joined_at)
+            result["you_for"] = spoken_duration(call.now - joined[0].joined_at)
+        return result
+
+    async def _last_reply(self, call: _Call) -> dict[str, Any]:
+        entry = self._memory.last_reply(call.asker) or self._memory.last_reply()
+        if entry is None:
+            return {"text": "", "unspoken": ""}
+        ago = self._ago(entry.ended_at, call)
+        return {"text": entry.text, "unspoken": entry.unspoken, "ago": ago}
+
+    async def _date_time(self, call: _Call) -> dict[str, Any]:
+        wall = self._memory.wall(call.now)
+        date = f"{wall:%A}, {wall.day} {wall:%B %Y}"
+        return {"time": f"{wall:%H:%M}", "date": date, "time_zone": wall.tzname() or ""}
+
+    async def _connection(self, call: _Call) -> dict[str, Any]:
+        identity = self._identities(call.who or "me", call.asker)[0]
+        name = next((s.name for s in self._memory.stays() if s.identity == identity), "")
+        return {
+            "name": name,
+            "is_you": identity == call.asker,
+            "topology": self._room.topology,
+            "people": len(self._room.people),
+            "description": await self._controls.connection(identity),
+        }
+
+    async def _stay_quiet(self, call: _Call) -> dict[str, Any]:
+        self._controls.stay_quiet(call.until_called)
+        return {"quiet": call.until_called, "name": self._memory.agent}
+
+    async def _help(self, call: _Call) -> dict[str, Any]:
+        return {"name": self._memory.agent, "abilities": list(_ABILITIES)}
+
+    def _clock(self, at: float) -> str:
+        return f"{self._memory.wall(at):%H:%M}"
+
+    def _ago(self, at: float, call: _Call) -> str:
+        return spoken_ago(call.now - at)
+
+
+def spoken_duration(seconds: float) -> str:
+    """A span as people say it: ``12 minutes``, ``an hour and 5 minutes``."""
+    if seconds < 45:
+        return f"{max(1, round(seconds))} seconds" if seconds >= 1.5 else "a second"
+    minutes = round(seconds / 60)
+    hours, rest = divmod(minutes, 60)
+    if not hours:
+        return "a minute" if minutes == 1 else f"{minutes} minutes"
+    spoken = "an hour" if hours == 1 else f"{hours} hours"
+    if not rest:
+        return spoken
+    return f"{spoken} and {'a minute' if rest == 1 else f'{rest} minutes'}"
+
+
+def spoken_ago(seconds: float) -> str:
+    """``just now``, ``5 minutes ago``."""
+    if seconds < 10:
+        return "just now"
+    return f"{spoken_duration(seconds)} ago"
+
+
+def _quoted(sentences: Sequence[Sentence]) -> list[dict[str, str]]:
+    return [{"name": sentence.name, "text": sentence.text} for sentence in sentences]
+
+
+def _validated(name: str, arguments: Mapping[str, Any], asker: Identity, now: float) -> _Call:
+    """Raises InputError for what the tool does not take."""
+    if not isinstance(arguments, Mapping):
+        raise InputError(f"the arguments of {name} are an object")
+    known = next(spec for spec in _SPECS if spec.name == name).parameters["properties"]
+    values: dict[str, Any] = {}
+    for key, value in arguments.items():
+        if key not in known:
+            takes = ", ".join(known) or "no arguments"
+            raise InputError(f"{name} has no argument {key!r}; it takes {takes}")
+        if value is not None and value != "":
+            values[key] = _PARSERS[known[key]["type"]](key, value)
+    if "limit" in values:
+        values["limit"] = int(min(max(values["limit"], 1), _MAX_TURNS))
+    if values.get("minutes", 1) <= 0:
+        raise InputError("minutes is a number above 0")
+    return _Call(asker, now, **values)
+
+
+def _text(key: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise InputError(f"{key} is a text")
+    return " ".join(value.split())[:200]
+
+
+def _number(key: str, value: object) -> float:
+    try:
+        number = float(value) if isinstance(value, int | float | str) else math.nan
+    except (ValueError, OverflowError):
+        number = math.nan
+    if isinstance(value, bool) or not math.isfinite(number):
+        raise InputError(f"{key} is a number")
+    return number
+
+
+def _truth(key: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise InputError(f"{key} is true or false")
+    return value
+
+
+_PARSERS: Mapping[str, Callable[[str, object], Any]] = {
+    "string": _text,
+    "number": _number,
+    "integer": _number,
+    "boolean": _truth,
+}
+
+
+def _spec(name: str, description: str, **properties: Mapping[str, Any]) -> ToolSpec:
+    schema = {"type": "object", "properties": properties, "additionalProperties": False}
+    return ToolSpec(name, description, schema)
+
+
+_SINCE = {
+    "type": "number",
+    "description": "Only the last so many minutes; leave out for the whole call.",
+}
+_SPECS = (
+    _spec("who_is_here", "Who is in the call now, since when, and who has left."),
+    _spec(
+        "what_was_said",
+        "What people (and you) said in this call, word for word, with names and times.",
+        by={
+            "type": "string",
+            "description": "Only this person, by name; 'me' for who asks, 'you' for yourself.",
+        },
+        about={"type": "string", "description": "Only turns with words of this topic."},
+        minutes=_SINCE,
+        limit={
+            "type": "integer",
+            "description": f"At most so many turns, the latest (1-{_MAX_TURNS}).",
+        },
+    ),
+    _spec(
+        "minutes",
+        "Minutes of the call: speakers, topics, decisions, tasks, open questions, highlights.",
+        minutes=_SINCE,
+    ),
+    _spec("call_duration", "Since when the call has been going, and when who asks joined."),
+    _spec("last_reply", "What you said last to who asks, and what was cut off, to repeat it."),
+    _spec("date_time", "The time and the date now."),
+    _spec(
+        "connection",
+        "How somebody is connected to you: topology, path, network figures.",
+        who={"type": "string", "description": "A person's name; leave out for who asks."},
+    ),
+    _spec(
+        "stay_quiet",
+        "Say nothing more until somebody calls you by name. Only if you are asked to.",
+        until_called={"type": "boolean", "description": "False to take it back."},
+    ),
+    _spec("help", "What you can do in this call."),
+)
