@@ -326,7 +326,10 @@ class Session:
             self._inbox.put_nowait(ReplyFinished(reply_id, asked))
 
     async def _follow(self, reply_id: int, segment_id: str, reply: Reply) -> None:
-        reply.metrics.first_frame_sent_at = await reply.playout.wait_started()
+        started_at = await reply.playout.wait_started()
+        if started_at is None:
+            return
+        reply.metrics.first_frame_sent_at = started_at
         self._observe(reply.metrics)
         self._inbox.put_nowait(ReplyStarted(reply_id))
         shown = ""
