@@ -5,9 +5,12 @@ Exit codes: 0 fine, 1 failed, 2 wrong usage. Nothing heavy is imported before a 
 
 from __future__ import annotations
 
+import asyncio
+import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn
 
@@ -36,6 +39,19 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+HostOption = Annotated[
+    str | None,
+    typer.Option(
+        "--host",
+        metavar="ADDRESS",
+        help="Listen here; 127.0.0.1 by default, 0.0.0.0 for the network (where browsers give a "
+        "microphone to https only).",
+    ),
+]
+PortOption = Annotated[
+    int | None,
+    typer.Option("--port", metavar="PORT", help="8000 by default; 0 for any free one."),
+]
 DataOption = Annotated[
     Path | None,
     typer.Option("--data", metavar="DIR", help="Folder of transcripts and the generated key."),
@@ -90,17 +106,8 @@ def _root(
     "  mulisa serve --no-agent                the room without Mulisa"
 )
 def serve(
-    host: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ADDRESS",
-            help="Listen here; 127.0.0.1 by default, 0.0.0.0 for the network (where browsers "
-            "give a microphone to https only).",
-        ),
-    ] = None,
-    port: Annotated[
-        int | None, typer.Option(metavar="PORT", help="8000 by default; 0 for any free one.")
-    ] = None,
+    host: HostOption = None,
+    port: PortOption = None,
     stt: SttOption = None,
     llm: LlmOption = None,
     tts: TtsOption = None,
@@ -143,8 +150,9 @@ def serve(
 
 
 @app.command(
-    epilog="\b\nExample, with the key of the gateway in LIVEKIT_API_KEY, LIVEKIT_API_SECRET:\n"
-    "  mulisa worker --url ws://localhost:8000"
+    epilog="\b\nExamples:\n"
+    "  mulisa worker                          one more for the 'mulisa serve' of this machine\n"
+    "  mulisa worker --url ws://HOST:8000     with LIVEKIT_API_KEY and LIVEKIT_API_SECRET set"
 )
 def worker(
     url: Annotated[
@@ -213,13 +221,43 @@ def transcript(
 
 @app.command()
 def doctor(
+    host: HostOption = None,
+    port: PortOption = None,
+    stt: SttOption = None,
+    llm: LlmOption = None,
+    tts: TtsOption = None,
+    persona: PersonaOption = None,
     data: DataOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Check engines, ports, keys and the browser, and say how to mend what is missing."""
-    raise NotImplementedError
+    """Check engines, port, keys and folders, and say how to mend what is missing."""
+    console = Console()
+    configure_logging(debug=debug)
+    settings = _settings(
+        console, config, host=host, port=port, stt=stt, llm=llm, tts=tts, persona=persona, data=data
+    )
+    with _failures(console, debug=debug):
+        if asyncio.run(_examine(settings, as_json=as_json)):
+            raise typer.Exit(FAILED)
+
+
+async def _examine(settings: Config, *, as_json: bool) -> bool:
+    """Print the checks; True if one of them failed."""
+    from mulisa.doctor import examine
+
+    checks = []
+    async for check in examine(settings):
+        checks.append(check)
+        if not as_json:
+            print(f"{check.status:<5} {check.name:<11} {check.found}", flush=True)
+            if check.mend:
+                print(f"{'':<17} -> {check.mend}", flush=True)
+    failed = any(check.status == "fail" for check in checks)
+    if as_json:
+        print(json.dumps({"ok": not failed, "checks": [asdict(check) for check in checks]}))
+    return failed
 
 
 def main() -> None:

@@ -71,7 +71,7 @@ class Config(BaseSettings):
     """Engines are ``NAME`` or ``NAME:MODEL`` (`EngineSpec`)."""
     llm: str = "auto"
     tts: str = "local"
-    ice_servers: Annotated[tuple[str, ...], NoDecode] = ()
+    ice_servers: Annotated[tuple[str, ...], NoDecode] = Field((), repr=False)
     """See `IceServerSpec`; a string may hold several, with spaces or commas between them."""
     data: Path = Field(default_factory=default_data)
     """Folder of the transcripts and the generated key."""

@@ -1,0 +1,185 @@
+"""Checks what `mulisa serve` needs on this machine, and says how to mend what is missing."""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+import shutil
+import socket
+import stat
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final, Literal, TypeAlias
+
+from mulisa.app import (
+    EngineKind,
+    EngineOptions,
+    build_persona,
+    create_engine,
+    find_ollama_models,
+    resolve_engine,
+)
+from mulisa.config import KEYS_FILE_NAME, Config, EngineSpec, load_api_keys
+from mulisa.core.errors import MulisaError, ProviderError
+
+Status: TypeAlias = Literal["ok", "warn", "fail"]
+
+LOAD_TIMEOUT: Final = 120.0
+"""Seconds one engine may take to load; a model may be downloaded the first time."""
+LITTLE_SPACE_BYTES: Final = 200 * 1024 * 1024
+OLDEST_PYTHON: Final = (3, 11)
+BROWSERS: Final = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What was looked at, what was found, and what to do about it."""
+
+    name: str
+    status: Status
+    """``fail`` if `mulisa serve` cannot do without it."""
+    found: str
+    mend: str = ""
+
+
+async def examine(config: Config) -> AsyncIterator[Check]:
+    """All checks, each as soon as it is known; none of them raises for what it finds."""
+    for look in _CHECKS:
+        yield await look(config)
+
+
+async def _python(config: Config) -> Check:
+    found = f"{platform.python_version()} ({sys.executable})"
+    if sys.version_info[:2] < OLDEST_PYTHON:
+        return Check("python", "fail", found, "install Python 3.11 or newer")
+    return Check("python", "ok", found)
+
+
+async def _page(config: Config) -> Check:
+    from mulisa.server.config import PAGE_FOLDER
+
+    if (PAGE_FOLDER / "index.html").is_file():
+        return Check("page", "ok", "built")
+    return Check("page", "fail", "the web page is not built", "'make run' builds it in a clone")
+
+
+async def _port(config: Config) -> Check:
+    try:
+        for family, kind, proto, _, address in await asyncio.get_running_loop().getaddrinfo(
+            config.host, config.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        ):
+            with socket.socket(family, kind, proto) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(address)
+    except OSError as error:
+        found = f"cannot listen on {config.host}:{config.port}: {error.strerror or error}"
+        return Check("port", "fail", found, "end what uses it, or choose another --port")
+    return Check("port", "ok", f"{config.host}:{config.port} is free")
+
+
+async def _data(config: Config) -> Check:
+    try:
+        config.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with tempfile.NamedTemporaryFile(dir=config.data):
+            free = shutil.disk_usage(config.data).free
+    except OSError as error:
+        found = f"{config.data} cannot be written: {error.strerror or error}"
+        return Check("data", "fail", found, "choose another folder with --data")
+    found = f"{config.data}, {free / 1024**3:.1f} GiB free"
+    if free < LITTLE_SPACE_BYTES:
+        return Check("data", "warn", found, "make room, or choose another folder with --data")
+    return Check("data", "ok", found)
+
+
+async def _keys(config: Config) -> Check:
+    try:
+        keys = load_api_keys(config)
+    except MulisaError as error:
+        return Check("keys", "fail", *_found_and_mend(error))
+    path = config.data / KEYS_FILE_NAME
+    if path.exists() and stat.S_IMODE(path.stat().st_mode) & 0o077:
+        return Check("keys", "warn", f"others may read {path}", f"chmod 600 {path}")
+    return Check("keys", "ok", f"{keys.key} {keys.origin}")
+
+
+async def _transcripts(config: Config) -> Check:
+    from mulisa.store.transcript import TranscriptReader
+
+    try:
+        rooms = await asyncio.to_thread(TranscriptReader(config.data).rooms)
+    except MulisaError as error:
+        return Check("transcript", "fail", *_found_and_mend(error))
+    return Check("transcript", "ok", f"words of {len(rooms)} room{'s' * (len(rooms) != 1)}")
+
+
+async def _persona(config: Config) -> Check:
+    try:
+        persona = build_persona(config)
+    except MulisaError as error:
+        return Check("persona", "fail", *_found_and_mend(error))
+    return Check("persona", "ok", f"{persona.name}, language {persona.language}")
+
+
+def _engine(kind: EngineKind) -> Callable[[Config], Awaitable[Check]]:
+    async def look(config: Config) -> Check:
+        try:
+            spec, options = await resolve_engine(kind, config)
+            async with asyncio.timeout(LOAD_TIMEOUT):
+                label = await _load(kind, spec, options)
+        except TimeoutError:
+            found = f"{getattr(config, kind)} was not ready within {LOAD_TIMEOUT:.0f} s"
+            return Check(kind, "fail", found, f"choose another engine with --{kind}")
+        except MulisaError as error:
+            return Check(kind, "fail", *_found_and_mend(error))
+        return Check(kind, "ok", label)
+
+    return look
+
+
+async def _load(kind: EngineKind, spec: EngineSpec, options: EngineOptions) -> str:
+    engine = create_engine(kind, spec, options)
+    try:
+        await engine.load(lambda doing, fraction: None)
+        return engine.label
+    finally:
+        await engine.aclose()
+
+
+async def _ollama(config: Config) -> Check:
+    models = await find_ollama_models(config.ollama_url)
+    if models:
+        return Check("ollama", "ok", f"{', '.join(models)} at {config.ollama_url}")
+    return Check("ollama", "ok", f"none at {config.ollama_url}, not needed")
+
+
+async def _browser(config: Config) -> Check:
+    names = (config.chromium, *BROWSERS)
+    if found := next((path for name in names if name and (path := shutil.which(name))), None):
+        return Check("browser", "ok", found)
+    mend = "apt-get install chromium, or set MULISA_CHROMIUM"
+    return Check("browser", "warn", "no Chromium; only tests need one", mend)
+
+
+def _found_and_mend(error: MulisaError) -> tuple[str, str]:
+    found, _, mend = str(error).partition("; ")
+    needs_local = isinstance(error, ProviderError) and not mend
+    return found, mend or ("pip install 'mulisa[local]'" if needs_local else "")
+
+
+_CHECKS: Final[tuple[Callable[[Config], Awaitable[Check]], ...]] = (
+    _python,
+    _page,
+    _port,
+    _data,
+    _keys,
+    _transcripts,
+    _persona,
+    _engine("vad"),
+    _engine("stt"),
+    _engine("llm"),
+    _engine("tts"),
+    _ollama,
+    _browser,
+)

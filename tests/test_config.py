@@ -1,0 +1,225 @@
+"""Flags win over the environment, that over the file; what is wrong is named with its place."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mulisa.config import (
+    KEYS_FILE_NAME,
+    ApiKeys,
+    EngineSpec,
+    IceServerSpec,
+    load_api_keys,
+    load_config,
+    worker_environment,
+)
+from mulisa.core.errors import ConfigError
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty current folder and home."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+    return tmp_path
+
+
+def test_without_settings(here: Path) -> None:
+    config = load_config()
+    assert (config.host, config.port, config.agent) == ("127.0.0.1", 8000, True)
+    assert (config.stt, config.llm, config.tts) == ("local", "auto", "local")
+    assert config.data == here / "home/.local/share/mulisa"
+
+
+def test_data_is_in_the_users_data_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", "/srv/data")
+    assert load_config().data == Path("/srv/data/mulisa")
+    monkeypatch.setenv("XDG_DATA_HOME", "relative/is/ignored")
+    assert load_config().data.is_absolute()
+
+
+def test_flags_over_environment_over_file(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (here / "mulisa.toml").write_text('port = 1\nstt = "whisper:file"\nllm = "concierge"\n')
+    monkeypatch.setenv("MULISA_PORT", "2")
+    monkeypatch.setenv("MULISA_STT", "whisper:env")
+    config = load_config({"port": 3, "stt": None})
+    assert (config.port, config.stt, config.llm) == (3, "whisper:env", "concierge")
+
+
+def test_names_of_the_ecosystem(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (here / "mulisa.toml").write_text('livekit_api_key = "file"\nopenai_base_url = "http://file"\n')
+    monkeypatch.setenv("LIVEKIT_API_KEY", "env")
+    monkeypatch.setenv("LIVEKIT_API_SECRET", "s3cret")
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-1")
+    config = load_config({"livekit_url": "ws://flag"})
+    assert config.livekit_api_key == "env"
+    assert config.livekit_url == "ws://flag"
+    assert config.openai_api_key.get_secret_value() == "sk-1"
+    assert config.openai_base_url == "http://file"
+    assert "s3cret" not in repr(config)
+    assert "sk-1" not in repr(config)
+
+
+def test_an_empty_variable_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MULISA_PORT", "")
+    monkeypatch.setenv("OPENAI_API_KEY", "")
+    config = load_config()
+    assert config.port == 8000
+    assert not config.openai_api_key.get_secret_value()
+
+
+def test_another_file(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (here / "mulisa.toml").write_text("port = 1")
+    (here / "env.toml").write_text("port = 2")
+    (here / "flag.toml").write_text("port = 3")
+    monkeypatch.setenv("MULISA_CONFIG", "env.toml")
+    assert load_config().port == 2
+    assert load_config(file=here / "flag.toml").port == 3
+
+
+def test_a_config_is_frozen() -> None:
+    config: Any = load_config()
+    with pytest.raises(ValueError, match="frozen"):
+        config.port = 1
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (b"port = ", "is not TOML"),
+        (b"\xff\xfe\x00", "is not TOML"),
+        (b"port = 'many'", r"port in mulisa\.toml: .*integer"),
+        (b"prot = 1", "there is no setting 'prot'; there are host, port"),
+        (b"[port]\nx = 1", r"port in mulisa\.toml"),
+        (b"stt = ':tiny'", r"stt in mulisa\.toml: ':tiny' is not an engine"),
+        (b"ice_servers = ['http://a']", "an ICE server begins with"),
+    ],
+)
+def test_a_file_that_is_wrong(here: Path, content: bytes, complaint: str) -> None:
+    (here / "mulisa.toml").write_bytes(content)
+    with pytest.raises(ConfigError, match=complaint):
+        load_config()
+
+
+def test_a_file_that_is_not_there() -> None:
+    with pytest.raises(ConfigError, match=r"there is no file missing\.toml"):
+        load_config(file=Path("missing.toml"))
+
+
+def test_a_variable_that_is_wrong_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MULISA_PORT", "99999")
+    with pytest.raises(ConfigError, match="^MULISA_PORT: .*65535"):
+        load_config()
+
+
+def test_a_flag_that_is_wrong_is_named_without_its_secret() -> None:
+    with pytest.raises(ConfigError, match="^--ice-server: a TURN server needs") as caught:
+        load_config({"ice_servers": ("turn:hunter2@turn.example.org",)})
+    assert "hunter2" not in str(caught.value)
+
+
+@given(st.text(max_size=200))
+def test_no_file_raises_anything_else(content: str) -> None:
+    path = Path("any.toml")
+    path.write_text(content, encoding="utf-8", errors="replace")
+    try:
+        load_config(file=path)
+    except ConfigError:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "model"),
+    [
+        ("whisper", "whisper", ""),
+        ("whisper:base.en", "whisper", "base.en"),
+        ("whisper:/models/large", "whisper", "/models/large"),
+        ("openai:ft:gpt-4o-mini:acme", "openai", "ft:gpt-4o-mini:acme"),
+        (" piper : /a b.onnx ", "piper", "/a b.onnx"),
+    ],
+)
+def test_engines(text: str, name: str, model: str) -> None:
+    assert EngineSpec.parse(text) == EngineSpec(name, model)
+
+
+@pytest.mark.parametrize("text", ["", " ", ":", ":tiny", "whisper:", "whisper: "])
+def test_what_is_no_engine(text: str) -> None:
+    with pytest.raises(ValueError, match="NAME or NAME:MODEL"):
+        EngineSpec.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "server"),
+    [
+        ("stun:stun.example.org:3478", IceServerSpec("stun:stun.example.org:3478")),
+        ("turn:u:p@h:3478?transport=tcp", IceServerSpec("turn:h:3478?transport=tcp", "u", "p")),
+        ("turns:17:a%40b%3A:c@h", IceServerSpec("turns:h", "17", "a@b::c")),
+        ("turn:1700000000:alice:p@[2001:db8::1]:3478", None),
+    ],
+)
+def test_ice_servers(text: str, server: IceServerSpec | None) -> None:
+    parsed = IceServerSpec.parse(text)
+    assert parsed == (server or IceServerSpec("turn:[2001:db8::1]:3478", "1700000000", "alice:p"))
+
+
+@pytest.mark.parametrize("text", ["", "stun:", "stun://", "turn:h", "turn:u@h", "https://h", "h:1"])
+def test_what_is_no_ice_server(text: str) -> None:
+    with pytest.raises(ValueError, match="ICE server|TURN server"):
+        IceServerSpec.parse(text)
+
+
+def test_ice_servers_of_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MULISA_ICE_SERVERS", "stun:a, turn:u:p@b  stun:c")
+    assert load_config().ice_servers == ("stun:a", "turn:u:p@b", "stun:c")
+
+
+def test_keys_are_generated_once_and_for_the_owner_only(here: Path) -> None:
+    config = load_config({"data": here / "data"})
+    first = load_api_keys(config)
+    assert load_api_keys(config) == first
+    assert len(first.secret) >= 32
+    assert first.secret not in repr(first)
+    path = here / "data" / KEYS_FILE_NAME
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert [p.name for p in path.parent.iterdir()] == [KEYS_FILE_NAME]
+    assert load_api_keys(load_config({"data": here / "other"})).secret != first.secret
+
+
+def test_configured_keys_leave_no_file(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LIVEKIT_API_KEY", "devkey")
+    monkeypatch.setenv("LIVEKIT_API_SECRET", "secret")
+    keys = load_api_keys(load_config({"data": here / "data"}))
+    assert (keys.key, keys.secret) == ("devkey", "secret")
+    assert not (here / "data").exists()
+
+
+def test_half_a_key_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LIVEKIT_API_KEY", "devkey")
+    with pytest.raises(ConfigError, match="LIVEKIT_API_SECRET is missing"):
+        load_api_keys(load_config())
+
+
+@pytest.mark.parametrize("content", [b"", b"nonsense", b"key: ", b"\xff"])
+def test_a_broken_key_file_is_refused(here: Path, content: bytes) -> None:
+    (here / KEYS_FILE_NAME).write_bytes(content)
+    with pytest.raises(ConfigError, match=KEYS_FILE_NAME):
+        load_api_keys(load_config({"data": here}))
+
+
+def test_a_worker_is_given_the_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LIVEKIT_API_KEY", "former")
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-1")
+    environment = worker_environment(ApiKeys("k", "s", ""), "ws://localhost:1")
+    assert environment["LIVEKIT_API_KEY"] == "k"
+    assert environment["LIVEKIT_API_SECRET"] == "s"
+    assert environment["LIVEKIT_URL"] == "ws://localhost:1"
+    assert environment["OPENAI_API_KEY"] == "sk-1"
