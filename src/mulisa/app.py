@@ -1,23 +1,20 @@
 """The composition root: from a `Config` to engines, and from those to sessions in rooms.
 
-Engines are found by entry points (groups ``mulisa.vad``, ``mulisa.stt``, ``mulisa.llm`` and
-``mulisa.tts``), ours and those of other packages alike. An entry point names a class or function
-that makes the engine without loading it; it is called with those of `EngineOptions` for which
-it has a parameter.
+Engines are made by `mulisa.providers.registry`, which knows what is installed. Three names are
+wishes that depend on the machine and are settled here: ``local``, ``auto`` and ``ollama``.
 """
 
 from __future__ import annotations
 
 import asyncio
-import inspect
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields
-from importlib.metadata import EntryPoint, entry_points
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias, cast
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from mulisa.config import Config, EngineSpec
 from mulisa.core.errors import ConfigError, MulisaError, ProviderUnavailable
-from mulisa.core.provider import LLM, STT, TTS, VAD, Engines, Progress, Provider
+from mulisa.core.provider import Engines, Provider
+from mulisa.providers.registry import Kind, available, create
 
 if TYPE_CHECKING:
     from mulisa.agent.persona import Persona
@@ -25,71 +22,52 @@ if TYPE_CHECKING:
     from mulisa.core.transport import Transport
     from mulisa.store.transcript import TranscriptStore
 
-EngineKind: TypeAlias = Literal["vad", "stt", "llm", "tts"]
-
 OLLAMA_TIMEOUT: Final = 0.5
 """Seconds; it is on this machine or it is not."""
 
-_LOCAL: Final[dict[EngineKind, str]] = {"vad": "silero", "stt": "whisper", "tts": "piper"}
-_LLM_WITHOUT_ENTRY_POINT: Final = ("auto", "local", "ollama")
+_KINDS: Final[tuple[Kind, ...]] = ("vad", "stt", "llm", "tts")
+_LOCAL: Final[dict[Kind, str]] = {"vad": "silero", "stt": "whisper", "tts": "piper"}
+_LLM_WISHES: Final = ("auto", "local", "ollama")
 
 
 @dataclass(frozen=True, slots=True)
-class EngineOptions:
-    """What an engine may ask for when it is made; an empty one is not passed on."""
+class EngineChoice:
+    """An engine that is really meant, and what it may ask for when it is made."""
 
-    model: str = ""
-    """What follows the colon in ``NAME:MODEL``: a model, a voice, a path."""
-    language: str = ""
-    """BCP 47 code of what is mostly spoken."""
-    api_key: str = field(default="", repr=False)
-    """OPENAI_API_KEY."""
-    base_url: str = ""
-    """OPENAI_BASE_URL."""
+    kind: Kind
+    spec: EngineSpec
+    options: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """``language``, ``api_key``, ``base_url``; empty ones are not passed on."""
+
+    def create(self) -> Provider:
+        """Make it without loading it.
+
+        Raises ConfigError for an unknown name, ProviderUnavailable if it is not installed.
+        """
+        return create(self.kind, str(self.spec), self.options)
 
 
 class EngineProgress(Protocol):
     """Told what the engines do while they load."""
 
-    def __call__(self, kind: EngineKind, doing: str, fraction: float | None) -> None:
+    def __call__(self, kind: Kind, doing: str, fraction: float | None) -> None:
         """`fraction` is 0..1 if known; 1.0 comes once, when the engine is ready."""
         ...
 
 
-def engine_names(kind: EngineKind) -> list[str]:
-    """What may stand before the colon in an engine's name, in order."""
-    found = {point.name for point in entry_points(group=f"mulisa.{kind}")}
-    return sorted(found.union(_LLM_WITHOUT_ENTRY_POINT if kind == "llm" else ("local",)))
-
-
-async def resolve_engine(kind: EngineKind, config: Config) -> tuple[EngineSpec, EngineOptions]:
-    """Which engine a setting means on this machine: ``local``, ``auto`` and ``ollama`` are wishes.
+async def choose_engine(kind: Kind, config: Config, language: str = "") -> EngineChoice:
+    """Which engine a setting means on this machine.
 
     Raises ConfigError for a name that nothing provides, ProviderUnavailable if Ollama was asked
     for and is not there.
     """
     spec = EngineSpec.parse(getattr(config, kind))
     if kind == "llm":
-        return await _resolve_llm(spec, config)
+        return await _choose_llm(spec, config)
     if spec.name == "local":
         spec = EngineSpec(_LOCAL[kind], spec.model)
-    _find(kind, spec.name)
-    return spec, EngineOptions(model=spec.model)
-
-
-def create_engine(kind: EngineKind, spec: EngineSpec, options: EngineOptions) -> Provider:
-    """Make an engine without loading it.
-
-    Raises ConfigError for an unknown name, ProviderUnavailable if it cannot be imported.
-    """
-    point = _find(kind, spec.name)
-    try:
-        factory = point.load()
-        return cast(Provider, factory(**_accepted(factory, options)))
-    except ImportError as error:
-        raise ProviderUnavailable(
-            f"{kind} {spec}: {error.name or error} is not installed; pip install 'mulisa[local]'"
-        ) from error
+    _check_name(kind, spec.name)
+    return EngineChoice(kind, spec, {"language": language})
 
 
 async def build_engines(config: Config, persona: Persona, progress: EngineProgress) -> Engines:
@@ -98,26 +76,24 @@ async def build_engines(config: Config, persona: Persona, progress: EngineProgre
     Raises ProviderUnavailable that names every engine that could not be had, and ConfigError for
     a wrong name; nothing stays loaded then.
     """
-    kinds: tuple[EngineKind, ...] = ("vad", "stt", "llm", "tts")
-    results = await asyncio.gather(
-        *(_load(kind, config, persona, progress) for kind in kinds), return_exceptions=True
-    )
-    failures = [result for result in results if isinstance(result, BaseException)]
-    if failures:
-        for engine in results:
-            if not isinstance(engine, BaseException):
-                await engine.aclose()
-        raise _as_one(failures)
-    vad, stt, llm, tts = cast(Sequence[Any], results)
-    return Engines(vad=cast(VAD, vad), stt=cast(STT, stt), llm=cast(LLM, llm), tts=cast(TTS, tts))
+    loaded: dict[Kind, Any] = {}
+
+    async def load(kind: Kind) -> None:
+        loaded[kind] = await _load(kind, config, persona, progress)
+
+    try:
+        results = await asyncio.gather(*map(load, _KINDS), return_exceptions=True)
+        if failures := [result for result in results if result is not None]:
+            raise _as_one(failures)
+        return Engines(**loaded)
+    except BaseException:
+        await _close(loaded.values())
+        raise
 
 
 async def close_engines(engines: Engines) -> None:
     """Free all of them, even if one cannot be freed."""
-    await asyncio.gather(
-        *(e.aclose() for e in (engines.vad, engines.stt, engines.llm, engines.tts)),
-        return_exceptions=True,
-    )
+    await _close((engines.vad, engines.stt, engines.llm, engines.tts))
 
 
 def build_persona(config: Config) -> Persona:
@@ -152,7 +128,7 @@ async def run_session(
 
 
 async def find_ollama_models(url: str) -> list[str]:
-    """Names of the models of the Ollama at `url`, its newest first; empty if there is none."""
+    """Names of the chat models of the Ollama at `url`, the newest first; empty if none is there."""
     import aiohttp
 
     timeout = aiohttp.ClientTimeout(total=OLLAMA_TIMEOUT)
@@ -162,69 +138,59 @@ async def find_ollama_models(url: str) -> list[str]:
             session.get(f"{url.rstrip('/')}/api/tags") as response,
         ):
             table = await response.json()
-            return [str(model["name"]) for model in table["models"]]
+            names = [str(model["name"]) for model in table["models"]]
+            return [name for name in names if "embed" not in name]
     except (aiohttp.ClientError, OSError, TimeoutError, ValueError, KeyError, TypeError):
         return []
 
 
-async def _load(
-    kind: EngineKind, config: Config, persona: Persona, progress: EngineProgress
-) -> Provider:
-    spec, options = await resolve_engine(kind, config)
-    options = EngineOptions(options.model, persona.language, options.api_key, options.base_url)
-    progress(kind, f"loading {spec}", None)
-    engine = await asyncio.to_thread(create_engine, kind, spec, options)  # imports its SDK
-    report: Progress = lambda doing, fraction: progress(  # noqa: E731
-        kind, doing, None if fraction is None else min(fraction, 0.99)
-    )
-    await engine.load(report)
+async def _load(kind: Kind, config: Config, persona: Persona, progress: EngineProgress) -> Provider:
+    choice = await choose_engine(kind, config, persona.language)
+    progress(kind, f"loading {choice.spec}", None)
+    engine = await asyncio.to_thread(choice.create)  # imports its SDK
+
+    def report(doing: str, fraction: float | None) -> None:
+        progress(kind, doing, None if fraction is None else min(fraction, 0.99))
+
+    try:
+        await engine.load(report)
+    except BaseException:
+        await engine.aclose()
+        raise
     progress(kind, engine.label, 1.0)
     return engine
 
 
-async def _resolve_llm(spec: EngineSpec, config: Config) -> tuple[EngineSpec, EngineOptions]:
-    if spec.name not in _LLM_WITHOUT_ENTRY_POINT:
-        _find("llm", spec.name)
-        return spec, _openai_options(spec, config)
-    is_configured = bool(config.openai_api_key.get_secret_value() or config.openai_base_url)
-    if spec.name == "auto" and is_configured:
-        return EngineSpec("openai", spec.model), _openai_options(spec, config)
+async def _choose_llm(spec: EngineSpec, config: Config) -> EngineChoice:
+    configured = {
+        "api_key": config.openai_api_key.get_secret_value(),
+        "base_url": config.openai_base_url,
+    }
+    if spec.name not in _LLM_WISHES:
+        _check_name("llm", spec.name)
+        return EngineChoice("llm", spec, configured)
+    if spec.name == "auto" and any(configured.values()):
+        return EngineChoice("llm", EngineSpec("openai", spec.model), configured)
     models = await find_ollama_models(config.ollama_url)
     if models:
-        model = spec.model or models[0]
         base_url = f"{config.ollama_url.rstrip('/')}/v1"
-        return EngineSpec("openai", model), EngineOptions(model, "", "ollama", base_url)
+        ollama = {"api_key": "ollama", "base_url": base_url}
+        return EngineChoice("llm", EngineSpec("openai", spec.model or models[0]), ollama)
     if spec.name == "ollama":
         raise ProviderUnavailable(
-            f"llm {spec}: no Ollama with a model answers at {config.ollama_url}; "
+            f"no Ollama with a model answers at {config.ollama_url}; "
             "start it with 'ollama serve' and get a model with 'ollama pull'"
         )
-    return EngineSpec("concierge"), EngineOptions()
+    return EngineChoice("llm", EngineSpec("concierge"))
 
 
-def _openai_options(spec: EngineSpec, config: Config) -> EngineOptions:
-    return EngineOptions(
-        model=spec.model,
-        api_key=config.openai_api_key.get_secret_value(),
-        base_url=config.openai_base_url,
-    )
-
-
-def _find(kind: EngineKind, name: str) -> EntryPoint:
-    for point in entry_points(group=f"mulisa.{kind}", name=name):
-        return point
-    raise ConfigError(
-        f"there is no {kind} engine {name!r}; there are {', '.join(engine_names(kind))}"
-    )
-
-
-def _accepted(factory: Callable[..., object], options: EngineOptions) -> dict[str, str]:
-    """Options that were chosen and that `factory` has a parameter for."""
-    parameters = inspect.signature(factory).parameters
-    chosen = {f.name: str(getattr(options, f.name)) for f in fields(options)}
-    if chosen["model"] and "model" not in parameters:
-        raise ConfigError(f"{factory.__name__} has no models to choose from: {chosen['model']!r}")
-    return {name: value for name, value in chosen.items() if value and name in parameters}
+def _check_name(kind: Kind, name: str) -> None:
+    known = available(kind)
+    if name not in known:
+        wishes = _LLM_WISHES if kind == "llm" else ("local",)
+        raise ConfigError(
+            f"there is no {kind} engine {name!r}; there are {', '.join((*known, *wishes))}"
+        )
 
 
 def _as_one(failures: Sequence[BaseException]) -> BaseException:

@@ -13,16 +13,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
-from mulisa.app import (
-    EngineKind,
-    EngineOptions,
-    build_persona,
-    create_engine,
-    find_ollama_models,
-    resolve_engine,
-)
-from mulisa.config import KEYS_FILE_NAME, Config, EngineSpec, load_api_keys
-from mulisa.core.errors import MulisaError, ProviderError
+from mulisa.app import EngineChoice, build_persona, choose_engine, find_ollama_models
+from mulisa.config import KEYS_FILE_NAME, Config, load_api_keys
+from mulisa.core.errors import MulisaError
+from mulisa.providers.registry import Kind
 
 Status: TypeAlias = Literal["ok", "warn", "fail"]
 
@@ -122,12 +116,12 @@ async def _persona(config: Config) -> Check:
     return Check("persona", "ok", f"{persona.name}, language {persona.language}")
 
 
-def _engine(kind: EngineKind) -> Callable[[Config], Awaitable[Check]]:
+def _engine(kind: Kind) -> Callable[[Config], Awaitable[Check]]:
     async def look(config: Config) -> Check:
         try:
-            spec, options = await resolve_engine(kind, config)
+            choice = await choose_engine(kind, config)
             async with asyncio.timeout(LOAD_TIMEOUT):
-                label = await _load(kind, spec, options)
+                label = await _load(choice)
         except TimeoutError:
             found = f"{getattr(config, kind)} was not ready within {LOAD_TIMEOUT:.0f} s"
             return Check(kind, "fail", found, f"choose another engine with --{kind}")
@@ -138,8 +132,8 @@ def _engine(kind: EngineKind) -> Callable[[Config], Awaitable[Check]]:
     return look
 
 
-async def _load(kind: EngineKind, spec: EngineSpec, options: EngineOptions) -> str:
-    engine = create_engine(kind, spec, options)
+async def _load(choice: EngineChoice) -> str:
+    engine = await asyncio.to_thread(choice.create)
     try:
         await engine.load(lambda doing, fraction: None)
         return engine.label
@@ -164,8 +158,7 @@ async def _browser(config: Config) -> Check:
 
 def _found_and_mend(error: MulisaError) -> tuple[str, str]:
     found, _, mend = str(error).partition("; ")
-    needs_local = isinstance(error, ProviderError) and not mend
-    return found, mend or ("pip install 'mulisa[local]'" if needs_local else "")
+    return found, mend
 
 
 _CHECKS: Final[tuple[Callable[[Config], Awaitable[Check]], ...]] = (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import Literal, TypeAlias
 
@@ -16,10 +18,11 @@ def available(kind: Kind) -> list[str]:
     return sorted({entry.name for entry in entry_points(group=f"mulisa.{kind}")})
 
 
-def create(kind: Kind, spec: str) -> Provider:
+def create(kind: Kind, spec: str, options: Mapping[str, str] | None = None) -> Provider:
     """An engine that is not loaded yet, from ``name`` or ``name:argument``.
 
-    The argument is the first one of the engine's constructor: a model, a voice, a path.
+    The argument is the first one of the engine's constructor: a model, a voice, a path. Those of
+    the `options` for which the constructor has a parameter are given as keywords; empty ones not.
     Raises ConfigError for a name or an argument that does not exist, and ProviderUnavailable
     with the command to run when the engine's package is not installed.
     """
@@ -27,7 +30,11 @@ def create(kind: Kind, spec: str) -> Provider:
     factory = _find(kind, name)
     try:
         make = factory.load()
-        engine: Provider = make(argument) if argument else make()
+        wanted = inspect.signature(make).parameters
+        keywords = {
+            name: value for name, value in (options or {}).items() if value and name in wanted
+        }
+        engine: Provider = make(argument, **keywords) if argument else make(**keywords)
     except ImportError as error:
         raise ProviderUnavailable(
             f"{name} needs the package {error.name or error}: {_mend(factory)}"
