@@ -292,12 +292,14 @@ _GATEWAY: Final[TypeAdapter[GatewayMessage]] = TypeAdapter(
 
 def parse_client_message(text: str) -> ClientMessage:
     """What a client sent. Raises SignalingError; MessageTooLarge if it is only too long."""
-    return _parse(_CLIENT, text)
+    message: ClientMessage = _parse(_CLIENT, text)
+    return message
 
 
 def parse_gateway_message(text: str) -> GatewayMessage:
     """What the gateway sent. Raises SignalingError."""
-    return _parse(_GATEWAY, text)
+    message: GatewayMessage = _parse(_GATEWAY, text)
+    return message
 
 
 def encode(message: ClientMessage | GatewayMessage) -> str:

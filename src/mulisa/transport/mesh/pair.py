@@ -1,0 +1,281 @@
+"""One other participant and the connection to them, replaced when it fails.
+
+The shell around `Negotiation`: one task takes events in order, performs what the machine says,
+and keeps the time. A peer that sends nonsense has its connection closed and gets an offer of a
+fresh one, ever more slowly; nobody else notices.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+from mulisa.core.audio import AudioFrame
+from mulisa.core.errors import NegotiationError, SignalingError
+from mulisa.core.room import Participant
+from mulisa.core.transport import Caption, ChatMessage, SubscriptionStats
+from mulisa.transport.mesh import negotiation
+from mulisa.transport.mesh.negotiation import Negotiation, Role, offers_first, role_towards
+from mulisa.transport.mesh.peer import (
+    Peer,
+    PeerConnected,
+    PeerEvent,
+    PeerFailed,
+    PeerListening,
+    PeerText,
+    PeerTextOpen,
+)
+from mulisa.transport.mesh.signaling import (
+    AnswerFrom,
+    AnswerTo,
+    CandidateFrom,
+    ClientMessage,
+    IceServer,
+    OfferFrom,
+    OfferTo,
+)
+from mulisa.transport.mesh.subscription import Subscription
+from mulisa.transport.mesh.text import TextMessage, encode_text, parse_text
+from mulisa.transport.mesh.voice import Voice
+
+logger = logging.getLogger(__name__)
+
+CONNECT_TIME: Final = 15.0
+"""What a connection has from its first description, or a newcomer for the first offer."""
+FIRST_BACKOFF: Final = 0.5
+LAST_BACKOFF: Final = 30.0
+MAX_WAITING_CHATS: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Hearing:
+    """The participant can be heard from now on."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotHearing:
+    """The participant can no longer be heard."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """The participant hears us from now on."""
+
+
+PairEvent: TypeAlias = Hearing | NotHearing | Listening | TextMessage
+FromPeer: TypeAlias = tuple[Peer, PeerEvent]
+Inbox: TypeAlias = "asyncio.Queue[negotiation.Event | FromPeer]"
+
+
+class Pair:
+    """Ourselves and one other participant.
+
+    Between two agents the audio is inactive: an agent's voice is for people, and what it says
+    reaches other agents as text.
+    """
+
+    def __init__(
+        self,
+        local: Participant,
+        remote: Participant,
+        *,
+        voice: Voice,
+        ice_servers: Sequence[IceServer],
+        send: Callable[[ClientMessage], None],
+        report: Callable[[Pair, PairEvent], None],
+    ) -> None:
+        """`send` and `report` are called from within the loop and only enqueue."""
+        self.remote = remote
+        self._role = role_towards(remote, local)
+        self._has_audio = not (local.is_agent and remote.is_agent)
+        self._voice = voice
+        self._ice_servers = ice_servers
+        self._send = send
+        self._report = report
+        self._negotiation = Negotiation(self._role)
+        self._peer: Peer | None = None
+        self._subscription: Subscription | None = None
+        self._inbox: Inbox = asyncio.Queue()
+        self._waiting_chats: deque[str] = deque(maxlen=MAX_WAITING_CHATS)
+        self._replace_at: float | None = None
+        self._failures = 0
+        self._log = logging.LoggerAdapter(logger, {"peer": remote.sid})
+
+    async def run(self, *, is_newcomer: bool) -> None:
+        """Connect and stay connected until cancelled."""
+        if offers_first(self._role, is_newcomer=is_newcomer):
+            self._inbox.put_nowait(negotiation.NegotiationNeeded())
+        self._expect_connection()
+        try:
+            while True:
+                await self._handle(await self._next_event())
+        finally:
+            await self._close_peer()
+
+    def receive(self, message: OfferFrom | AnswerFrom | CandidateFrom) -> None:
+        """The peer sent this through the gateway."""
+        self._inbox.put_nowait(_event_of(message))
+
+    def send_caption(self, caption: Caption) -> None:
+        """Show this to the peer, if it is connected. Raises SignalingError if it is too long."""
+        text = encode_text(caption)
+        if self._peer is not None and self._peer.can_send_text:
+            self._send_text(self._peer, text)
+
+    def send_chat(self, message: ChatMessage) -> None:
+        """Send this as soon as the channel is open. Raises SignalingError if it is too long."""
+        self._waiting_chats.append(encode_text(message))
+        self._send_chats()
+
+    async def frames(self) -> AsyncIterator[AudioFrame]:
+        """What the peer says until the present connection ends."""
+        if self._subscription is not None:
+            async for frame in self._subscription.frames():
+                yield frame
+
+    def stop_hearing(self) -> None:
+        """End the iterators of `frames` and say so. Idempotent."""
+        if self._subscription is not None:
+            self._subscription.close()
+            self._subscription = None
+            self._report(self, NotHearing())
+
+    def stats(self) -> SubscriptionStats:
+        """Counters of the present connection."""
+        return self._peer.stats() if self._peer is not None else SubscriptionStats(0, 0, 0)
+
+    async def _next_event(self) -> negotiation.Event | FromPeer:
+        try:
+            async with asyncio.timeout_at(self._replace_at):
+                return await self._inbox.get()
+        except TimeoutError:
+            return negotiation.ConnectionBroken()
+
+    async def _handle(self, event: negotiation.Event | FromPeer) -> None:
+        if isinstance(event, tuple):
+            peer, what = event
+            if peer is self._peer:
+                self._on_peer(peer, what)
+            return
+        if isinstance(event, negotiation.ConnectionBroken):
+            self._log.info("the connection to a peer is replaced")
+            self._expect_connection()
+        await self._negotiate(event)
+
+    async def _negotiate(self, event: negotiation.Event) -> None:
+        for action in self._negotiation.receive(event):
+            try:
+                await self._perform(action)
+            except NegotiationError as error:
+                self._log.warning("negotiation with a peer failed: %s", error)
+                self._fail()
+                await self._negotiate(negotiation.DescriptionRefused(action.connection))
+                return
+
+    async def _perform(self, action: negotiation.Action) -> None:
+        match action:
+            case negotiation.OpenConnection(name):
+                self._open_peer(name)
+            case negotiation.CloseConnection():
+                await self._close_peer()
+            case _:
+                if self._peer is not None:
+                    await self._describe(self._peer, action)
+
+    async def _describe(self, peer: Peer, action: negotiation.Action) -> None:
+        to = self.remote.sid
+        match action:
+            case negotiation.SendOffer(name):
+                self._send(OfferTo(to=to, connection=name, sdp=await peer.offer()))
+            case negotiation.SendAnswer(name):
+                self._send(AnswerTo(to=to, connection=name, sdp=await peer.answer()))
+            case negotiation.AcceptOffer(_, sdp):
+                await peer.accept("offer", sdp)
+            case negotiation.AcceptAnswer(_, sdp):
+                await peer.accept("answer", sdp)
+            case negotiation.AddCandidate(_, candidate):
+                await peer.add_candidate(candidate)
+            case negotiation.RollBack():
+                raise NegotiationError("aiortc cannot roll back its offer")
+
+    def _on_peer(self, peer: Peer, event: PeerEvent) -> None:
+        match event:
+            case PeerConnected(subscription):
+                self._failures = 0
+                self._replace_at = None
+                self._log.info("connected to a peer")
+                if subscription is not None and self._subscription is None:
+                    self._subscription = subscription
+                    self._report(self, Hearing())
+            case PeerListening():
+                self._report(self, Listening())
+            case PeerTextOpen():
+                self._send_chats()
+            case PeerText(text):
+                self._on_text(text)
+            case PeerFailed():
+                self._log.info("the connection to a peer failed")
+                self.stop_hearing()
+                self._fail()
+
+    def _on_text(self, text: str) -> None:
+        try:
+            self._report(self, parse_text(text))
+        except SignalingError as error:
+            self._log.debug("a text message is ignored: %s", error)
+
+    def _send_chats(self) -> None:
+        peer = self._peer
+        while peer is not None and peer.can_send_text and self._waiting_chats:
+            self._send_text(peer, self._waiting_chats.popleft())
+
+    def _send_text(self, peer: Peer, text: str) -> None:
+        try:
+            peer.send_text(text)
+        except NegotiationError as error:
+            self._log.warning("a text message was not sent: %s", error)
+
+    def _open_peer(self, name: str) -> None:
+        self._expect_connection()
+        self._peer = Peer(
+            name,
+            voice=self._voice,
+            audio="sendrecv" if self._has_audio else "inactive",
+            ice_servers=self._ice_servers,
+            report=lambda peer, event: self._inbox.put_nowait((peer, event)),
+        )
+
+    async def _close_peer(self) -> None:
+        self.stop_hearing()
+        peer, self._peer = self._peer, None
+        if peer is not None:
+            await peer.aclose()
+
+    def _expect_connection(self) -> None:
+        self._replace_in(CONNECT_TIME)
+
+    def _fail(self) -> None:
+        self._replace_in(min(LAST_BACKOFF, FIRST_BACKOFF * 2**self._failures))
+        self._failures += 1
+
+    def _replace_in(self, delay: float) -> None:
+        """Offer a new connection then, if that is for us to do.
+
+        A polite side waits for the other's offer: two that replace at once would only cross.
+        """
+        if self._role in (Role.IMPOLITE, Role.OFFERER):
+            self._replace_at = asyncio.get_running_loop().time() + delay
+
+
+def _event_of(message: OfferFrom | AnswerFrom | CandidateFrom) -> negotiation.Event:
+    match message:
+        case OfferFrom(connection=connection, sdp=sdp):
+            return negotiation.OfferReceived(connection, sdp)
+        case AnswerFrom(connection=connection, sdp=sdp):
+            return negotiation.AnswerReceived(connection, sdp)
+        case CandidateFrom(connection=connection, candidate=candidate):
+            return negotiation.CandidateReceived(connection, candidate)

@@ -1,0 +1,93 @@
+"""What travels on the data channel ``text`` of a pair (docs/protocol.md). Pure."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
+
+from mulisa.core.errors import SignalingError
+from mulisa.core.room import Identity
+from mulisa.core.transport import Caption, ChatMessage
+
+CHANNEL_LABEL: Final = "text"
+CHANNEL_ID: Final = 0
+MAX_TEXT_BYTES: Final = 16 * 1024
+MAX_CHAT_CHARS: Final = 4_000
+
+TextMessage: TypeAlias = Caption | ChatMessage
+
+
+class _Wire(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+
+
+class _CaptionWire(_Wire):
+    topic: Literal["lk.transcription"] = "lk.transcription"
+    segment_id: str
+    identity: Identity
+    text: str
+    final: bool
+    interrupted: bool = False
+    unspoken: str = ""
+
+
+class _ChatWire(_Wire):
+    topic: Literal["lk.chat"] = "lk.chat"
+    id: Annotated[str, StringConstraints(max_length=64)]
+    text: Annotated[str, StringConstraints(max_length=MAX_CHAT_CHARS)]
+
+
+_TEXT: Final[TypeAdapter[_CaptionWire | _ChatWire]] = TypeAdapter(
+    Annotated[_CaptionWire | _ChatWire, Field(discriminator="topic")]
+)
+
+
+def encode_text(message: TextMessage) -> str:
+    """The message as JSON. Raises SignalingError if it is longer than a peer accepts."""
+    text = _to_wire(message).model_dump_json()
+    if len(text.encode()) > MAX_TEXT_BYTES:
+        raise SignalingError(f"a text message has at most {MAX_TEXT_BYTES} bytes")
+    return text
+
+
+def parse_text(text: str) -> TextMessage:
+    """What a peer sent. Raises SignalingError."""
+    try:
+        data = text.encode()
+        if len(data) > MAX_TEXT_BYTES:
+            raise SignalingError(f"a text message has at most {MAX_TEXT_BYTES} bytes")
+        wire = _TEXT.validate_json(data)
+    except (ValidationError, UnicodeEncodeError) as error:
+        raise SignalingError("this is no text message of a known topic") from error
+    return _from_wire(wire)
+
+
+def _to_wire(message: TextMessage) -> _CaptionWire | _ChatWire:
+    match message:
+        case ChatMessage(message_id, text):
+            return _ChatWire(id=message_id, text=text)
+        case Caption():
+            return _CaptionWire(
+                segment_id=message.segment_id,
+                identity=message.identity,
+                text=message.text,
+                final=message.final,
+                interrupted=message.interrupted,
+                unspoken=message.unspoken,
+            )
+
+
+def _from_wire(wire: _CaptionWire | _ChatWire) -> TextMessage:
+    match wire:
+        case _ChatWire():
+            return ChatMessage(wire.id, wire.text)
+        case _CaptionWire():
+            return Caption(
+                segment_id=wire.segment_id,
+                identity=wire.identity,
+                text=wire.text,
+                final=wire.final,
+                interrupted=wire.interrupted,
+                unspoken=wire.unspoken,
+            )

@@ -1,0 +1,372 @@
+"""A stay in a mesh room: all peers as one `Transport`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
+from types import MappingProxyType, TracebackType
+from typing import Final, Self
+from urllib.parse import urlsplit
+
+import aiohttp
+from pydantic import ValidationError
+
+from mulisa.core.audio import AudioFrame, Samples
+from mulisa.core.errors import ConnectionLost, SignalingError, TransportError
+from mulisa.core.events import (
+    ChatReceived,
+    ListenerConnected,
+    ParticipantJoined,
+    ParticipantLeft,
+    ParticipantUpdated,
+    TrackSubscribed,
+    TrackUnsubscribed,
+    TransportEvent,
+)
+from mulisa.core.room import Identity, Participant, ParticipantSid, RoomName, Topology
+from mulisa.core.transport import Caption, ChatMessage, SubscriptionStats, Transport
+from mulisa.transport.mesh.pair import Hearing, Listening, NotHearing, Pair, PairEvent
+from mulisa.transport.mesh.signaling import (
+    MAX_MESSAGE_BYTES,
+    AnswerFrom,
+    CandidateFrom,
+    ClientMessage,
+    Closing,
+    ErrorMessage,
+    GatewayMessage,
+    Joined,
+    Leave,
+    OfferFrom,
+    ParticipantInfo,
+    PeerJoined,
+    PeerLeft,
+    PeerUpdated,
+    Update,
+    encode,
+    parse_gateway_message,
+)
+from mulisa.transport.mesh.voice import Voice
+
+logger = logging.getLogger(__name__)
+
+JOIN_TIME: Final = 10.0
+HEARTBEAT: Final = 10.0
+"""The gateway counts as gone when a ping of ours is not answered in half of this."""
+LEAVE_TIME: Final = 2.0
+
+_REMOVED: Final = ("removed", "replaced", "room_closed")
+
+
+class MeshTransport:
+    """One participant of a mesh room, with a connection to every other one.
+
+    Only people are heard: the voices of other agents are neither received nor decoded.
+    """
+
+    def __init__(self, url: str, token: str) -> None:
+        """`url` is the gateway's WebSocket base (``ws://HOST:8000``), `token` the room's."""
+        self._url = url
+        self._token = token
+        self._voice = Voice()
+        self._joined: Joined | None = None
+        self._local: Participant | None = None
+        self._pairs: dict[ParticipantSid, Pair] = {}
+        self._pair_tasks: dict[ParticipantSid, asyncio.Task[None]] = {}
+        self._closing_pairs: set[asyncio.Task[None]] = set()
+        self._participants: dict[Identity, Participant] = {}
+        self._outbox: asyncio.Queue[ClientMessage] = asyncio.Queue()
+        self._events: asyncio.Queue[TransportEvent | _End] = asyncio.Queue()
+        self._http: aiohttp.ClientSession | None = None
+        self._socket: aiohttp.ClientWebSocketResponse | None = None
+        self._signaling: asyncio.Task[None] | None = None
+        self._is_leaving = False
+
+    @property
+    def topology(self) -> Topology:
+        """How media is routed here."""
+        return "mesh"
+
+    @property
+    def room(self) -> RoomName:
+        """The room that was joined."""
+        return RoomName(self._entered.room)
+
+    @property
+    def local(self) -> Participant:
+        """Ourselves, as the others see us."""
+        assert self._local is not None, "enter the transport first"
+        return self._local
+
+    @property
+    def participants(self) -> Mapping[Identity, Participant]:
+        """Everybody else in the room now, by identity."""
+        return MappingProxyType(self._participants)
+
+    async def __aenter__(self) -> Self:
+        self._http = aiohttp.ClientSession()
+        try:
+            async with asyncio.timeout(JOIN_TIME):
+                self._socket = await self._connect(self._http)
+                self._joined = await self._first_message(self._socket)
+        except TimeoutError as error:
+            await self._http.close()
+            raise TransportError(f"{self._place} did not answer in {JOIN_TIME:.0f} s") from error
+        except BaseException:
+            await self._http.close()
+            raise
+        self._local = self._joined.participant.participant()
+        for info in self._joined.participants:
+            self._add(info, is_newcomer=True)
+        self._signaling = asyncio.create_task(self._signal(self._socket), name="mesh signalling")
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        assert self._signaling is not None and self._http is not None
+        self._is_leaving = True
+        try:
+            await self._say_goodbye()
+        finally:
+            self._signaling.cancel()
+            await asyncio.wait({self._signaling})
+            await self._http.close()
+
+    async def events(self) -> AsyncIterator[TransportEvent]:
+        """What happens in the room, oldest first. One reader. Raises ConnectionLost."""
+        while True:
+            event = await self._events.get()
+            if isinstance(event, _End):
+                self._events.put_nowait(event)
+                if event.error is not None:
+                    raise event.error
+                return
+            yield event
+
+    async def frames(self, identity: Identity) -> AsyncIterator[AudioFrame]:
+        """Decoded voice of one participant until their present connection ends."""
+        if pair := self._pair_of(identity):
+            async for frame in pair.frames():
+                yield frame
+
+    def send_frame(self, samples: Samples) -> None:
+        """Encode 20 ms once and hand the packet to every connection."""
+        self._voice.speak(samples)
+
+    async def send_caption(self, caption: Caption) -> None:
+        """Show words to everybody who is connected now. Raises SignalingError if too long."""
+        for pair in list(self._pairs.values()):
+            pair.send_caption(caption)
+
+    async def send_chat(self, message: ChatMessage) -> None:
+        """Send to everybody; who is still connecting gets it then. SignalingError if too long."""
+        for pair in list(self._pairs.values()):
+            pair.send_chat(message)
+
+    async def set_attributes(self, attributes: Mapping[str, str]) -> None:
+        """Merge into our attributes; `local` shows them once the gateway has confirmed.
+
+        Raises SignalingError if they are more than the protocol allows.
+        """
+        try:
+            self._outbox.put_nowait(Update(attributes=dict(attributes)))
+        except ValidationError as error:
+            raise SignalingError(f"attributes were refused: {error}") from error
+
+    def stats(self, identity: Identity) -> SubscriptionStats:
+        """Counters of one participant's subscription; zeros if there is none."""
+        pair = self._pair_of(identity)
+        return pair.stats() if pair else SubscriptionStats(0, 0, 0)
+
+    @property
+    def _entered(self) -> Joined:
+        assert self._joined is not None, "enter the transport first"
+        return self._joined
+
+    @property
+    def _place(self) -> str:
+        return f"the gateway at {urlsplit(self._url).netloc}"
+
+    async def _connect(self, http: aiohttp.ClientSession) -> aiohttp.ClientWebSocketResponse:
+        try:
+            return await http.ws_connect(
+                f"{self._url.rstrip('/')}/mesh",
+                params={"access_token": self._token},
+                heartbeat=HEARTBEAT,
+                max_msg_size=4 * MAX_MESSAGE_BYTES,
+            )
+        except aiohttp.WSServerHandshakeError as error:
+            reason = {401: "the token was refused", 403: "the token is for another room"}
+            what = reason.get(error.status, f"status {error.status}")
+            message = f"{self._place} does not let us in: {what}"
+            raise TransportError(message, retryable=error.status >= 500) from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise TransportError(f"{self._place} cannot be reached: {error}") from error
+
+    async def _first_message(self, socket: aiohttp.ClientWebSocketResponse) -> Joined:
+        message = await socket.receive()
+        if message.type is not aiohttp.WSMsgType.TEXT:
+            raise TransportError(f"{self._place} closed the socket before we were in the room")
+        try:
+            first = parse_gateway_message(message.data)
+        except SignalingError as error:
+            raise TransportError(f"{self._place} speaks another protocol: {error}") from error
+        if not isinstance(first, Joined):
+            raise TransportError(f"{self._place} began with {first.type!r} instead of 'joined'")
+        return first
+
+    async def _signal(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        """Exchange messages with the gateway until either side goes; then end everything."""
+        end = _End(ConnectionLost(f"{self._place} is out of reach"))
+        writing = asyncio.create_task(self._write(socket), name="mesh outbox")
+        try:
+            end = await self._read(socket) or end
+        finally:
+            if self._is_leaving:
+                end = _End(None)
+            writing.cancel()
+            await asyncio.wait({writing})
+            await self._close_everything()
+            self._events.put_nowait(end)
+
+    async def _read(self, socket: aiohttp.ClientWebSocketResponse) -> _End | None:
+        """Handle messages; an `_End` if the gateway told us why, None if it only went away."""
+        async for message in socket:
+            if message.type is not aiohttp.WSMsgType.TEXT:
+                continue
+            try:
+                parsed = parse_gateway_message(message.data)
+            except SignalingError as error:
+                logger.warning("a message of the gateway is ignored: %s", error)
+                continue
+            if isinstance(parsed, Closing):
+                return self._end_of(parsed)
+            self._on_message(parsed)
+        return None
+
+    def _end_of(self, closing: Closing) -> _End:
+        logger.info("the gateway closed our stay: %s", closing.reason)
+        if closing.reason in _REMOVED:
+            return _End(None)
+        return _End(ConnectionLost(f"{self._place} closed our stay: {closing.reason}"))
+
+    async def _write(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        """Send what is queued; a broken socket ends the reader, which tells."""
+        with suppress(ConnectionError):
+            while True:
+                await socket.send_str(encode(await self._outbox.get()))
+
+    def _on_message(self, message: GatewayMessage) -> None:
+        match message:
+            case OfferFrom(sender=sid) | AnswerFrom(sender=sid) | CandidateFrom(sender=sid):
+                if pair := self._pairs.get(sid):
+                    pair.receive(message)
+            case PeerJoined(participant=info):
+                self._add(info, is_newcomer=False)
+            case PeerUpdated(participant=info):
+                self._update(info)
+            case PeerLeft(sid=sid):
+                self._remove(sid)
+            case ErrorMessage(code=code, message=text):
+                logger.warning("the gateway did not deliver a message: %s: %s", code, text)
+            case _:
+                logger.warning("the gateway sent %r, which is not expected now", message.type)
+
+    def _add(self, info: ParticipantInfo, *, is_newcomer: bool) -> None:
+        """`is_newcomer`: it is we who came later."""
+        participant = info.participant()
+        pair = Pair(
+            self.local,
+            participant,
+            voice=self._voice,
+            ice_servers=self._entered.ice_servers,
+            send=self._outbox.put_nowait,
+            report=self._on_pair,
+        )
+        self._participants[participant.identity] = participant
+        self._pairs[participant.sid] = pair
+        self._events.put_nowait(ParticipantJoined(participant))
+        self._pair_tasks[participant.sid] = asyncio.create_task(
+            self._run(pair, is_newcomer=is_newcomer), name=f"pair with {participant.sid}"
+        )
+
+    async def _run(self, pair: Pair, *, is_newcomer: bool) -> None:
+        """One remote peer that fails, whatever the reason, does not take down the room."""
+        try:
+            await pair.run(is_newcomer=is_newcomer)
+        except Exception:
+            logger.exception("a peer is given up", extra={"peer": pair.remote.sid})
+
+    def _update(self, info: ParticipantInfo) -> None:
+        participant = info.participant()
+        if participant.sid == self.local.sid:
+            self._local = participant
+        elif participant.sid in self._pairs:
+            self._participants[participant.identity] = participant
+            self._events.put_nowait(ParticipantUpdated(participant))
+
+    def _remove(self, sid: ParticipantSid) -> None:
+        pair = self._pairs.get(sid)
+        if pair is None:
+            return
+        pair.stop_hearing()
+        del self._pairs[sid]
+        task = self._pair_tasks.pop(sid)
+        self._closing_pairs.add(task)
+        task.add_done_callback(self._closing_pairs.discard)
+        task.cancel()
+        participant = self._participants.pop(pair.remote.identity)
+        self._events.put_nowait(ParticipantLeft(participant))
+
+    def _on_pair(self, pair: Pair, event: PairEvent) -> None:
+        if pair.remote.sid not in self._pairs:
+            return
+        identity = pair.remote.identity
+        match event:
+            case Hearing():
+                self._events.put_nowait(TrackSubscribed(identity))
+            case NotHearing():
+                self._events.put_nowait(TrackUnsubscribed(identity))
+            case Listening():
+                self._events.put_nowait(ListenerConnected(identity))
+            case ChatMessage(text=text):
+                self._events.put_nowait(ChatReceived(identity, text))
+            case Caption():
+                pass  # captions are for people; an agent knows what was said
+
+    def _pair_of(self, identity: Identity) -> Pair | None:
+        participant = self._participants.get(identity)
+        return self._pairs.get(participant.sid) if participant else None
+
+    async def _close_everything(self) -> None:
+        self._voice.close()
+        for sid in list(self._pairs):
+            self._remove(sid)
+        if self._closing_pairs:
+            await asyncio.wait(self._closing_pairs)
+
+    async def _say_goodbye(self) -> None:
+        """First of all, so that nobody takes our closing connections for broken ones."""
+        socket = self._socket
+        if socket is None or socket.closed:
+            return
+        with suppress(ConnectionError, TimeoutError):
+            async with asyncio.timeout(LEAVE_TIME):
+                await socket.send_str(encode(Leave()))
+                await socket.close()
+
+
+class _End:
+    """The last event: how the stay ended."""
+
+    def __init__(self, error: ConnectionLost | None) -> None:
+        self.error = error
+
+
+def _check_protocol(transport: MeshTransport) -> Transport:
+    return transport
