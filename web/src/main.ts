@@ -1,0 +1,54 @@
+/** Where the page starts: reads the address, makes the instruments, shows the app. */
+
+import "./tokens.css";
+import "./page.css";
+
+import { readDevice, readTheme } from "./memory";
+import { Microphone } from "./mic";
+import { roomOfPath } from "./names";
+import { installProbe } from "./probe";
+import { Speaker } from "./speaker";
+import { App, type Request, showTheme } from "./view/app";
+
+function readRequest(): Request {
+  const query = new URLSearchParams(location.search);
+  return {
+    room: roomOfPath(location.pathname),
+    name: query.get("name")?.trim() ?? "",
+    join: query.get("join") === "1",
+    relayOnly: query.get("relay") === "1",
+  };
+}
+
+function createSpeaker(context: AudioContext): Speaker {
+  const place = document.createElement("div");
+  place.hidden = true;
+  document.body.append(place);
+  const speaker = new Speaker(place);
+  const unblock = () => {
+    if (context.state === "suspended") void context.resume();
+    if (speaker.blocked) void speaker.unblock();
+  };
+  // Any click or key lifts the browser's ban on sound.
+  window.addEventListener("pointerdown", unblock, { capture: true });
+  window.addEventListener("click", unblock, { capture: true });
+  window.addEventListener("keydown", unblock, { capture: true });
+  return speaker;
+}
+
+function start(): void {
+  showTheme(readTheme());
+  const context = new AudioContext({ latencyHint: "interactive" });
+  const app = document.querySelector<App>("mulisa-app");
+  if (app === null) throw new Error("the page has no mulisa-app element");
+  app.request = readRequest();
+  app.instruments = {
+    context,
+    mic: new Microphone(context, readDevice()),
+    speaker: createSpeaker(context),
+  };
+  installProbe(app);
+  app.requestUpdate();
+}
+
+start();

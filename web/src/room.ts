@@ -1,0 +1,280 @@
+/**
+ * What a person sees of a room, whatever its topology: who is there, who speaks, what was said,
+ * and what goes wrong. Pure but for its `change` events; times are milliseconds.
+ */
+
+import { Voice } from "./level";
+import { listed } from "./people";
+import {
+  AGENT_STATE_ATTRIBUTE,
+  type AgentState,
+  type Caption,
+  type ConnectionState,
+  type EndReason,
+  type Participant,
+  type TransportEvent,
+} from "./transport/types";
+
+const AGENT_STATES: readonly string[] = ["initializing", "listening", "thinking", "speaking"];
+/** Connecting is not trouble unless it takes longer than this. */
+const PATIENCE_MS = 4_000;
+const MAX_LINES = 2_000;
+
+export interface Person {
+  readonly participant: Participant;
+  readonly voice: Voice;
+  readonly connection: ConnectionState;
+  /** Since when `connection` is what it is. */
+  readonly since: number;
+}
+
+/** A caption or a typed message, with the name as it was then. */
+export interface Line {
+  readonly kind: "caption" | "chat";
+  readonly id: string;
+  readonly identity: string;
+  readonly name: string;
+  readonly isAgent: boolean;
+  readonly at: number;
+  readonly text: string;
+  readonly final: boolean;
+  readonly unspoken: string;
+  readonly interrupted: boolean;
+}
+
+interface Signaling { readonly state: "joining" | "unreachable" | "joined" | "lost"; readonly since: number }
+
+export class Room extends EventTarget {
+  readonly name: string;
+  local: Person | null = null;
+  readonly others = new Map<string, Person>();
+  lines: readonly Line[] = [];
+  signaling: Signaling;
+  ended: EndReason | null = null;
+  /** The last thing a screen reader should say. */
+  announcement = "";
+  readonly #names = new Map<string, { name: string; isAgent: boolean }>();
+
+  constructor(name: string, now: number) {
+    super();
+    this.name = name;
+    this.signaling = { state: "joining", since: now };
+  }
+
+  get agent(): Person | null {
+    for (const person of this.others.values()) {
+      if (person.participant.kind === "agent") return person;
+    }
+    return null;
+  }
+
+  get people(): Person[] {
+    return [...this.others.values()].filter(({ participant }) => participant.kind !== "agent");
+  }
+
+  /** Her last words, while they are still news. */
+  agentLine(now: number, newsMs = 12_000): Line | null {
+    const identity = this.agent?.participant.identity;
+    const line = this.lines.findLast((l) => l.kind === "caption" && l.identity === identity);
+    const isNews = line !== undefined && (!line.final || now - line.at < newsMs);
+    return isNews ? line : null;
+  }
+
+  receive(event: TransportEvent, now: number): void {
+    switch (event.type) {
+      case "joined":
+        this.#joined(event.local, event.participants, now);
+        break;
+      case "participant_joined":
+        this.#add(event.participant, now);
+        this.announcement = `${event.participant.name} joined.`;
+        break;
+      case "participant_updated":
+        this.#update(event.participant);
+        break;
+      case "participant_left":
+        this.#left(event.identity);
+        break;
+      case "connection_changed":
+        this.#connectionChanged(event.identity, event.state, now);
+        break;
+      case "caption_received":
+        this.#caption(event.caption, now);
+        break;
+      case "chat_received":
+        this.#chat(event.identity, event.id, event.text, now);
+        break;
+      case "signaling_lost":
+        this.#signalingLost(now);
+        break;
+      case "ended":
+        this.ended = event.reason;
+        break;
+      case "track_subscribed":
+      case "track_unsubscribed":
+        return; // sound is the speaker's business
+    }
+    this.#changed();
+  }
+
+  /** A typed message of our own. */
+  sentChat(id: string, text: string, now: number): void {
+    const identity = this.local?.participant.identity;
+    if (identity === undefined) return;
+    this.#chat(identity, id, text, now);
+    this.#changed();
+  }
+
+  /** How loud each voice is now, 0..1, by identity. Tells `levels`, and `change` if needed. */
+  receiveLevels(levels: ReadonlyMap<string, number>, now: number): void {
+    let speakersChanged = false;
+    for (const person of [this.local, ...this.others.values()]) {
+      if (person === null) continue;
+      const before = person.voice.speaking;
+      person.voice.receive(levels.get(person.participant.identity) ?? 0, now);
+      speakersChanged ||= before !== person.voice.speaking;
+    }
+    this.dispatchEvent(new Event("levels"));
+    if (speakersChanged) this.#changed();
+  }
+
+  /** What is wrong with the connections, as a sentence with a time; null if all is well. */
+  trouble(now: number): string | null {
+    const { state, since } = this.signaling;
+    const waited = now - since;
+    if (state === "joining") return waited < PATIENCE_MS ? null : `Joining, ${seconds(waited)}.`;
+    if (state === "unreachable") {
+      return `The server does not answer. Still trying, ${seconds(waited)}.`;
+    }
+    const heard = this.#reach((person) => person.connection === "connected");
+    const still = heard.length > 0 ? ` You still hear ${listed(heard)}.` : "";
+    if (state === "lost") return `Reconnecting to the room, ${seconds(waited)}.${still}`;
+    const isMissing = (person: Person) =>
+      person.connection === "interrupted" ||
+      (person.connection === "connecting" && now - person.since >= PATIENCE_MS);
+    const missing = this.#reach(isMissing);
+    if (missing.length === 0) return null;
+    const firstSince = Math.min(
+      ...[...this.others.values()].filter(isMissing).map((person) => person.since),
+    );
+    return `Reconnecting to ${listed(missing)}, ${seconds(now - firstSince)}.${still}`;
+  }
+
+  #reach(is: (person: Person) => boolean): string[] {
+    return [...this.others.values()].filter(is).map(({ participant }) => participant.name);
+  }
+
+  #joined(local: Participant, participants: readonly Participant[], now: number): void {
+    const former = new Set(this.others.keys());
+    const again = this.local !== null;
+    this.signaling = { state: "joined", since: now };
+    this.local = person(local, this.local?.voice, "connected", now);
+    this.#remember(local);
+    this.others.clear();
+    for (const participant of participants) this.#add(participant, now);
+    const names = participants.map(({ name }) => name);
+    this.announcement = again ? "You are back in the room." : greeting(names);
+    for (const { identity, name } of participants) {
+      if (again && !former.has(identity)) this.announcement += ` ${name} joined.`;
+    }
+  }
+
+  #add(participant: Participant, now: number): void {
+    this.#remember(participant);
+    this.others.set(participant.identity, person(participant, undefined, "connecting", now));
+  }
+
+  #update(participant: Participant): void {
+    this.#remember(participant);
+    if (participant.sid === this.local?.participant.sid) {
+      this.local = { ...this.local, participant };
+      return;
+    }
+    const known = this.others.get(participant.identity);
+    if (known === undefined) return;
+    this.others.set(participant.identity, { ...known, participant });
+    const state = agentState(participant);
+    if (participant.kind !== "agent" || state === agentState(known.participant)) return;
+    this.announcement = `${participant.name} is ${state === "initializing" ? "getting ready" : state}.`;
+  }
+
+  #left(identity: string): void {
+    const gone = this.others.get(identity);
+    if (gone === undefined) return;
+    this.others.delete(identity);
+    this.announcement = `${gone.participant.name} left.`;
+  }
+
+  #connectionChanged(identity: string, connection: ConnectionState, now: number): void {
+    const known = this.others.get(identity);
+    if (known === undefined || known.connection === connection) return;
+    this.others.set(identity, { ...known, connection, since: now });
+  }
+
+  #caption(caption: Caption, now: number): void {
+    const { segmentId: id, identity, text, final, interrupted, unspoken } = caption;
+    const speaker = this.#speaker(identity);
+    const rest = { identity, ...speaker, text, final, interrupted, unspoken };
+    this.#put({ kind: "caption", id, at: now, ...rest });
+  }
+
+  #chat(identity: string, id: string, text: string, now: number): void {
+    const speaker = this.#speaker(identity);
+    const rest = { final: true, interrupted: false, unspoken: "" };
+    this.#put({ kind: "chat", id: `${identity} ${id}`, identity, ...speaker, at: now, text, ...rest });
+  }
+
+  /** A segment stays where its first words came; a final one does not change any more. */
+  #put(line: Line): void {
+    const index = this.lines.findLastIndex(({ kind, id }) => kind === line.kind && id === line.id);
+    const known = this.lines[index];
+    if (known === undefined) this.lines = [...this.lines, line].slice(-MAX_LINES);
+    else if (!known.final) this.lines = this.lines.with(index, { ...line, at: known.at });
+  }
+
+  #signalingLost(now: number): void {
+    if (this.signaling.state === "joined") {
+      this.signaling = { state: "lost", since: now };
+      this.announcement = "The connection to the room is lost. Reconnecting.";
+    } else if (this.signaling.state === "joining") {
+      this.signaling = { ...this.signaling, state: "unreachable" };
+    }
+  }
+
+  #speaker(identity: string): { name: string; isAgent: boolean } {
+    return this.#names.get(identity) ?? { name: identity, isAgent: false };
+  }
+
+  #remember({ identity, name, kind }: Participant): void {
+    this.#names.set(identity, { name, isAgent: kind === "agent" });
+  }
+
+  #changed(): void {
+    this.dispatchEvent(new Event("change"));
+  }
+}
+
+/** What an agent says it is doing; `initializing` until it says so. */
+export function agentState({ attributes }: Participant): AgentState {
+  const state = attributes[AGENT_STATE_ATTRIBUTE] ?? "";
+  return AGENT_STATES.includes(state) ? (state as AgentState) : "initializing";
+}
+
+function person(
+  participant: Participant,
+  voice: Voice | undefined,
+  connection: ConnectionState,
+  since: number,
+): Person {
+  return { participant, voice: voice ?? new Voice(), connection, since };
+}
+
+function greeting(names: readonly string[]): string {
+  return names.length === 0
+    ? "You are in the room, alone so far."
+    : `You are in the room with ${listed(names)}.`;
+}
+
+function seconds(ms: number): string {
+  return `${Math.floor(ms / 1000)} s`;
+}

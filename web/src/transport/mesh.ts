@@ -1,0 +1,199 @@
+/** A mesh room: one signalling socket, and a connection to everybody in it. */
+
+import { type Admission, Refusal } from "../api";
+import { Pair } from "./pair";
+import { type FromClient, type FromGateway, Signaling } from "./signaling";
+import { chatText } from "./text";
+import type { EndReason, Participant, Receive, Transport } from "./types";
+
+const FIRST_RETRY_MS = 500;
+const LAST_RETRY_MS = 8_000;
+
+export interface MeshOptions {
+  /** A fresh token for the same identity; called before each try. Throws Refusal. */
+  readonly admit: () => Promise<Admission>;
+  readonly receive: Receive;
+  readonly relayOnly: boolean;
+}
+
+export class MeshTransport implements Transport {
+  readonly #options: MeshOptions;
+  readonly #pairs = new Map<string, Pair>();
+  #signaling: Signaling | null = null;
+  #localSid = "";
+  #iceServers: RTCIceServer[] = [];
+  #track: MediaStreamTrack | null = null;
+  #muted = false;
+  #failures = 0;
+  #retry: ReturnType<typeof setTimeout> | undefined;
+  #over = false;
+
+  constructor(options: MeshOptions) {
+    this.#options = options;
+  }
+
+  join(): void {
+    void this.#open();
+  }
+
+  leave(): void {
+    this.#send({ type: "leave" });
+    this.#close();
+  }
+
+  setTrack(track: MediaStreamTrack | null): void {
+    this.#track = track;
+    for (const pair of this.#pairs.values()) pair.setTrack(track);
+  }
+
+  setMuted(muted: boolean): void {
+    if (muted === this.#muted) return;
+    this.#muted = muted;
+    this.#send({ type: "update", muted });
+  }
+
+  sendChat(id: string, text: string): void {
+    for (const pair of this.#pairs.values()) pair.sendText(chatText(id, text));
+  }
+
+  audioLevel(identity: string): number | null {
+    for (const pair of this.#pairs.values()) {
+      if (pair.participant.identity === identity) return pair.audioLevel;
+    }
+    return null;
+  }
+
+  connections(): ReadonlyMap<string, RTCPeerConnection> {
+    const connections = new Map<string, RTCPeerConnection>();
+    for (const { participant, connection } of this.#pairs.values()) {
+      if (connection !== null) connections.set(participant.identity, connection);
+    }
+    return connections;
+  }
+
+  async #open(): Promise<void> {
+    try {
+      const { url, token } = await this.#options.admit();
+      if (this.#isOver()) return;
+      this.#signaling = new Signaling(url, token, {
+        received: (message) => this.#received(message),
+        lost: () => this.#lost(),
+      });
+    } catch (error) {
+      if (!(error instanceof Refusal)) throw error;
+      this.#refused(error);
+    }
+  }
+
+  #refused({ reason }: Refusal): void {
+    if (this.#isOver()) return;
+    // While we come back, our former stay may still hold the place that seems taken.
+    const passes = reason === "away" || (reason === "full" && this.#localSid !== "");
+    if (passes) this.#lost();
+    else this.#end(reason);
+  }
+
+  /** Connections that still work go on until `joined` tells our new sid. */
+  #lost(): void {
+    this.#signaling = null;
+    this.#options.receive({ type: "signaling_lost" });
+    const backoff = Math.min(FIRST_RETRY_MS * 2 ** this.#failures, LAST_RETRY_MS);
+    this.#failures += 1;
+    this.#retry = setTimeout(() => void this.#open(), backoff * (0.75 + Math.random() / 2));
+  }
+
+  #received(message: FromGateway): void {
+    switch (message.type) {
+      case "joined":
+        this.#joined(message.participant, message.participants, message.ice_servers);
+        break;
+      case "participant_joined":
+        this.#pair(message.participant);
+        this.#options.receive(message);
+        break;
+      case "participant_updated":
+        this.#updated(message.participant);
+        break;
+      case "participant_left":
+        this.#pairs.get(message.sid)?.close();
+        this.#pairs.delete(message.sid);
+        this.#options.receive(message);
+        break;
+      case "offer":
+        this.#pairs.get(message.from)?.receiveOffer(message.connection, message.sdp);
+        break;
+      case "answer":
+        this.#pairs.get(message.from)?.receiveAnswer(message.connection, message.sdp);
+        break;
+      case "candidate":
+        this.#pairs.get(message.from)?.receiveCandidate(message.connection, message.candidate);
+        break;
+      case "error":
+        console.warn(`the gateway refused a message: ${message.code}: ${message.message}`);
+        break;
+      case "closing":
+        // After a shutdown the socket closes, and we come back as after any other loss.
+        if (message.reason !== "shutdown") this.#end(message.reason);
+        break;
+    }
+  }
+
+  /** We are in: the newcomer offers to everybody who is there already (docs/protocol.md). */
+  #joined(local: Participant, participants: readonly Participant[], ice: RTCIceServer[]): void {
+    this.#failures = 0;
+    this.#closePairs();
+    this.#localSid = local.sid;
+    this.#iceServers = ice;
+    this.#options.receive({ type: "joined", local, participants });
+    if (local.muted !== this.#muted) this.#send({ type: "update", muted: this.#muted });
+    for (const participant of participants) this.#pair(participant).connect();
+  }
+
+  #updated(participant: Participant): void {
+    const pair = this.#pairs.get(participant.sid);
+    if (pair !== undefined) pair.participant = participant;
+    this.#options.receive({ type: "participant_updated", participant });
+  }
+
+  #pair(participant: Participant): Pair {
+    const pair = new Pair(participant, {
+      localSid: this.#localSid,
+      configuration: {
+        iceServers: this.#iceServers,
+        iceTransportPolicy: this.#options.relayOnly ? "relay" : "all",
+        bundlePolicy: "max-bundle",
+      },
+      track: () => this.#track,
+      send: (message) => this.#send(message),
+      receive: this.#options.receive,
+    });
+    this.#pairs.set(participant.sid, pair);
+    return pair;
+  }
+
+  #send(message: FromClient): void {
+    this.#signaling?.send(message);
+  }
+
+  #end(reason: EndReason): void {
+    this.#close();
+    this.#options.receive({ type: "ended", reason });
+  }
+
+  #close(): void {
+    this.#over = true;
+    clearTimeout(this.#retry);
+    this.#signaling?.close();
+    this.#signaling = null;
+    this.#closePairs();
+  }
+
+  #closePairs(): void {
+    for (const pair of this.#pairs.values()) pair.close();
+    this.#pairs.clear();
+  }
+
+  #isOver(): boolean {
+    return this.#over;
+  }
+}

@@ -1,0 +1,140 @@
+/** The bar at the bottom of a room: microphone, push-to-talk, devices, link, keys, leave. */
+
+import { html, nothing, type TemplateResult } from "lit";
+
+import type { Visit } from "../visit";
+import { View, Watch } from "./base";
+import "./devices";
+import { icons } from "./icons";
+import "./meter";
+
+const COPIED_MS = 2_000;
+
+export class Bar extends View {
+  static override properties = {
+    visit: { attribute: false },
+    copied: { state: true },
+  };
+  declare visit: Visit;
+  declare copied: boolean;
+
+  constructor() {
+    super();
+    this.copied = false;
+    new Watch(this, () => this.visit.mic);
+  }
+
+  override render(): TemplateResult {
+    const { mic } = this.visit;
+    return html`<nav class="bar" aria-label="Your microphone and this room">
+      ${mic.track === null ? this.#noMicrophone() : this.#microphone()}
+      <button popovertarget="devices" title="Choose a microphone">
+        ${icons.devices}<span>Devices</span>
+      </button>
+      <div id="devices" class="menu" popover>
+        <mulisa-devices .mic=${mic}></mulisa-devices>
+        <mulisa-meter .mic=${mic}></mulisa-meter>
+      </div>
+      <button @click=${() => void this.#copy()} title="Copy the link to this room">
+        ${this.copied ? icons.check : icons.link}<span aria-live="polite"
+          >${this.copied ? "Copied" : "Copy link"}</span
+        >
+      </button>
+      <button class="keys-button" title="Keys (?)" @click=${() => this.#emit("show-keys")}>
+        ${icons.keys}<span>Keys</span>
+      </button>
+      <button class="leave" data-testid="leave" @click=${() => this.#emit("leave-room")}>
+        ${icons.leave}<span>Leave</span>
+      </button>
+    </nav>`;
+  }
+
+  #microphone(): TemplateResult {
+    const { mic } = this.visit;
+    return html`<button
+        class="mute"
+        data-testid="mute"
+        aria-pressed=${mic.muted ? "true" : "false"}
+        title="${mic.muted ? "Unmute" : "Mute"} (M)"
+        @click=${(event: MouseEvent) => this.#toggle(event)}
+      >
+        ${mic.muted ? icons.micOff : icons.mic}<span>${mic.muted ? "Unmute" : "Mute"}</span>
+        <mulisa-meter .mic=${mic}></mulisa-meter>
+      </button>
+      <button
+        class="hold"
+        ?disabled=${!mic.muted && !this.holding}
+        title="Hold to talk while you are muted (space)"
+        @pointerdown=${(event: PointerEvent) => this.#hold(event)}
+        @pointerup=${() => this.release()}
+        @pointercancel=${() => this.release()}
+      >
+        ${icons.hold}<span>${this.holding ? "Talking" : "Hold to talk"}</span>
+      </button>`;
+  }
+
+  #noMicrophone(): TemplateResult {
+    const { mic } = this.visit;
+    return html`<button
+      class="mute"
+      data-testid="mute"
+      aria-pressed="true"
+      ?disabled=${mic.opening}
+      @click=${() => void mic.open()}
+    >
+      ${icons.micOff}<span>${mic.opening ? "Asking" : "Use microphone"}</span>${nothing}
+    </button>`;
+  }
+
+  /** Push-to-talk is on: unmuted only for as long as it is held. */
+  holding = false;
+
+  hold(): void {
+    const { mic } = this.visit;
+    if (this.holding || !mic.muted || mic.track === null) return;
+    this.holding = true;
+    mic.setMuted(false);
+  }
+
+  release(): void {
+    if (!this.holding) return;
+    this.holding = false;
+    this.visit.mic.setMuted(true);
+  }
+
+  toggleMuted(): void {
+    const { mic } = this.visit;
+    if (mic.track !== null && !this.holding) mic.setMuted(!mic.muted);
+  }
+
+  #toggle({ detail, currentTarget }: MouseEvent): void {
+    this.toggleMuted();
+    // After a click with the mouse, the space bar is for talking and not for this button.
+    if (detail > 0 && currentTarget instanceof HTMLElement) currentTarget.blur();
+  }
+
+  #hold({ currentTarget, pointerId }: PointerEvent): void {
+    if (currentTarget instanceof HTMLElement) currentTarget.setPointerCapture(pointerId);
+    this.hold();
+  }
+
+  async #copy(): Promise<void> {
+    const link = `${location.origin}${location.pathname}`;
+    try {
+      await navigator.clipboard.writeText(link);
+    } catch {
+      window.prompt("Copy this link", link); // no clipboard over plain http
+      return;
+    }
+    this.copied = true;
+    setTimeout(() => {
+      this.copied = false;
+    }, COPIED_MS);
+  }
+
+  #emit(name: string): void {
+    this.dispatchEvent(new CustomEvent(name, { bubbles: true }));
+  }
+}
+
+customElements.define("mulisa-bar", Bar);

@@ -1,0 +1,80 @@
+/** A list that follows its newest line until the reader scrolls up. */
+
+import { html, nothing, type TemplateResult } from "lit";
+import { repeat } from "lit/directives/repeat.js";
+import { styleMap } from "lit/directives/style-map.js";
+
+import { hueOf } from "../people";
+import type { Line, Room } from "../room";
+import { View, Watch } from "./base";
+import { icons } from "./icons";
+
+const NEAR_THE_END_PX = 32;
+
+export abstract class Lines extends View {
+  static override properties = {
+    room: { attribute: false },
+    following: { state: true },
+  };
+  declare room: Room;
+  declare following: boolean;
+
+  constructor() {
+    super();
+    this.following = true;
+    new Watch(this, () => this.room);
+  }
+
+  protected abstract lines(): readonly Line[];
+  protected abstract line(line: Line): TemplateResult;
+  protected abstract empty(): TemplateResult;
+  protected abstract list(lines: unknown, scrolled: () => void): TemplateResult;
+
+  override render(): TemplateResult {
+    const lines = this.lines();
+    const items =
+      lines.length === 0
+        ? html`<li class="empty">${this.empty()}</li>`
+        : repeat(
+            lines,
+            ({ kind, id }) => `${kind} ${id}`,
+            (line) => this.line(line),
+          );
+    return html`${this.list(items, () => this.#scrolled())}
+    ${this.following
+      ? nothing
+      : html`<button class="latest" @click=${() => this.#follow()}>${icons.down} Latest</button>`}`;
+  }
+
+  protected override updated(): void {
+    if (this.following) this.#toTheEnd();
+  }
+
+  #scrolled(): void {
+    const list = this.querySelector("ol");
+    if (list === null || list.clientHeight === 0) return; // hidden
+    const below = list.scrollHeight - list.scrollTop - list.clientHeight;
+    this.following = below < NEAR_THE_END_PX;
+  }
+
+  #follow(): void {
+    this.following = true;
+    this.#toTheEnd();
+  }
+
+  #toTheEnd(): void {
+    const list = this.querySelector("ol");
+    if (list !== null) list.scrollTop = list.scrollHeight;
+  }
+}
+
+/** Time in the margin, name in its hue, then the words. */
+export function spokenLine({ at, identity, name, isAgent }: Line): {
+  time: string;
+  who: TemplateResult;
+} {
+  const wall = new Date(performance.timeOrigin + at);
+  const time = wall.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+  const style = styleMap({ "--hue": String(hueOf(identity)) });
+  return { time, who: html`<b class=${isAgent ? "who who-agent" : "who"} style=${style}>${name}</b>` };
+}

@@ -1,0 +1,191 @@
+/** Before the room: who is there, your name, your microphone, one button. */
+
+import { html, nothing, type TemplateResult } from "lit";
+
+import { type Agent, readRoom, Refusal, type RefusalReason, requestToken } from "../api";
+import { readToken } from "../memory";
+import type { Microphone } from "../mic";
+import { listed } from "../people";
+import { View, Watch } from "./base";
+import "./devices";
+import { icons } from "./icons";
+import "./meter";
+import { micTrouble, type Trouble } from "./words";
+
+const LOOK_INTERVAL_MS = 4_000;
+/** Who only looks in needs a token, but not yet a name. */
+const NAMELESS = "Guest";
+
+export class Lobby extends View {
+  static override properties = {
+    room: { attribute: false },
+    name: { attribute: false },
+    mic: { attribute: false },
+    /** Why a former try to enter ended here. */
+    trouble: { attribute: false },
+    present: { state: true },
+    agent: { state: true },
+    refused: { state: true },
+    nameMissing: { state: true },
+  };
+  declare room: string;
+  declare name: string;
+  declare mic: Microphone;
+  declare trouble: Trouble | null;
+  declare present: readonly string[] | null;
+  declare agent: Agent | null;
+  declare refused: RefusalReason | null;
+  declare nameMissing: boolean;
+  #token: string | null = null;
+  #looking: ReturnType<typeof setTimeout> | undefined;
+
+  constructor() {
+    super();
+    this.trouble = null;
+    this.present = null;
+    this.agent = null;
+    this.refused = null;
+    this.nameMissing = false;
+    new Watch(this, () => this.mic);
+  }
+
+  override connectedCallback(): void {
+    super.connectedCallback();
+    void this.#look();
+  }
+
+  override disconnectedCallback(): void {
+    super.disconnectedCallback();
+    clearTimeout(this.#looking);
+  }
+
+  protected override firstUpdated(): void {
+    this.querySelector<HTMLInputElement>("[data-testid=name]")?.focus();
+  }
+
+  override render(): TemplateResult {
+    return html`<main class="door">
+      <form class="card lobby" @submit=${(event: SubmitEvent) => this.#submit(event)}>
+        <header>
+          <p class="over">You are about to join</p>
+          <h1>${this.room}</h1>
+          <p class="with">${this.#withWhom()}</p>
+        </header>
+        ${this.#trouble()}
+        <label class="field">
+          <span>Your name</span>
+          <input
+            data-testid="name"
+            name="name"
+            autocomplete="nickname"
+            maxlength="64"
+            enterkeyhint="go"
+            aria-invalid=${this.nameMissing ? "true" : "false"}
+            aria-describedby="name-error"
+            .value=${this.name}
+            @input=${() => (this.nameMissing = false)}
+          />
+          <span id="name-error" class="field-error" role="alert"
+            >${this.nameMissing ? "Say who you are, so that others know." : nothing}</span
+          >
+        </label>
+        ${this.#microphone()}
+        <button class="primary" data-testid="join">
+          ${this.mic.problem === null ? "Join" : "Join to listen and write"}
+        </button>
+        ${this.#words()}
+      </form>
+    </main>`;
+  }
+
+  #withWhom(): TemplateResult | string {
+    if (this.refused === "away") return "The server does not answer. Still trying.";
+    if (this.present === null) return "Looking who is there";
+    const ai = this.agent === null ? [] : [`${this.agent.name} (AI, listens and speaks)`];
+    const everybody = [...this.present, ...ai];
+    if (everybody.length === 0) return "Nobody is here yet.";
+    return html`You will talk with: <strong>${listed(everybody)}</strong>`;
+  }
+
+  #trouble(): TemplateResult | typeof nothing {
+    if (this.trouble === null) return nothing;
+    return html`<div class="notice notice-warning" role="alert" data-testid="lobby-trouble">
+      ${icons.warning}
+      <p><strong>${this.trouble.what}</strong> ${this.trouble.mend}</p>
+    </div>`;
+  }
+
+  #microphone(): TemplateResult {
+    const { problem } = this.mic;
+    if (problem === null) {
+      return html`<div class="lobby-mic">
+        <mulisa-devices .mic=${this.mic}></mulisa-devices>
+        <div class="lobby-level">
+          <mulisa-meter .mic=${this.mic}></mulisa-meter>
+          <span>${this.mic.track === null ? "Waiting for your permission" : "Speak: the bar moves"}</span>
+        </div>
+      </div>`;
+    }
+    const { what, mend } = micTrouble(problem);
+    return html`<div class="notice notice-warning" data-testid="mic-problem" role="alert">
+      ${icons.warning}
+      <p><strong>${what}</strong> ${mend}</p>
+      <button type="button" @click=${() => void this.mic.open()}>Try again</button>
+    </div>`;
+  }
+
+  #words(): TemplateResult {
+    if (this.agent === null && this.present !== null) {
+      return html`<p class="fine">No AI is in this room, and nothing is written down.</p>`;
+    }
+    const name = this.agent?.name ?? "Mulisa";
+    return html`<details class="fine">
+      <summary>${name} listens, turns what you say into text, and keeps it as a transcript.</summary>
+      <ul>
+        <li>Your voice goes straight from your browser to the people in the room and to ${name}.</li>
+        <li>
+          She turns it into text and answers where the host of this room decided: on their own
+          machine unless they chose a provider.
+        </li>
+        <li>
+          Sound is not kept. The text is, on the host's machine; everybody in the room can read it
+          and the host can delete it.
+        </li>
+      </ul>
+    </details>`;
+  }
+
+  async #look(): Promise<void> {
+    try {
+      await this.#lookOnce();
+      this.refused = null;
+    } catch (error) {
+      if (!(error instanceof Refusal)) throw error;
+      this.refused = error.reason;
+      if (error.reason !== "away") this.#token = null;
+    }
+    if (this.isConnected) this.#looking = setTimeout(() => void this.#look(), LOOK_INTERVAL_MS);
+  }
+
+  async #lookOnce(): Promise<void> {
+    if (this.#token === null) {
+      const admission = await requestToken(this.room, this.name || NAMELESS, readToken(this.room));
+      this.#token = admission.token;
+      this.agent = admission.agent;
+    }
+    const state = await readRoom(this.room, this.#token);
+    const people = state?.participants.filter(({ kind }) => kind !== "agent") ?? [];
+    this.present = people.map(({ name }) => name);
+  }
+
+  #submit(event: SubmitEvent): void {
+    event.preventDefault();
+    const input = this.querySelector<HTMLInputElement>("[data-testid=name]");
+    const name = input?.value.trim().replace(/\s+/g, " ") ?? "";
+    this.nameMissing = name === "";
+    if (this.nameMissing) input?.focus();
+    else this.dispatchEvent(new CustomEvent("join-room", { detail: name, bubbles: true }));
+  }
+}
+
+customElements.define("mulisa-lobby", Lobby);

@@ -1,0 +1,235 @@
+/** The room: people and Mulisa in the middle, what is said beside them, one's own bar below. */
+
+import { html, nothing, type TemplateResult } from "lit";
+import { repeat } from "lit/directives/repeat.js";
+
+import { listed } from "../people";
+import type { Person } from "../room";
+import { MAX_CHAT_CHARS } from "../transport/text";
+import type { Visit } from "../visit";
+import { Bar } from "./bar";
+import { Every, View, Watch } from "./base";
+import "./captions";
+import "./chat";
+import { icons } from "./icons";
+import { Keys } from "./keys";
+import "./tile";
+import { micTrouble } from "./words";
+
+type Tab = "captions" | "chat";
+
+export class RoomView extends View {
+  static override properties = {
+    visit: { attribute: false },
+    tab: { state: true },
+    panelOpen: { state: true },
+    sheetFull: { state: true },
+  };
+  declare visit: Visit;
+  declare tab: Tab;
+  declare panelOpen: boolean;
+  declare sheetFull: boolean;
+  #keys: AbortController | null = null;
+
+  constructor() {
+    super();
+    this.tab = "captions";
+    this.panelOpen = true;
+    this.sheetFull = false;
+    new Every(this, 1000); // times that count
+    new Watch(this, () => this.visit.room);
+    new Watch(this, () => this.visit.mic);
+    new Watch(this, () => this.visit.speaker);
+  }
+
+  override connectedCallback(): void {
+    super.connectedCallback();
+    this.#keys = new AbortController();
+    const { signal } = this.#keys;
+    window.addEventListener("keydown", (event) => this.#keyDown(event), { signal });
+    window.addEventListener("keyup", (event) => this.#keyUp(event), { signal });
+    window.addEventListener("blur", () => this.#bar?.release(), { signal });
+  }
+
+  override disconnectedCallback(): void {
+    super.disconnectedCallback();
+    this.#keys?.abort();
+  }
+
+  override render(): TemplateResult {
+    const { room } = this.visit;
+    return html`<div
+      class="room"
+      ?data-panel=${this.panelOpen}
+      ?data-sheet=${this.sheetFull && this.panelOpen}
+    >
+      <main class="stage">
+        <div class="notices">
+          ${this.#soundBlocked()} ${this.#noMicrophone()} ${this.#trouble()}
+        </div>
+        ${room.local === null ? html`<p class="joining">Joining ${room.name}…</p>` : this.#tiles()}
+      </main>
+      ${this.#panel()}
+      <mulisa-bar .visit=${this.visit} @show-keys=${() => this.#keyList?.toggle()}></mulisa-bar>
+      <mulisa-keys></mulisa-keys>
+      <p class="unseen" role="status" aria-live="polite">${room.announcement}</p>
+    </div>`;
+  }
+
+  #tiles(): TemplateResult {
+    const { agent, people, local } = this.visit.room;
+    const everybody = local === null ? people : [local, ...people];
+    return html`${agent === null ? nothing : this.#tile(agent)}
+      <div class="people" data-count=${everybody.length}>
+        ${repeat(
+          everybody,
+          ({ participant }) => participant.identity,
+          (person) => this.#tile(person),
+        )}
+      </div>
+      ${everybody.length === 1
+        ? html`<p class="alone">
+            ${agent === null
+              ? "Nobody else is here yet."
+              : `It is just you and ${agent.participant.name}.`}
+            Copy the link to bring somebody in.
+          </p>`
+        : nothing}`;
+  }
+
+  #tile(person: Person): TemplateResult {
+    return html`<mulisa-tile .room=${this.visit.room} .person=${person}></mulisa-tile>`;
+  }
+
+  #soundBlocked(): TemplateResult | typeof nothing {
+    if (!this.visit.speaker.blocked) return nothing;
+    return html`<button class="notice notice-sound" data-testid="unblock">
+      ${icons.sound} Click to hear everybody
+    </button>`;
+  }
+
+  #noMicrophone(): TemplateResult | typeof nothing {
+    const { problem } = this.visit.mic;
+    if (problem === null) return nothing;
+    const { what, mend } = micTrouble(problem);
+    return html`<div class="notice notice-warning" data-testid="mic-problem" role="status">
+      ${icons.warning}
+      <p>
+        <strong>${what}</strong> You hear everybody and can write; nobody hears you. ${mend}
+      </p>
+      <button @click=${() => void this.visit.mic.open()}>Try again</button>
+    </div>`;
+  }
+
+  #trouble(): TemplateResult | typeof nothing {
+    const trouble = this.visit.room.trouble(performance.now());
+    if (trouble === null) return nothing;
+    return html`<p class="notice notice-warning" data-testid="trouble">
+      ${icons.warning} <span>${trouble}</span>
+    </p>`;
+  }
+
+  #panel(): TemplateResult {
+    const { room } = this.visit;
+    return html`<aside class="panel" ?hidden=${!this.panelOpen} aria-label="What is said">
+      <div class="tabs" role="tablist">
+        ${this.#tabButton("captions", "Captions")} ${this.#tabButton("chat", "Chat")}
+        <button
+          class="sheet-button"
+          aria-label=${this.sheetFull ? "Make smaller" : "Make larger"}
+          @click=${() => (this.sheetFull = !this.sheetFull)}
+        >
+          ${this.sheetFull ? icons.down : icons.up}
+        </button>
+      </div>
+      <div id="panel-captions" class="tab" role="tabpanel" ?hidden=${this.tab !== "captions"}>
+        <mulisa-captions .room=${room}></mulisa-captions>
+      </div>
+      <div id="panel-chat" class="tab" role="tabpanel" ?hidden=${this.tab !== "chat"}>
+        <mulisa-chat .room=${room}></mulisa-chat>
+      </div>
+      ${this.#chatForm()}
+    </aside>`;
+  }
+
+  #tabButton(tab: Tab, label: string): TemplateResult {
+    return html`<button
+      role="tab"
+      aria-selected=${this.tab === tab ? "true" : "false"}
+      aria-controls="panel-${tab}"
+      @click=${() => (this.tab = tab)}
+    >
+      ${label}
+    </button>`;
+  }
+
+  #chatForm(): TemplateResult {
+    const { people, agent } = this.visit.room;
+    const readers = [...people, ...(agent === null ? [] : [agent])].map((p) => p.participant.name);
+    const hint = readers.length > 0 && readers.length < 4 ? listed(readers) : "everybody";
+    return html`<form class="chat-form" @submit=${(event: SubmitEvent) => this.#send(event)}>
+      <input
+        data-testid="chat-input"
+        name="text"
+        autocomplete="off"
+        enterkeyhint="send"
+        maxlength=${MAX_CHAT_CHARS}
+        aria-label="Write to everybody"
+        placeholder="Write to ${hint}"
+      />
+      <button aria-label="Send" title="Send">${icons.send}</button>
+    </form>`;
+  }
+
+  #send(event: SubmitEvent): void {
+    event.preventDefault();
+    const input = this.querySelector<HTMLInputElement>("[data-testid=chat-input]");
+    if (input === null) return;
+    this.visit.sendChat(input.value);
+    input.value = "";
+  }
+
+  #keyDown(event: KeyboardEvent): void {
+    if (event.ctrlKey || event.metaKey || event.altKey || isTyping(event.target)) return;
+    if (event.key === " ") {
+      if (isControl(event.target)) return;
+      event.preventDefault();
+      this.#bar?.hold();
+    } else if (!event.repeat) {
+      this.#shortcut(event.key.toLowerCase());
+    }
+  }
+
+  #keyUp(event: KeyboardEvent): void {
+    if (event.key === " ") this.#bar?.release();
+  }
+
+  #shortcut(key: string): void {
+    if (key === "m") this.#bar?.toggleMuted();
+    if (key === "c") this.#toggleCaptions();
+    if (key === "?") this.#keyList?.toggle();
+  }
+
+  #toggleCaptions(): void {
+    this.panelOpen = !(this.panelOpen && this.tab === "captions");
+    this.tab = "captions";
+  }
+
+  get #bar(): Bar | null {
+    return this.querySelector<Bar>("mulisa-bar");
+  }
+
+  get #keyList(): Keys | null {
+    return this.querySelector<Keys>("mulisa-keys");
+  }
+}
+
+function isTyping(target: EventTarget | null): boolean {
+  return target instanceof HTMLElement && target.matches("input, textarea, select");
+}
+
+function isControl(target: EventTarget | null): boolean {
+  return target instanceof HTMLElement && target.closest("button, a, summary, dialog") !== null;
+}
+
+customElements.define("mulisa-room", RoomView);

@@ -1,0 +1,100 @@
+/** One participant: a person's initials, or Mulisa's orb with what she does and says. */
+
+import { html, nothing, type TemplateResult } from "lit";
+import { styleMap } from "lit/directives/style-map.js";
+
+import { hueOf, initialsOf, listed } from "../people";
+import { agentState, type Person, type Room } from "../room";
+import { Every, View, Watch } from "./base";
+import { icons } from "./icons";
+import { orb } from "./orb";
+
+export class Tile extends View {
+  static override properties = {
+    room: { attribute: false },
+    person: { attribute: false },
+  };
+  declare room: Room;
+  declare person: Person;
+
+  constructor() {
+    super();
+    new Every(this, 1000); // her sentence grows old
+    new Watch(this, () => this.room);
+    new Watch(
+      this,
+      () => this.room,
+      "levels",
+      () => this.style.setProperty("--level", this.person.voice.level.toFixed(3)),
+    );
+  }
+
+  override render(): TemplateResult {
+    const { participant, voice } = this.person;
+    const isAgent = participant.kind === "agent";
+    return html`<article
+      class=${isAgent ? "tile tile-agent" : "tile"}
+      style=${styleMap({ "--hue": String(hueOf(participant.identity)) })}
+      data-testid="participant"
+      data-identity=${participant.identity}
+      data-name=${participant.name}
+      data-speaking=${voice.speaking ? "true" : "false"}
+    >
+      ${isAgent ? this.#agent() : this.#someone()}
+    </article>`;
+  }
+
+  #someone(): TemplateResult {
+    const { participant } = this.person;
+    const isLocal = this.person === this.room.local;
+    return html`<div class="face">
+        <span class="ring"></span><span class="initials">${initialsOf(participant.name)}</span>
+      </div>
+      <h3>${participant.name}${isLocal ? html` <small>you</small>` : nothing}</h3>
+      <p class="note">${this.#note(isLocal)}</p>`;
+  }
+
+  #note(isLocal: boolean): TemplateResult | string | typeof nothing {
+    if (!isLocal && this.person.connection !== "connected") return "connecting";
+    if (this.person.participant.muted) return html`${icons.micOff} muted`;
+    return this.person.voice.speaking ? "speaking" : nothing;
+  }
+
+  #agent(): TemplateResult {
+    const { participant, connection } = this.person;
+    const state = agentState(participant);
+    const talking = this.#talking();
+    const holding = state !== "speaking" && talking.length > 0;
+    return html`${orb(state, holding)}
+      <div class="agent-words">
+        <h3>
+          ${participant.name}
+          <span class="badge" title="An AI: she listens to everybody and speaks">AI, listens</span>
+        </h3>
+        <p class="state">
+          <span class="state-dot" data-state=${state}></span
+          ><span data-testid="agent-state">${state}</span
+          >${holding && state === "listening" ? html`<span> to ${listed(talking)}</span>` : nothing}
+          ${connection === "connected" ? nothing : html`<span class="note">connecting</span>`}
+        </p>
+        ${this.#sentence()}
+      </div>`;
+  }
+
+  #sentence(): TemplateResult {
+    const line = this.room.agentLine(performance.now());
+    if (line === null) return html`<p class="sentence"></p>`;
+    return html`<p class="sentence">
+      ${line.text}${line.interrupted ? html`<s>${line.unspoken}</s>` : nothing}
+    </p>`;
+  }
+
+  #talking(): string[] {
+    const { local, people } = this.room;
+    return [local, ...people]
+      .filter((person) => person?.voice.speaking === true)
+      .map((person) => (person === local ? "you" : (person?.participant.name ?? "")));
+  }
+}
+
+customElements.define("mulisa-tile", Tile);

@@ -1,0 +1,62 @@
+/** What the page says when something is not as it should be: one sentence, and the mend. */
+
+import type { MicProblem } from "../mic";
+import type { EndReason } from "../transport/types";
+
+export interface Trouble {
+  readonly what: string;
+  readonly mend: string;
+}
+
+export function micTrouble(problem: MicProblem): Trouble {
+  return {
+    denied: { what: "This page may not use your microphone.", mend: howToAllow() },
+    no_device: {
+      what: "No microphone was found.",
+      mend: "Plug one in, or switch it on in your system's sound settings, then try again.",
+    },
+    in_use: {
+      what: "Your microphone is busy.",
+      mend: "Close the other program that uses it, then try again.",
+    },
+    insecure: {
+      what: "Your browser gives no microphone to this address.",
+      mend: "Open the room with an https:// link, or on the server's own machine as localhost.",
+    },
+  }[problem];
+}
+
+function howToAllow(): string {
+  const agent = navigator.userAgent;
+  if (/iPhone|iPad/.test(agent)) {
+    return "Tap the page menu in the address bar, then Website Settings, Microphone, Allow.";
+  }
+  if (agent.includes("Firefox/")) {
+    return "Click the crossed-out microphone in the address bar and remove the block, then try again.";
+  }
+  if (agent.includes("Safari/") && !agent.includes("Chrome/")) {
+    return "In the menu choose Safari, Settings for This Website, Microphone, Allow.";
+  }
+  return "Click the symbol left of the address, switch Microphone on, then try again.";
+}
+
+export function endTrouble(reason: EndReason): Trouble {
+  return {
+    left: { what: "You left the room.", mend: "Your microphone is off." },
+    replaced: {
+      what: "You joined this room somewhere else.",
+      mend: "This page left, so that nobody hears you twice.",
+    },
+    removed: { what: "You were removed from the room.", mend: "Your microphone is off." },
+    room_closed: { what: "The room was closed.", mend: "Your microphone is off." },
+    too_fast: {
+      what: "The server ended your visit, because this page sent too much at once.",
+      mend: "Joining again usually helps.",
+    },
+    full: { what: "The room is full.", mend: "Try again when somebody has left." },
+    refused: {
+      what: "The server did not let you in.",
+      mend: "Check the room's name and your own, then try again.",
+    },
+  }[reason];
+}

@@ -1,0 +1,140 @@
+/** One person's visit to one room: joins microphone, transport, speaker and `Room`. */
+
+import { type Admission, Refusal, requestToken } from "./api";
+import { Meter } from "./level";
+import { readToken, writeToken } from "./memory";
+import type { Microphone } from "./mic";
+import { Room } from "./room";
+import type { Speaker } from "./speaker";
+import { MeshTransport } from "./transport/mesh";
+import { MAX_CHAT_CHARS } from "./transport/text";
+import type { Transport, TransportEvent } from "./transport/types";
+
+const LEVEL_INTERVAL_MS = 40;
+
+export interface Instruments {
+  readonly context: AudioContext;
+  readonly mic: Microphone;
+  readonly speaker: Speaker;
+}
+
+export interface VisitOptions {
+  readonly room: string;
+  readonly name: string;
+  readonly relayOnly: boolean;
+}
+
+export class Visit {
+  readonly room: Room;
+  readonly mic: Microphone;
+  readonly speaker: Speaker;
+  readonly transport: Transport;
+  readonly #options: VisitOptions;
+  readonly #context: AudioContext;
+  readonly #meters = new Map<string, Meter>();
+  readonly #listeners = new AbortController();
+  #ticking: ReturnType<typeof setInterval> | undefined;
+  #messages = 0;
+
+  constructor(options: VisitOptions, { context, mic, speaker }: Instruments) {
+    this.#options = options;
+    this.#context = context;
+    this.mic = mic;
+    this.speaker = speaker;
+    this.room = new Room(options.room, performance.now());
+    this.transport = new MeshTransport({
+      admit: () => this.#admit(),
+      receive: (event) => this.#received(event),
+      relayOnly: options.relayOnly,
+    });
+  }
+
+  join(): void {
+    const { signal } = this.#listeners;
+    this.mic.addEventListener("change", () => this.#micChanged(), { signal });
+    window.addEventListener("pagehide", () => this.leave(), { signal });
+    this.#ticking = setInterval(() => this.#tick(), LEVEL_INTERVAL_MS);
+    this.#micChanged();
+    this.transport.join();
+  }
+
+  /** Idempotent. The microphone and all sound are off afterwards. */
+  leave(): void {
+    this.transport.leave();
+    this.#stop();
+  }
+
+  sendChat(text: string): void {
+    const trimmed = text.trim().slice(0, MAX_CHAT_CHARS);
+    if (trimmed === "") return;
+    this.#messages += 1;
+    const id = `${Date.now().toString(36)}-${this.#messages}`;
+    this.transport.sendChat(id, trimmed);
+    this.room.sentChat(id, trimmed, performance.now());
+  }
+
+  async #admit(): Promise<Admission> {
+    const { room, name } = this.#options;
+    const admission = await requestToken(room, name, readToken(room));
+    if (admission.topology !== "mesh") {
+      throw new Refusal("refused", "This page cannot join a room of that kind yet.");
+    }
+    writeToken(room, admission.token);
+    return admission;
+  }
+
+  #received(event: TransportEvent): void {
+    if (event.type === "track_subscribed") this.#hear(event.identity, event.stream);
+    if (event.type === "track_unsubscribed" || event.type === "participant_left") {
+      this.#unhear(event.identity);
+    }
+    if (event.type === "joined") this.#unhearAllBut(event.participants.map((p) => p.identity));
+    if (event.type === "ended") this.#stop();
+    this.room.receive(event, performance.now());
+  }
+
+  #hear(identity: string, stream: MediaStream): void {
+    this.speaker.play(identity, stream);
+    this.#meters.get(identity)?.close();
+    this.#meters.set(identity, new Meter(this.#context, stream));
+  }
+
+  #unhear(identity: string): void {
+    this.speaker.stop(identity);
+    this.#meters.get(identity)?.close();
+    this.#meters.delete(identity);
+  }
+
+  #unhearAllBut(present: readonly string[]): void {
+    for (const identity of [...this.#meters.keys()]) {
+      if (!present.includes(identity)) this.#unhear(identity);
+    }
+  }
+
+  #micChanged(): void {
+    this.transport.setTrack(this.mic.track);
+    this.transport.setMuted(this.mic.muted || this.mic.track === null);
+  }
+
+  #tick(): void {
+    const levels = new Map<string, number>();
+    const local = this.room.local?.participant.identity;
+    if (local !== undefined) levels.set(local, this.mic.read());
+    for (const [identity, meter] of this.#meters) levels.set(identity, this.#read(identity, meter));
+    this.room.receiveLevels(levels, performance.now());
+  }
+
+  /** Before the first click the browser may not run our context; the packets tell, too. */
+  #read(identity: string, meter: Meter): number {
+    if (this.#context.state === "running") return meter.read();
+    return this.transport.audioLevel(identity) ?? 0;
+  }
+
+  #stop(): void {
+    clearInterval(this.#ticking);
+    this.#listeners.abort();
+    for (const identity of [...this.#meters.keys()]) this.#unhear(identity);
+    this.speaker.close();
+    this.mic.close();
+  }
+}
