@@ -5,8 +5,11 @@ set -eu
 cd "$(dirname "$0")/.."
 . scripts/environment.sh
 
-# Ubuntu's packages are stubs that start a snap, which does not run for root.
+# Ubuntu's packages are stubs that start a snap, which runs neither for root nor under Playwright.
 is_real() {
+    case "$1 $(readlink -f "$1")" in
+    */snap*) return 1 ;;
+    esac
     ! head -c 2048 "$1" | grep -aq '/snap/' && "$1" --version >/dev/null 2>&1
 }
 

@@ -73,6 +73,22 @@ def test_an_exception_that_only_the_loop_saw_fails_its_test(pytester: pytest.Pyt
     result.stdout.fnmatch_lines("*nobody handled*ZeroDivisionError*")
 
 
+def test_a_deadlock_fails_its_test_once_and_the_next_one_runs(pytester: pytest.Pytester) -> None:
+    result = run(
+        pytester,
+        """
+        import asyncio, pytest
+        pytestmark = pytest.mark.unit
+        async def test_waits_for_ever():
+            await asyncio.Event().wait()
+        async def test_goes_on():
+            await asyncio.sleep(1)
+        """,
+    )
+    result.assert_outcomes(failed=1, passed=1)
+    result.stdout.fnmatch_lines("*Deadlock: nothing is ready and no timer is set*")
+
+
 def test_other_categories_run_in_real_time(pytester: pytest.Pytester) -> None:
     result = run(
         pytester,
