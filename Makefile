@@ -8,7 +8,7 @@ DEV := .venv/.installed-dev
 BROWSER := .venv/.chromium
 NODE_MODULES := web/node_modules/.installed
 PAGE := src/mulisa/server/page/index.html
-WEB := $(shell find web -name node_modules -prune -o -type f ! -name '*.py' -print)
+WEB := $(shell find web \( -name node_modules -o -path web/test \) -prune -o -type f ! -name '*.py' -print)
 SETUP := pyproject.toml scripts/bootstrap.sh
 ARGS ?=
 
