@@ -55,6 +55,15 @@ class EngineProgress(Protocol):
         ...
 
 
+def check_names(config: Config) -> None:
+    """Raises ConfigError if the persona cannot be read or an engine's name is unknown."""
+    build_persona(config)
+    for kind in _KINDS:
+        name = EngineSpec.parse(getattr(config, kind)).name
+        if name not in _wishes(kind):
+            _check_name(kind, name)
+
+
 async def choose_engine(kind: Kind, config: Config, language: str = "") -> EngineChoice:
     """Which engine a setting means on this machine.
 
@@ -144,6 +153,10 @@ async def find_ollama_models(url: str) -> list[str]:
         return []
 
 
+async def _close(engines: Iterable[Provider]) -> None:
+    await asyncio.gather(*(engine.aclose() for engine in engines), return_exceptions=True)
+
+
 async def _load(kind: Kind, config: Config, persona: Persona, progress: EngineProgress) -> Provider:
     choice = await choose_engine(kind, config, persona.language)
     progress(kind, f"loading {choice.spec}", None)
@@ -187,10 +200,13 @@ async def _choose_llm(spec: EngineSpec, config: Config) -> EngineChoice:
 def _check_name(kind: Kind, name: str) -> None:
     known = available(kind)
     if name not in known:
-        wishes = _LLM_WISHES if kind == "llm" else ("local",)
         raise ConfigError(
-            f"there is no {kind} engine {name!r}; there are {', '.join((*known, *wishes))}"
+            f"there is no {kind} engine {name!r}; there are {', '.join((*known, *_wishes(kind)))}"
         )
+
+
+def _wishes(kind: Kind) -> tuple[str, ...]:
+    return _LLM_WISHES if kind == "llm" else ("local",)
 
 
 def _as_one(failures: Sequence[BaseException]) -> BaseException:

@@ -5,7 +5,6 @@ Exit codes: 0 fine, 1 failed, 2 wrong usage. Nothing heavy is imported before a 
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
 from collections.abc import Iterator
@@ -143,10 +142,11 @@ def serve(
         ice_servers=tuple(ice_server) if ice_server else None,
         data=data,
     )
+    _check(console, settings)
     with _failures(console, debug=debug):
-        from mulisa.serving import serve_room
+        from mulisa.serving import run_until_interrupted, serve_room
 
-        serve_room(settings, console, debug=debug)
+        run_until_interrupted(serve_room(settings, console))
 
 
 @app.command(
@@ -239,6 +239,8 @@ def doctor(
         console, config, host=host, port=port, stt=stt, llm=llm, tts=tts, persona=persona, data=data
     )
     with _failures(console, debug=debug):
+        import asyncio
+
         if asyncio.run(_examine(settings, as_json=as_json)):
             raise typer.Exit(FAILED)
 
@@ -270,6 +272,16 @@ def _settings(console: Console, file: Path | None, **flags: Any) -> Config:
 
     try:
         return load_config(flags, file)
+    except ConfigError as error:
+        _stop(console, str(error), WRONG_USAGE)
+
+
+def _check(console: Console, settings: Config) -> None:
+    """What can be found wrong before anything starts is wrong usage."""
+    from mulisa.app import check_names
+
+    try:
+        check_names(settings)
     except ConfigError as error:
         _stop(console, str(error), WRONG_USAGE)
 

@@ -1,0 +1,95 @@
+"""``mulisa serve``: the gateway and its supervised agent process, from the first line to Ctrl-C."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Coroutine
+from typing import Any
+
+from mulisa.announce import Announcer
+from mulisa.app import build_persona
+from mulisa.config import ApiKeys, Config, IceServerSpec, load_api_keys
+from mulisa.console import Console
+from mulisa.server.config import GatewayConfig
+from mulisa.server.events import GatewayEvent, Listening
+from mulisa.transport.mesh.signaling import IceServer
+
+
+def run_until_interrupted(main: Coroutine[Any, Any, None]) -> None:
+    """Run on a new event loop until it ends, or SIGINT or SIGTERM comes; both end it cleanly.
+
+    What fails inside a task group is raised as itself.
+    """
+
+    async def guarded() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        await main
+
+    try:
+        asyncio.run(guarded())
+    except asyncio.CancelledError:
+        pass  # SIGTERM
+    except BaseExceptionGroup as group:
+        raise first_failure(group) from group
+
+
+def first_failure(error: BaseException) -> BaseException:
+    """The first exception in a group that is not one itself."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+async def serve_room(config: Config, console: Console) -> None:
+    """Serve until cancelled. Raises ConfigError if the port is taken or a setting is wrong."""
+    from mulisa.server.gateway import serve
+
+    keys = load_api_keys(config)
+    listening: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    announce = Announcer(console)
+
+    def on_event(event: GatewayEvent) -> None:
+        if isinstance(event, Listening):
+            listening.set_result(event.url)
+        else:
+            announce(event)
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(serve(gateway_config(config, keys), on_event), name="gateway")
+        url = await listening
+        _introduce(console, config, keys, url)
+
+
+def _introduce(console: Console, config: Config, keys: ApiKeys, url: str) -> None:
+    console.fact("link", url, url=url)
+    console.fact("topology", "mesh: everybody is connected to everybody")
+    console.fact("data", str(config.data))
+    console.fact("api key", f"{keys.key} {keys.origin}", key=keys.key)
+    if not config.agent:
+        console.fact("agent", "none, the room is without Mulisa")
+
+
+def gateway_config(config: Config, keys: ApiKeys) -> GatewayConfig:
+    """What the gateway needs of the settings. Raises ConfigError for a persona that is wrong."""
+    persona = build_persona(config)
+    return GatewayConfig(
+        api_key=keys.key,
+        api_secret=keys.secret,
+        data_dir=config.data,
+        host=config.host,
+        port=config.port,
+        ice_servers=tuple(map(_ice_server, config.ice_servers)),
+        agent=config.agent,
+        agent_identity=persona.identity,
+        agent_name=persona.name,
+    )
+
+
+def _ice_server(text: str) -> IceServer:
+    spec = IceServerSpec.parse(text)
+    return IceServer(
+        urls=spec.url, username=spec.username or None, credential=spec.credential or None
+    )

@@ -1,0 +1,231 @@
+"""The command as its users meet it: words, exit codes, signals."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import webvtt
+from typer.testing import CliRunner, Result
+
+from mulisa.cli import app
+from mulisa.core.room import Identity, RoomName
+from mulisa.core.transcript import TranscriptEntry
+from mulisa.store import transcript as transcript_module
+from mulisa.store.transcript import TranscriptStore
+
+pytestmark = pytest.mark.network
+
+FIRST_LINE = 2.0
+"""Seconds in which `mulisa serve` says its first word."""
+PATIENCE = 30.0
+"""Seconds for everything else; the machine may be busy."""
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty current folder, and data in `tmp_path`/data."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MULISA_DATA", str(tmp_path / "data"))
+    return tmp_path
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(app, list(arguments))
+
+
+async def say(data: Path, room: str, *texts: str) -> None:
+    now = datetime.now(UTC)
+    async with TranscriptStore(data) as store:
+        await store.begin_call(RoomName(room))
+        for n, text in enumerate(texts):
+            at = now + timedelta(seconds=n + 0.5)
+            entry = TranscriptEntry(
+                f"{text}-{n}", Identity("alice"), "Alice", "standard", "voice", text, at, at
+            )
+            await store.append(RoomName(room), entry)
+        await store.end_call(RoomName(room))
+
+
+class Serving:
+    """A `mulisa serve --json` in a process of its own."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+
+    async def next_event(self) -> dict[str, Any]:
+        assert self.process.stdout is not None
+        async with asyncio.timeout(PATIENCE):
+            line = await self.process.stdout.readline()
+        assert line, "it ended early"
+        event: dict[str, Any] = json.loads(line)
+        return event
+
+    async def event(self, name: str) -> dict[str, Any]:
+        while (event := await self.next_event())["event"] != name:
+            pass
+        return event
+
+    async def stop(self, number: signal.Signals) -> tuple[int, str]:
+        """Exit code and what it complained about."""
+        self.process.send_signal(number)
+        async with asyncio.timeout(PATIENCE):
+            _, complaints = await self.process.communicate()
+        assert self.process.returncode is not None
+        return self.process.returncode, complaints.decode()
+
+
+@asynccontextmanager
+async def serving(*arguments: str) -> AsyncIterator[Serving]:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "mulisa", "serve", "--json", "--port", "0", *arguments),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        yield Serving(process)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.communicate()
+
+
+@pytest.mark.parametrize("arguments", [[], ["serve"], ["worker"], ["transcript"], ["doctor"]])
+def test_help(arguments: list[str]) -> None:
+    result = run(*arguments, "--help")
+    assert result.exit_code == 0
+    assert "Usage:" in result.stdout
+
+
+def test_help_imports_nothing_heavy() -> None:
+    heavy = ("aiohttp", "aiortc", "asyncio", "pydantic", "rich", "numpy", "webvtt")
+    code = (
+        "import sys; from typer.testing import CliRunner; before = set(sys.modules);"
+        "from mulisa.cli import app; CliRunner().invoke(app, ['--help']);"
+        f"print([name for name in {heavy!r} if name in set(sys.modules) - before])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["serve", "--port", "many"], "--port"),
+        (["serve", "--port", "99999"], "--port"),
+        (["serve", "--topology", "sfu"], "--topology"),
+        (["serve", "--ice-server", "http://a"], "--ice-server: an ICE server begins with"),
+        (["serve", "--stt", ":tiny"], "--stt: ':tiny' is not an engine"),
+        (["serve", "--config", "missing.toml"], "there is no file missing.toml"),
+        (["transcript"], "ROOM"),
+        (["transcript", "standup", "--format", "pdf"], "--format is one of vtt, json, md, txt"),
+        (["transcript", "../etc/passwd"], "not a room name"),
+        (["fly"], "fly"),
+    ],
+)
+def test_wrong_usage_is_2_and_says_what_is_wrong(arguments: list[str], complaint: str) -> None:
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert complaint in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("kind", ["stt", "llm", "tts"])
+def test_an_engine_that_does_not_exist(kind: str) -> None:
+    result = run("serve", "--port", "0", f"--{kind}", "crystal-ball")
+    assert result.exit_code == 2
+    assert f"there is no {kind} engine 'crystal-ball'" in result.stderr
+    assert "local" in result.stderr
+
+
+def test_a_persona_that_is_wrong(here: Path) -> None:
+    (here / "persona.toml").write_text('name = 7\nsecret_powers = "all"\n')
+    result = run("serve", "--no-agent", "--port", "0", "--persona", "persona.toml")
+    assert result.exit_code == 2
+    assert "persona.toml" in result.stderr
+    assert "secret_powers" in result.stderr
+
+
+def test_transcript_of_a_room_where_nothing_was_said(here: Path) -> None:
+    asyncio.run(say(here / "data", "retro", "Hello."))
+    result = run("transcript", "standup")
+    assert result.exit_code == 1
+    assert "nothing was said in the room 'standup'" in result.stderr
+    assert "retro" in result.stderr
+    assert result.stdout == ""
+
+
+def test_transcript_formats(here: Path) -> None:
+    asyncio.run(say(here / "data", "standup", "Good morning.", "Bye <b>."))
+    assert run("transcript", "standup").stdout.splitlines() == [
+        "00:00:00  Alice: Good morning.",
+        "00:00:01  Alice: Bye <b>.",
+    ]
+    entries = json.loads(run("transcript", "standup", "--format", "json").stdout)["entries"]
+    assert [entry["text"] for entry in entries] == ["Good morning.", "Bye <b>."]
+    vtt = webvtt.from_string(run("transcript", "standup", "--format", "vtt").stdout, strict=True)
+    assert [caption.voice for caption in vtt.captions] == ["Alice", "Alice"]
+    assert "**Alice**" in run("transcript", "standup", "--format", "md").stdout
+
+
+def test_transcript_is_of_the_latest_call(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transcript_module, "RELOAD_GRACE", timedelta(0))
+    asyncio.run(say(here / "data", "standup", "Yesterday."))
+    asyncio.run(say(here / "data", "standup", "Today."))
+    assert "Yesterday" not in run("transcript", "standup").stdout
+    assert "Yesterday" in run("transcript", "standup", "--all").stdout
+
+
+async def test_the_first_line_comes_soon() -> None:
+    begun = asyncio.get_running_loop().time()
+    async with serving("--no-agent") as room:
+        assert (await room.next_event())["event"] == "starting"
+        assert asyncio.get_running_loop().time() - begun < FIRST_LINE
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_serve_answers_and_ends_quietly(number: signal.Signals) -> None:
+    async with serving("--no-agent") as room:
+        url = (await room.event("link"))["url"]
+        async with aiohttp.ClientSession() as session:
+            answer = await session.get(f"{url}/api/rooms")
+            assert await answer.json() == {"rooms": []}
+        assert await room.stop(number) == (0, "")
+
+
+@pytest.mark.parametrize("arguments", [[], ["--quiet"]])
+def test_a_port_in_use(arguments: list[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = subprocess.run(
+            [sys.executable, "-m", "mulisa", "serve", "--no-agent", "--port", port, *arguments],
+            capture_output=True,
+            text=True,
+        )
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        f"error: cannot listen on 127.0.0.1:{port}: it is in use",
+        "       choose another --port",
+    ]
+    assert bool(done.stdout) != ("--quiet" in arguments)
+
+
+def test_python_m_mulisa_reads_the_environment_of_its_own() -> None:
+    environment = {**os.environ, "MULISA_PORT": "nonsense"}
+    done = subprocess.run(
+        [sys.executable, "-m", "mulisa", "serve"], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: MULISA_PORT: ")
