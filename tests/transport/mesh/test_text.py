@@ -1,0 +1,65 @@
+"""Captions and chat as peers send them to each other."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mulisa.core.errors import SignalingError
+from mulisa.core.room import Identity
+from mulisa.core.transport import Caption, ChatMessage
+from mulisa.transport.mesh.text import MAX_CHAT_CHARS, MAX_TEXT_BYTES, encode_text, parse_text
+
+pytestmark = pytest.mark.unit
+
+CAPTION = Caption("S1", Identity("alice"), "Hello", final=True, interrupted=True, unspoken="you")
+
+
+def test_a_caption_is_written_with_the_fields_of_the_protocol() -> None:
+    assert json.loads(encode_text(CAPTION)) == {
+        "topic": "lk.transcription",
+        "segment_id": "S1",
+        "identity": "alice",
+        "text": "Hello",
+        "final": True,
+        "interrupted": True,
+        "unspoken": "you",
+    }
+
+
+@pytest.mark.parametrize("message", [CAPTION, ChatMessage("m1", "Hi \U0001f44b")])
+def test_what_is_written_is_what_is_read(message: Caption | ChatMessage) -> None:
+    assert parse_text(encode_text(message)) == message
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "null",
+        '{"topic":"lk.nothing"}',
+        '{"topic":"lk.chat","id":"1"}',
+        json.dumps({"topic": "lk.chat", "id": "1", "text": "x" * (MAX_CHAT_CHARS + 1)}),
+        " " * MAX_TEXT_BYTES + encode_text(CAPTION),
+    ],
+    ids=lambda text: text[:30],
+)
+def test_what_breaks_the_protocol_is_refused(text: str) -> None:
+    with pytest.raises(SignalingError):
+        parse_text(text)
+
+
+def test_a_caption_that_no_peer_would_take_is_not_written() -> None:
+    with pytest.raises(SignalingError):
+        encode_text(Caption("S1", Identity("alice"), "x" * MAX_TEXT_BYTES, final=True))
+
+
+@given(st.text(st.characters()))
+def test_any_text_raises_only_signaling_error(text: str) -> None:
+    try:
+        parse_text(text)
+    except SignalingError:
+        pass
