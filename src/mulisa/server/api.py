@@ -1,0 +1,170 @@
+"""``/api``: tokens, rooms, transcripts (docs/protocol.md, HTTP)."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from datetime import UTC
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from mulisa.core.errors import InputError, TokenError
+from mulisa.core.room import Identity, RoomName, parse_display_name, parse_room_name
+from mulisa.server.access import check_room_token, is_operator, token_of
+from mulisa.server.config import GatewayConfig
+from mulisa.server.metrics import GatewayMetrics
+from mulisa.server.ratelimit import RateLimit
+from mulisa.server.responses import TooMany, error_response
+from mulisa.server.rooms import RoomDirectory, room_json
+from mulisa.server.tokens import Grant, TokenIssuer, TokenVerifier, room_grant, utc_now
+
+if TYPE_CHECKING:
+    from mulisa.store.transcript import Transcript
+
+_OPERATOR_ONLY = (
+    "this is for the operator: ask directly from the machine itself, or bring a token of the room"
+)
+
+
+class TokenRequest(BaseModel):
+    """Who wants to come in."""
+
+    model_config = ConfigDict(strict=True)
+
+    name: str = Field(max_length=256)
+    token: str | None = Field(default=None, max_length=8192)
+    """One that this page got before for the same room; it may have expired."""
+
+
+@dataclass(frozen=True, slots=True)
+class RoomAPI:
+    """The handlers; each checks access before it looks at anything."""
+
+    config: GatewayConfig
+    directory: RoomDirectory
+    issuer: TokenIssuer
+    verifier: TokenVerifier
+    metrics: GatewayMetrics
+    token_limit: RateLimit
+
+    def routes(self) -> list[web.RouteDef]:
+        """What to mount."""
+        return [
+            web.post("/api/rooms/{room}/token", self._token),
+            web.get("/api/rooms", self._rooms),
+            web.get("/api/rooms/{room}", self._room),
+            web.get("/api/rooms/{room}/transcript", self._transcript),
+        ]
+
+    async def _token(self, request: web.Request) -> web.Response:
+        self._limit_rate(request)
+        room = parse_room_name(request.match_info["room"])
+        asked = await _read_token_request(request)
+        grant = room_grant(
+            room,
+            parse_display_name(asked.name),
+            earlier=self._earlier_grant(asked.token),
+            is_taken=lambda identity: self._is_present(room, identity),
+        )
+        self.metrics.token_issued()
+        return web.json_response(self._admission(request, room, grant))
+
+    def _limit_rate(self, request: web.Request) -> None:
+        now = asyncio.get_running_loop().time()
+        if not self.token_limit.admit(request.remote or "", now):
+            self.metrics.token_refused()
+            raise TooMany("too many tokens were asked for from your address; wait a minute")
+
+    def _earlier_grant(self, token: str | None) -> Grant | None:
+        """What an earlier token granted; a page may still hold one of a former secret."""
+        try:
+            return self.verifier.verify_signature(token) if token else None
+        except TokenError:
+            return None
+
+    def _is_present(self, room: RoomName, identity: Identity) -> bool:
+        state = self.directory.room(room)
+        return state is not None and any(
+            stay.participant.identity == identity for stay in state.stays
+        )
+
+    def _admission(self, request: web.Request, room: RoomName, grant: Grant) -> dict[str, Any]:
+        config = self.config
+        agent = {"identity": config.agent_identity, "name": config.agent_name}
+        return {
+            "token": self.issuer.issue(grant, utc_now()),
+            "identity": grant.identity,
+            "name": grant.name,
+            "topology": config.topology_of(room),
+            "url": _websocket_base(request),
+            "ice_servers": [server.model_dump(exclude_none=True) for server in config.ice_servers],
+            "agent": agent if config.agent else None,
+        }
+
+    async def _rooms(self, request: web.Request) -> web.Response:
+        if not is_operator(request.remote, request.headers):
+            return error_response(403, _OPERATOR_ONLY)
+        return web.json_response({"rooms": [room_json(room) for room in self.directory.rooms()]})
+
+    async def _room(self, request: web.Request) -> web.Response:
+        room = self._admitted_room(request)
+        state = self.directory.room(room)
+        if state is None:
+            return error_response(404, "nobody is in that room")
+        return web.json_response(room_json(state))
+
+    async def _transcript(self, request: web.Request) -> web.Response:
+        room = self._admitted_room(request)
+        export = request.query.get("format", "json")
+        return await self._export(room, export)
+
+    def _admitted_room(self, request: web.Request) -> RoomName:
+        """The room of the address. Raises InputError, TokenError or NotAllowed."""
+        room = parse_room_name(request.match_info["room"])
+        token = token_of(request.headers, request.query)
+        if token is not None or not is_operator(request.remote, request.headers):
+            check_room_token(token, room, self.verifier)
+        return room
+
+    async def _export(self, room: RoomName, name: str) -> web.Response:
+        from mulisa.store.exports import EXPORTS  # loads webvtt, which few requests need
+
+        export = next((EXPORTS[known] for known in EXPORTS if known == name), None)
+        if export is None:
+            raise InputError(f"a transcript's format is one of {', '.join(EXPORTS)}")
+        transcript = await asyncio.to_thread(self._read_transcript, room)
+        if transcript is None:
+            return error_response(404, "nothing was said in that room")
+        write, media_type = export
+        text = await asyncio.to_thread(write, transcript)
+        return web.Response(text=text, content_type=media_type, charset="utf-8")
+
+    def _read_transcript(self, room: RoomName) -> Transcript | None:
+        from mulisa.store.transcript import Transcript, TranscriptReader
+
+        spoken = TranscriptReader(self.config.data_dir).latest(room)
+        state = self.directory.room(room)
+        if spoken is None and state is not None:
+            return Transcript(room, state.created_at.astimezone(UTC), None, ())
+        return spoken
+
+
+async def _read_token_request(request: web.Request) -> TokenRequest:
+    if request.content_type != "application/json":
+        # A form of another site could be posted without asking (CORS), but not as JSON.
+        raise InputError("send JSON with Content-Type: application/json")
+    try:
+        return TokenRequest.model_validate_json(await request.read())
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise InputError(f"{where or 'the body'}: {first['msg'].lower()}") from error
+
+
+def _websocket_base(request: web.Request) -> str:
+    """``ws://HOST:PORT`` as this client reached us; only that client believes the header."""
+    forwarded = request.headers.get("X-Forwarded-Proto", "").strip().lower()
+    secure = request.secure or forwarded == "https"
+    return f"{'wss' if secure else 'ws'}://{request.host}"

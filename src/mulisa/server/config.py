@@ -1,0 +1,43 @@
+"""What the gateway is told when it starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from mulisa.core.room import Identity, RoomName, Topology
+from mulisa.transport.mesh.signaling import IceServer
+
+PAGE_FOLDER: Final = Path(__file__).parent / "page"
+"""Where the build of ``web/`` puts the page."""
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayConfig:
+    """One gateway."""
+
+    api_key: str
+    api_secret: str = field(repr=False)
+    data_dir: Path
+    """Where the agent process writes the transcript; the gateway only reads it."""
+    host: str = "127.0.0.1"
+    port: int = 8000
+    """0 takes any free port; the event `Listening` says which."""
+    topology: Topology = "mesh"
+    ice_servers: tuple[IceServer, ...] = ()
+    agent: bool = True
+    """False for rooms without Mulisa: no worker is admitted."""
+    agent_identity: Identity = Identity("mulisa")
+    agent_name: str = "Mulisa"
+    page_folder: Path = PAGE_FOLDER
+    token_burst: int = 60
+    """Tokens that one address may ask for at once."""
+    token_rate: float = 1.0
+    """Tokens per second that one address may ask for in the long run."""
+    departure_timeout: float = 15.0
+    """Seconds an agent stays with nobody; a reload must not lose her."""
+
+    def topology_of(self, room: RoomName) -> Topology:
+        """The topology in which a room is opened."""
+        return self.topology

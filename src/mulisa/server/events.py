@@ -1,0 +1,95 @@
+"""What an operator cares to see of the gateway, in the order in which it happened."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from mulisa.core.room import Participant, RoomName, Topology
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """The gateway answers requests."""
+
+    url: str
+    """As a person on this machine opens it: ``http://localhost:8000``."""
+
+
+@dataclass(frozen=True, slots=True)
+class RoomOpened:
+    """The first participant came."""
+
+    room: RoomName
+    topology: Topology
+
+
+@dataclass(frozen=True, slots=True)
+class RoomClosed:
+    """The last participant is gone."""
+
+    room: RoomName
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """Somebody, person or agent, is in a room."""
+
+    room: RoomName
+    participant: Participant
+
+
+@dataclass(frozen=True, slots=True)
+class Updated:
+    """Name, mute or attributes of a participant changed, an agent's state among them."""
+
+    room: RoomName
+    participant: Participant
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """Somebody is gone."""
+
+    room: RoomName
+    participant: Participant
+    reason: str
+    """``left``, ``vanished``, ``replaced`` or ``removed``."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerRegistered:
+    """An agent process is there and takes rooms."""
+
+    worker_id: str
+    agent_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerLost:
+    """An agent process is gone; its rooms wait for another one."""
+
+    worker_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobFailed:
+    """The agent's session in a room failed; it is tried again a little later."""
+
+    room: RoomName
+    error: str
+
+
+GatewayEvent: TypeAlias = (
+    Listening
+    | RoomOpened
+    | RoomClosed
+    | Joined
+    | Updated
+    | Left
+    | WorkerRegistered
+    | WorkerLost
+    | JobFailed
+)
+OnEvent: TypeAlias = Callable[[GatewayEvent], None]

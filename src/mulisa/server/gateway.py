@@ -1,0 +1,162 @@
+"""The gateway: one event loop that serves the page, tokens, signalling and agent dispatch.
+
+It loads no model and does nothing that blocks; what reads files runs in a thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from typing import Final
+
+from aiohttp import web
+
+from mulisa.core.errors import ConfigError
+from mulisa.core.room import RoomName
+from mulisa.server.agents import AgentEndpoint
+from mulisa.server.api import RoomAPI
+from mulisa.server.config import GatewayConfig
+from mulisa.server.events import (
+    GatewayEvent,
+    Joined,
+    Left,
+    Listening,
+    OnEvent,
+    RoomClosed,
+    RoomOpened,
+    Updated,
+)
+from mulisa.server.mesh import MeshEndpoint
+from mulisa.server.metrics import GatewayMetrics
+from mulisa.server.page import NOT_BUILT, Page
+from mulisa.server.ratelimit import RateLimit
+from mulisa.server.responses import add_security_headers, answer_errors, error_response
+from mulisa.server.tokens import TokenIssuer, TokenVerifier
+from mulisa.transport.mesh import relay
+
+__all__ = ["Gateway", "GatewayConfig", "serve"]
+
+MAX_BODY_BYTES: Final = 16 * 1024
+_SHUTDOWN_TIME: Final = 3.0
+"""Seconds that requests have to end when the gateway stops."""
+
+
+def _ignore(_: GatewayEvent) -> None:
+    pass
+
+
+class Gateway:
+    """Everything behind one port. Make it inside a running event loop.
+
+    `on_event` is called at once, in order, and must neither block nor raise.
+    """
+
+    def __init__(self, config: GatewayConfig, on_event: OnEvent = _ignore) -> None:
+        self._on_event = on_event
+        self._metrics = GatewayMetrics()
+        self._page = Page(config.page_folder)
+        issuer = TokenIssuer(config.api_key, config.api_secret)
+        verifier = TokenVerifier(config.api_key, config.api_secret)
+        self._mesh = MeshEndpoint(
+            verifier.verify, ice_servers=config.ice_servers, on_event=self._follow_room
+        )
+        self._agents = AgentEndpoint(config, issuer, verifier, self._metrics, on_event)
+        self._api = RoomAPI(
+            config=config,
+            directory=self._mesh,
+            issuer=issuer,
+            verifier=verifier,
+            metrics=self._metrics,
+            token_limit=RateLimit(config.token_rate, config.token_burst),
+        )
+
+    def application(self) -> web.Application:
+        """A new aiohttp application of this gateway."""
+        app = web.Application(middlewares=[answer_errors], client_max_size=MAX_BODY_BYTES)
+        app.on_response_prepare.append(add_security_headers)
+        app.on_shutdown.append(self._say_goodbye)
+        app.add_routes(self._api.routes())
+        app.add_routes(
+            [
+                web.get("/healthz", self._health),
+                web.get("/metrics", self._metrics_page),
+                web.get("/mesh", self._mesh.handle),
+                web.get("/agent", self._agents.connect),
+            ]
+        )
+        app.add_routes(self._page.routes())
+        return app
+
+    async def _health(self, _: web.Request) -> web.Response:
+        if not self._page.is_built:
+            return error_response(503, NOT_BUILT)
+        return web.json_response({"status": "ok"})
+
+    async def _metrics_page(self, _: web.Request) -> web.Response:
+        text = await asyncio.to_thread(self._metrics.render)
+        return web.Response(body=text, content_type="text/plain", charset="utf-8")
+
+    async def _say_goodbye(self, _: web.Application) -> None:
+        await self._agents.aclose()
+        await self._mesh.shut_down()
+
+    def _follow_room(self, event: relay.RoomEvent) -> None:
+        match event:
+            case relay.RoomOpened(room):
+                self._on_event(RoomOpened(room, "mesh"))
+            case relay.ParticipantEntered(room, participant):
+                self._on_event(Joined(room, participant))
+                self._count_and_dispatch(room)
+            case relay.ParticipantChanged(room, participant):
+                self._on_event(Updated(room, participant))
+            case relay.ParticipantGone(room, participant, reason):
+                self._on_event(Left(room, participant, reason))
+                self._count_and_dispatch(room)
+            case relay.RoomClosed(room):
+                self._on_event(RoomClosed(room))
+                self._count_and_dispatch(room)
+
+    def _count_and_dispatch(self, room: RoomName) -> None:
+        rooms = self._mesh.rooms()
+        people = sum(len(state.people) for state in rooms)
+        self._metrics.set_rooms(len(rooms))
+        self._metrics.set_participants("standard", people)
+        self._metrics.set_participants("agent", sum(len(state.stays) for state in rooms) - people)
+        here = self._mesh.room(room)
+        self._agents.room_changed(room, "mesh", here.people if here else ())
+
+
+async def serve(config: GatewayConfig, on_event: OnEvent = _ignore) -> None:
+    """Serve until cancelled; everybody is told goodbye then.
+
+    Raises ConfigError if the address cannot be listened on.
+    """
+    runner = web.AppRunner(
+        Gateway(config, on_event).application(),
+        access_log=None,  # its lines would hold tokens
+        shutdown_timeout=_SHUTDOWN_TIME,
+    )
+    await runner.setup()
+    try:
+        await _listen(runner, config)
+        on_event(Listening(_own_url(runner, config)))
+        await asyncio.get_running_loop().create_future()
+    finally:
+        await runner.cleanup()
+
+
+async def _listen(runner: web.AppRunner, config: GatewayConfig) -> None:
+    try:
+        await web.TCPSite(runner, config.host, config.port).start()
+    except OSError as error:
+        reason = "it is in use" if error.errno == errno.EADDRINUSE else error.strerror
+        raise ConfigError(
+            f"cannot listen on {config.host}:{config.port}: {reason}; choose another --port"
+        ) from error
+
+
+def _own_url(runner: web.AppRunner, config: GatewayConfig) -> str:
+    port = runner.addresses[0][1]
+    everywhere = config.host in ("", "0.0.0.0", "::", "127.0.0.1", "localhost")
+    host = "localhost" if everywhere else config.host
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"

@@ -1,0 +1,87 @@
+"""Prometheus metrics of the gateway, and the page that shows those of all processes.
+
+With ``PROMETHEUS_MULTIPROC_DIR`` in the environment every process of the room writes into that
+folder and `render` shows the sum; without it, those of this process. prometheus-client reads the
+variable when it is imported, so nothing here imports it before the first `GatewayMetrics`.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Final
+
+from mulisa.core.room import ParticipantKind
+
+_MULTIPROC_DIR: Final = "PROMETHEUS_MULTIPROC_DIR"
+
+
+class GatewayMetrics:
+    """What the gateway counts. No label holds a name, a room or an address."""
+
+    def __init__(self) -> None:
+        from prometheus_client import CollectorRegistry, Counter, Gauge
+
+        self._registry = CollectorRegistry()
+        self._rooms = Gauge(
+            "mulisa_rooms",
+            "Rooms with somebody in them",
+            registry=self._registry,
+            multiprocess_mode="livesum",
+        )
+        self._participants = Gauge(
+            "mulisa_participants",
+            "Participants in all rooms",
+            ["kind"],
+            registry=self._registry,
+            multiprocess_mode="livesum",
+        )
+        self._workers = Gauge(
+            "mulisa_workers",
+            "Agent processes that are registered",
+            registry=self._registry,
+            multiprocess_mode="livesum",
+        )
+        self._signalling = Counter(
+            "mulisa_signalling_messages",
+            "Signalling messages from participants",
+            ["type"],
+            registry=self._registry,
+        )
+        self._tokens = Counter(
+            "mulisa_tokens", "Room tokens asked for", ["result"], registry=self._registry
+        )
+
+    def set_rooms(self, rooms: int) -> None:
+        """How many rooms have somebody in them."""
+        self._rooms.set(rooms)
+
+    def set_participants(self, kind: ParticipantKind, participants: int) -> None:
+        """How many people or agents are in all rooms."""
+        self._participants.labels(kind).set(participants)
+
+    def set_workers(self, workers: int) -> None:
+        """How many agent processes are registered."""
+        self._workers.set(workers)
+
+    def signalling_message(self, message_type: str) -> None:
+        """A participant sent a message; `message_type` is from a closed set."""
+        self._signalling.labels(message_type).inc()
+
+    def token_issued(self) -> None:
+        """Somebody got a token."""
+        self._tokens.labels("issued").inc()
+
+    def token_refused(self) -> None:
+        """Somebody asked for too many tokens."""
+        self._tokens.labels("refused").inc()
+
+    def render(self) -> bytes:
+        """Prometheus text of all processes. Reads files: call it in a thread."""
+        from prometheus_client import CollectorRegistry, generate_latest
+        from prometheus_client.multiprocess import MultiProcessCollector
+
+        if not os.environ.get(_MULTIPROC_DIR):
+            return generate_latest(self._registry)
+        everybody = CollectorRegistry()
+        MultiProcessCollector(everybody)  # type: ignore[no-untyped-call]
+        return generate_latest(everybody)

@@ -1,0 +1,76 @@
+"""How every answer of the gateway looks: security headers, errors as one JSON sentence."""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from mulisa.core.errors import InputError, MulisaError, TokenError
+from mulisa.server.access import NotAllowed
+
+logger = logging.getLogger(__name__)
+
+_SECURITY_HEADERS: Final = {
+    "Content-Security-Policy": (
+        "default-src 'self'; connect-src 'self' ws: wss:; style-src 'self' 'unsafe-inline'; "
+        "img-src 'self' data:; media-src 'self' blob:; worker-src 'self' blob:; "
+        "object-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+
+
+class TooMany(MulisaError):
+    """Somebody asks too often; the message is safe to send back."""
+
+
+def error_response(status: int, message: str) -> web.Response:
+    """``{"error": message}``; `message` is one sentence for whoever caused it."""
+    return web.json_response({"error": message}, status=status)
+
+
+async def add_security_headers(_: web.Request, response: web.StreamResponse) -> None:
+    """For ``app.on_response_prepare``: every answer, files and WebSockets included."""
+    for name, value in _SECURITY_HEADERS.items():
+        response.headers.setdefault(name, value)
+    response.headers.setdefault("Cache-Control", "no-store")
+    response.headers["Server"] = "Mulisa"
+
+
+@web.middleware
+async def answer_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Turn what a handler raises into an answer that never shows our insides."""
+    try:
+        return await handler(request)
+    except TokenError as error:
+        return error_response(401, str(error))
+    except NotAllowed as error:
+        return error_response(403, str(error))
+    except InputError as error:
+        return error_response(400, str(error))
+    except TooMany as error:
+        return error_response(429, str(error))
+    except web.HTTPException as error:
+        if error.status < 400:
+            raise
+        return _http_error(error)
+    except Exception:
+        logger.exception("a request failed", extra={"method": request.method})
+        return error_response(500, "something went wrong here; the gateway's log says what")
+
+
+def _http_error(error: web.HTTPException) -> web.Response:
+    sentences = {
+        404: "there is nothing here",
+        405: "this address does not take that method",
+        413: "that is too large; a request has at most 16 KiB",
+    }
+    response = error_response(error.status, sentences.get(error.status, error.reason))
+    if "Allow" in error.headers:
+        response.headers["Allow"] = error.headers["Allow"]
+    return response

@@ -1,0 +1,203 @@
+"""Access tokens: LiveKit's, in every topology, so that any LiveKit SDK or server accepts them.
+
+A token is a JWT signed with HS256: `iss` is the API key, `sub` the identity, and the claim
+`video` holds what its holder may do (https://docs.livekit.io/home/get-started/authentication).
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import unicodedata
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import jwt
+
+from mulisa.core.errors import ConfigError, InputError, TokenError
+from mulisa.core.room import Identity, ParticipantKind, RoomName, parse_room_name
+
+VALIDITY: Final = timedelta(hours=6)
+CLOCK_SKEW: Final = timedelta(seconds=60)
+"""By how much the clocks of the signer and ours may differ."""
+
+_ALGORITHM: Final = "HS256"
+_SUFFIX_LETTERS: Final = "23456789abcdefghjkmnpqrstuvwxyz"
+"""Digits and letters that nobody confuses when reading an identity aloud."""
+_SUFFIX_LENGTH: Final = 4
+_MAX_SLUG_CHARS: Final = 32
+_HMAC_BLOCK_BYTES: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """Who holds a token and what it allows; `verify` made sure that we (or our key) said so."""
+
+    identity: Identity
+    """Empty for a worker, which is no participant."""
+    name: str = ""
+    room: RoomName | None = None
+    kind: ParticipantKind = "standard"
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    room_join: bool = False
+    agent: bool = False
+    """May serve as an agent process (``WS /agent``)."""
+    can_update_metadata: bool = False
+    """May change its own name and attributes."""
+
+
+class TokenIssuer:
+    """Signs tokens with one API key and its secret, of any length."""
+
+    def __init__(self, api_key: str, api_secret: str) -> None:
+        self._api_key = api_key
+        self._signing_key = _signing_key(api_secret)
+
+    def issue(self, grant: Grant, now: datetime, validity: timedelta = VALIDITY) -> str:
+        """A token that grants this from `now` on for `validity`."""
+        claims = {
+            "iss": self._api_key,
+            "nbf": int(now.timestamp()),
+            "exp": int((now + validity).timestamp()),
+            "video": _video_claim(grant),
+        }
+        if grant.identity:
+            claims |= {"sub": grant.identity, "name": grant.name, "kind": grant.kind}
+        if grant.attributes:
+            claims["attributes"] = dict(grant.attributes)
+        return jwt.encode(claims, self._signing_key, algorithm=_ALGORITHM)
+
+
+class TokenVerifier:
+    """Accepts tokens that one API key signed."""
+
+    def __init__(self, api_key: str, api_secret: str) -> None:
+        self._api_key = api_key
+        self._signing_key = _signing_key(api_secret)
+
+    def verify(self, token: str) -> Grant:
+        """What the token grants.
+
+        Raises TokenError if it is malformed, signed by somebody else, expired or not valid yet.
+        """
+        return self._read(token, expires=True)
+
+    def verify_signature(self, token: str) -> Grant:
+        """What the token grants or granted: as `verify`, but it may have expired."""
+        return self._read(token, expires=False)
+
+    def _read(self, token: str, *, expires: bool) -> Grant:
+        try:
+            claims = jwt.decode(
+                token,
+                self._signing_key,
+                algorithms=[_ALGORITHM],
+                issuer=self._api_key,
+                leeway=CLOCK_SKEW,
+                options={"require": ["exp", "iss"], "verify_exp": expires, "verify_aud": False},
+            )
+        except jwt.ExpiredSignatureError as error:
+            raise TokenError("the token has expired; ask for a new one") from error
+        except jwt.InvalidSignatureError as error:
+            raise TokenError("the token was signed with another secret") from error
+        except jwt.InvalidIssuerError as error:
+            raise TokenError("the token was issued for another API key") from error
+        except (jwt.PyJWTError, ValueError, RecursionError) as error:
+            raise TokenError("this is not a valid token") from error
+        return _grant(claims)
+
+
+def room_grant(
+    room: RoomName,
+    name: str,
+    *,
+    earlier: Grant | None = None,
+    is_taken: Callable[[Identity], bool] = lambda identity: False,
+) -> Grant:
+    """What a person gets who asks to join a room.
+
+    The identity is that of their `earlier` grant of this room, so that a reload does not make a
+    second Alice; otherwise it is a new one that is not taken.
+    """
+    if earlier and earlier.room == room and earlier.room_join and earlier.kind == "standard":
+        identity = earlier.identity
+    else:
+        identity = new_identity(name)
+        while is_taken(identity):
+            identity = new_identity(name)
+    return Grant(identity, name, room, room_join=True, can_update_metadata=True)
+
+
+def new_identity(name: str) -> Identity:
+    """``alice-7f3k``: the name in lower case ASCII (or ``guest``) and four random characters."""
+    ascii_name = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
+    slug = re.sub(r"[^a-z0-9]+", "-", ascii_name)[:_MAX_SLUG_CHARS].strip("-") or "guest"
+    suffix = "".join(secrets.choice(_SUFFIX_LETTERS) for _ in range(_SUFFIX_LENGTH))
+    return Identity(f"{slug}-{suffix}")
+
+
+def utc_now() -> datetime:
+    """The wall clock, which signs and expires tokens."""
+    return datetime.now(UTC)
+
+
+def _signing_key(secret: str) -> bytes:
+    """The secret, padded with the zeros that HMAC itself appends (RFC 2104, 2).
+
+    No signature changes, and PyJWT does not warn about secrets shorter than a hash.
+    """
+    if not secret:
+        raise ConfigError("the API secret is empty: set LIVEKIT_API_SECRET")
+    return secret.encode().ljust(_HMAC_BLOCK_BYTES, b"\0")
+
+
+def _video_claim(grant: Grant) -> dict[str, Any]:
+    claim: dict[str, Any] = {}
+    if grant.room_join and grant.room is not None:
+        claim |= {
+            "roomJoin": True,
+            "room": grant.room,
+            "canPublish": True,
+            "canSubscribe": True,
+            "canPublishData": True,
+            "canUpdateOwnMetadata": grant.can_update_metadata,
+        }
+    if grant.agent:
+        claim["agent"] = True
+    return claim
+
+
+def _grant(claims: Mapping[str, Any]) -> Grant:
+    """Read signed claims; a key's owner may still have signed nonsense. Raises TokenError."""
+    video = claims.get("video")
+    attributes = claims.get("attributes") or {}
+    kind = claims.get("kind") or "standard"
+    identity, name = claims.get("sub") or "", claims.get("name") or ""
+    if not isinstance(video, dict) or not isinstance(attributes, dict):
+        raise TokenError("the token has no claim 'video' that says what it allows")
+    if not isinstance(identity, str) or not isinstance(name, str):
+        raise TokenError("the token's identity and name are not text")
+    room_join = video.get("roomJoin") is True
+    if room_join and not identity:
+        raise TokenError("the token allows to join a room but names no identity ('sub')")
+    return Grant(
+        identity=Identity(identity),
+        name=name or identity,
+        room=_room(video.get("room")),
+        kind="agent" if kind == "agent" else "standard",
+        attributes={str(key): str(value) for key, value in attributes.items()},
+        room_join=room_join,
+        agent=video.get("agent") is True,
+        can_update_metadata=video.get("canUpdateOwnMetadata") is True,
+    )
+
+
+def _room(name: object) -> RoomName | None:
+    if not name:
+        return None
+    try:
+        return parse_room_name(str(name))
+    except InputError as error:
+        raise TokenError(f"the token's room is {error}") from error
