@@ -1,0 +1,227 @@
+"""People in real browsers: each a page with a microphone of its own and an ear that records.
+
+One Chromium has one fake microphone for all its pages, so a page's `getUserMedia` is given a
+track made by WebAudio instead; what is played into it is what the person says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+from playwright.async_api import Browser, BrowserContext, Page, async_playwright
+from playwright.async_api import TimeoutError as PlaywrightTimeout
+
+from mulisa.core.audio import SAMPLE_RATE_HZ, Samples
+
+FLAGS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--use-fake-ui-for-media-stream",
+    "--autoplay-policy=no-user-gesture-required",
+)
+T = TypeVar("T")
+PATIENCE_MS = 60_000
+"""How long any one thing may take; nothing is measured by it."""
+
+MICROPHONE = """
+(() => {
+  const context = new AudioContext({sampleRate: 48000});
+  const microphone = context.createMediaStreamDestination();
+  const silence = context.createConstantSource();
+  silence.offset.value = 0;
+  silence.connect(microphone);
+  silence.start();
+  navigator.mediaDevices.getUserMedia = async () => {
+    await context.resume();
+    return new MediaStream(microphone.stream.getAudioTracks().map((track) => track.clone()));
+  };
+  const pcm = (base64) => {
+    const bytes = Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
+    return Float32Array.from(new Int16Array(bytes.buffer), (v) => v / 32768);
+  };
+  const recorders = new Map();
+  window.person = {
+    say: (base64) => new Promise((resolve) => {
+      const samples = pcm(base64);
+      const buffer = context.createBuffer(1, samples.length, 48000);
+      buffer.copyToChannel(samples, 0);
+      const source = context.createBufferSource();
+      source.buffer = buffer;
+      source.connect(microphone);
+      source.onended = resolve;
+      source.start();
+    }),
+    record: async (identity) => {
+      await context.resume();
+      const audio = document.querySelector(`audio[data-identity="${identity}"]`);
+      const source = context.createMediaStreamSource(audio.srcObject);
+      const tap = context.createScriptProcessor(4096, 1, 1);
+      const pieces = [];
+      tap.onaudioprocess = (event) => {
+        const input = event.inputBuffer.getChannelData(0);
+        pieces.push(Int16Array.from(input, (v) => Math.max(-1, Math.min(1, v)) * 32767));
+      };
+      source.connect(tap);
+      tap.connect(context.destination);
+      recorders.set(identity, {source, tap, pieces});
+    },
+    recorded: (identity) => {
+      const {source, tap, pieces} = recorders.get(identity);
+      source.disconnect();
+      tap.disconnect();
+      recorders.delete(identity);
+      let text = "";
+      for (const piece of pieces) {
+        for (const byte of new Uint8Array(piece.buffer)) text += String.fromCharCode(byte);
+      }
+      return btoa(text);
+    },
+  };
+})();
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One caption as it stands on somebody's page."""
+
+    name: str
+    text: str
+    final: bool
+
+
+class Person:
+    """Somebody with a browser."""
+
+    def __init__(self, page: Page, name: str) -> None:
+        self.page = page
+        self.name = name
+
+    async def enter(self, base_url: str, room: str) -> None:
+        """Join and wait until one's own tile is there."""
+        await self.page.goto(f"{base_url}/r/{room}?name={self.name}&join=1")
+        await self.sees(self.name)
+
+    async def sees(self, name: str, count: int = 1) -> None:
+        """Wait until so many tiles bear this name."""
+        tiles = self.page.locator(f'[data-testid="participant"][data-name="{name}"]')
+        await until(lambda: tiles.count(), lambda found: found == count, f"{count} x {name}")
+
+    async def mulisa_is(self, state: str) -> None:
+        """Wait until Mulisa's state reads so."""
+        shown = self.page.get_by_test_id("agent-state").first
+        await until(
+            lambda: _text(shown.text_content(timeout=PATIENCE_MS)),
+            lambda text: text == state,
+            f"Mulisa {state}",
+        )
+
+    async def say(self, speech: Samples) -> None:
+        """Speak 48 kHz samples into the microphone; returns when they have been played."""
+        await self.page.evaluate("(pcm) => window.person.say(pcm)", _encode(speech))
+
+    async def record(self, identity: str = "mulisa") -> None:
+        """Begin to record what one hears of a participant."""
+        hearing = self.page.locator(f'audio[data-identity="{identity}"]')
+        await hearing.wait_for(state="attached", timeout=PATIENCE_MS)
+        await self.page.evaluate("(identity) => window.person.record(identity)", identity)
+
+    async def recorded(self, identity: str = "mulisa") -> Samples:
+        """End the recording: int16, 48 kHz."""
+        pcm = await self.page.evaluate("(identity) => window.person.recorded(identity)", identity)
+        return np.frombuffer(base64.b64decode(pcm), dtype=np.int16)
+
+    async def captions(self, name: str = "", final: bool = True) -> list[Line]:
+        """Captions that are on the page now, of one person or of all."""
+        rows = await self.page.get_by_test_id("caption").evaluate_all(
+            """rows => rows.map(row => [row.dataset.name, row.innerText, row.dataset.final])"""
+        )
+        lines = [Line(who, text, is_final == "true") for who, text, is_final in rows]
+        return [x for x in lines if (not name or x.name == name) and (x.final or not final)]
+
+    async def reads(self, name: str, *words: str, count: int = 1) -> str:
+        """Wait until at least `count` final captions of `name` are there; the latest's text.
+
+        It must hold one of `words`, if any are given.
+        """
+
+        async def matching() -> list[Line]:
+            lines = await self.captions(name)
+            wanted = [w.lower() for w in words]
+            return [x for x in lines if not wanted or any(w in x.text.lower() for w in wanted)]
+
+        what = f"caption of {name} with {words}"
+        lines = await until(matching, lambda lines: len(lines) >= count, what)
+        return lines[-1].text
+
+
+async def until(
+    look: Callable[[], Coroutine[Any, Any, T]], is_so: Callable[[T], bool], what: str
+) -> T:
+    """Look again and again until it is so; says what was seen last if it never is."""
+    seen: Any = None
+    try:
+        async with asyncio.timeout(PATIENCE_MS / 1000):
+            while not is_so(found := await look()):  # noqa: ASYNC110 - a page tells nobody
+                seen = found
+                await asyncio.sleep(0.05)
+    except (TimeoutError, PlaywrightTimeout) as error:
+        raise AssertionError(f"waited for {what}; last seen: {seen!r}") from error
+    return found
+
+
+@asynccontextmanager
+async def browser_at(path: str, *flags: str) -> AsyncIterator[Browser]:
+    """A fresh headless browser."""
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=path, args=[*FLAGS, *flags])
+        try:
+            yield browser
+        finally:
+            await browser.close()
+
+
+async def person_in(browser: Browser, name: str) -> Person:
+    """Somebody new, with a storage of their own and a microphone that is silent so far."""
+    context: BrowserContext = await browser.new_context()
+    await context.add_init_script(MICROPHONE)
+    page = await context.new_page()
+    return Person(page, name)
+
+
+def loudness(samples: Samples) -> float:
+    """RMS in dBFS; -100 for silence."""
+    if not len(samples):
+        return -100.0
+    rms = float(np.sqrt(np.mean(np.square(samples.astype(np.float64)))))
+    return 20 * float(np.log10(max(rms / 32768, 1e-5)))
+
+
+def longest_pause(samples: Samples, below_dbfs: float = -50.0) -> float:
+    """Seconds of the longest silence."""
+    frame = SAMPLE_RATE_HZ // 100
+    longest = run = 0
+    for start in range(0, len(samples) - frame, frame):
+        run = run + 1 if loudness(samples[start : start + frame]) < below_dbfs else 0
+        longest = max(longest, run)
+    return longest / 100
+
+
+async def _text(reading: Coroutine[Any, Any, str | None]) -> str:
+    return ((await reading) or "").strip()
+
+
+def _encode(samples: Samples) -> str:
+    return base64.b64encode(samples.astype("<i2").tobytes()).decode()
