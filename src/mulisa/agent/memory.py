@@ -173,7 +173,7 @@ class Memory:
     ) -> Sequence[Entry]:
         """What was said, oldest first: after `since`, by one person, about a topic.
 
-        `about` keeps turns that share a content word with it, tolerant of inflection.
+        `about` keeps turns with at least half of its content words, tolerant of inflection.
         """
         topic = content_words(about)
         return [
@@ -181,7 +181,7 @@ class Memory:
             for entry, note in zip(self._entries, self._notes, strict=True)
             if (since is None or entry.ended_at >= since)
             and (by is None or (entry.identity == by and entry.kind == "person"))
-            and (not topic or topic & note.stems)
+            and 2 * len(topic & note.stems) >= len(topic)
         ]
 
     def minutes(self, since: float | None = None, limit: int = 4) -> Minutes:
