@@ -9,7 +9,7 @@ import socket
 import stat
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
@@ -40,7 +40,7 @@ class Check:
 
 async def examine(config: Config) -> AsyncIterator[Check]:
     """All checks, each as soon as it is known; none of them raises for what it finds."""
-    for look in _CHECKS:
+    for look in CHECKS.values():
         yield await look(config)
 
 
@@ -161,18 +161,19 @@ def _found_and_mend(error: MulisaError) -> tuple[str, str]:
     return found, mend
 
 
-_CHECKS: Final[tuple[Callable[[Config], Awaitable[Check]], ...]] = (
-    _python,
-    _page,
-    _port,
-    _data,
-    _keys,
-    _transcripts,
-    _persona,
-    _engine("vad"),
-    _engine("stt"),
-    _engine("llm"),
-    _engine("tts"),
-    _ollama,
-    _browser,
-)
+CHECKS: Final[Mapping[str, Callable[[Config], Awaitable[Check]]]] = {
+    "python": _python,
+    "page": _page,
+    "port": _port,
+    "data": _data,
+    "keys": _keys,
+    "transcript": _transcripts,
+    "persona": _persona,
+    "vad": _engine("vad"),
+    "stt": _engine("stt"),
+    "llm": _engine("llm"),
+    "tts": _engine("tts"),
+    "ollama": _ollama,
+    "browser": _browser,
+}
+"""What is looked at, in this order."""

@@ -1,0 +1,167 @@
+"""The doctor finds what is broken, says how to mend it, and never falls ill itself."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from typer.testing import CliRunner
+
+from mulisa import doctor
+from mulisa.cli import app
+from mulisa.config import KEYS_FILE_NAME, Config, load_config
+from mulisa.doctor import CHECKS, Check
+from mulisa.server import config as server_config
+from mulisa.store.database import FILE_NAME
+
+pytestmark = pytest.mark.network
+
+NOBODY = "http://127.0.0.1:9"
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MULISA_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("MULISA_OLLAMA_URL", NOBODY)
+    return tmp_path
+
+
+def config(**flags: object) -> Config:
+    return load_config(flags)
+
+
+async def test_a_free_port_and_a_taken_one() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        check = await CHECKS["port"](config(port=port))
+        assert check.status == "fail"
+        assert str(port) in check.found
+        assert "--port" in check.mend
+    assert (await CHECKS["port"](config(port=port))).status == "ok"
+
+
+async def test_an_address_of_another_machine() -> None:
+    check = await CHECKS["port"](config(host="203.0.113.7"))
+    assert check.status == "fail"
+    check = await CHECKS["port"](config(host="not a host"))
+    assert check.status == "fail"
+
+
+async def test_a_folder_that_cannot_be_written(here: Path) -> None:
+    (here / "data").write_text("a file is in the way")
+    for name in ("data", "keys"):
+        check = await CHECKS[name](config())
+        assert check.status == "fail"
+        assert str(here / "data") in check.found
+
+
+async def test_keys_that_others_may_read(here: Path) -> None:
+    assert (await CHECKS["keys"](config())).status == "ok"
+    (here / "data" / KEYS_FILE_NAME).chmod(0o644)
+    check = await CHECKS["keys"](config())
+    assert (check.status, check.mend[:5]) == ("warn", "chmod")
+
+
+async def test_half_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LIVEKIT_API_KEY", "devkey")
+    check = await CHECKS["keys"](config())
+    assert (check.status, check.found) == (
+        "fail",
+        "LIVEKIT_API_SECRET is missing: set both, or neither to have them generated",
+    )
+
+
+async def test_a_transcript_that_is_broken(here: Path) -> None:
+    assert (await CHECKS["transcript"](config())).status == "ok"
+    (here / "data").mkdir()
+    (here / "data" / FILE_NAME).write_bytes(b"no database" * 1000)
+    assert (await CHECKS["transcript"](config())).status == "fail"
+
+
+async def test_a_page_that_is_not_built(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_config, "PAGE_FOLDER", here / "page")
+    assert (await CHECKS["page"](config())).status == "fail"
+    (here / "page").mkdir()
+    (here / "page/index.html").write_text("<!doctype html>")
+    assert (await CHECKS["page"](config())).status == "ok"
+
+
+async def test_a_persona_that_is_wrong(here: Path) -> None:
+    (here / "p.toml").write_text("name = 1")
+    check = await CHECKS["persona"](config(persona=here / "p.toml"))
+    assert check.status == "fail"
+    assert "p.toml" in check.found
+
+
+async def test_engines_by_name() -> None:
+    check = await CHECKS["llm"](config(llm="concierge"))
+    assert check.status == "ok"
+    assert "concierge" in check.found
+    check = await CHECKS["stt"](config(stt="crystal-ball"))
+    assert check.status == "fail"
+    assert "whisper" in check.mend
+
+
+async def test_an_ollama_that_is_wished_for_and_not_there() -> None:
+    assert (await CHECKS["llm"](config())).found.startswith("concierge")
+    check = await CHECKS["llm"](config(llm="ollama"))
+    assert check.status == "fail"
+    assert "ollama serve" in check.mend
+
+
+@pytest.mark.parametrize(
+    ("body", "found"),
+    [
+        ('{"models": [{"name": "nomic-embed-text"}, {"name": "llama3.2"}]}', "llama3.2 at"),
+        ('{"models": []}', "none at"),
+        ("<html>", "none at"),
+        ('{"models": 7}', "none at"),
+    ],
+)
+async def test_an_ollama_that_answers(
+    body: str, found: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def tags(_: web.Request) -> web.Response:
+        return web.Response(text=body, content_type="application/json")
+
+    server = web.Application()
+    server.add_routes([web.get("/api/tags", tags)])
+    runner = web.AppRunner(server)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        host, port = runner.addresses[0]
+        monkeypatch.setenv("MULISA_OLLAMA_URL", f"http://{host}:{port}")
+        assert (await CHECKS["ollama"](config())).found.startswith(found)
+    finally:
+        await runner.cleanup()
+
+
+async def test_a_browser_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    assert (await CHECKS["browser"](config())).status == "warn"
+
+
+@pytest.mark.parametrize("status", ["ok", "warn", "fail"])
+@pytest.mark.parametrize("as_json", [True, False])
+def test_the_command(status: doctor.Status, as_json: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = Check("teapot", status, "is short", "and stout" if status != "ok" else "")
+
+    async def look(_: Config) -> Check:
+        await asyncio.sleep(0)
+        return found
+
+    monkeypatch.setattr(doctor, "CHECKS", {"teapot": look})
+    result = CliRunner().invoke(app, ["doctor", *(["--json"] if as_json else [])])
+    assert result.exit_code == (1 if status == "fail" else 0)
+    if as_json:
+        checks = [{"name": "teapot", "status": status, "found": "is short", "mend": found.mend}]
+        assert json.loads(result.stdout) == {"ok": status != "fail", "checks": checks}
+    else:
+        assert result.stdout.split()[:4] == [status, "teapot", "is", "short"]
+        assert ("-> and stout" in result.stdout) == (status != "ok")
