@@ -1,0 +1,168 @@
+"""What the terminal shows, to people and to machines."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import sys
+
+import pytest
+
+from mulisa.announce import Announcer
+from mulisa.console import Console, configure_logging
+from mulisa.core.room import Identity, Participant, RoomName
+from mulisa.server.events import (
+    GatewayEvent,
+    JobFailed,
+    Joined,
+    Left,
+    RoomClosed,
+    RoomOpened,
+    Updated,
+    WorkerLost,
+    WorkerRegistered,
+)
+
+pytestmark = pytest.mark.unit
+
+ROOM = RoomName("standup")
+ALICE = Participant(Identity("alice-7f3k"), "Alice")
+MULISA = Participant(Identity("mulisa"), "Mulisa", kind="agent")
+EVERYTHING: list[GatewayEvent] = [
+    RoomOpened(ROOM, "mesh"),
+    Joined(ROOM, ALICE),
+    WorkerRegistered("AW_1", "mulisa"),
+    Joined(ROOM, MULISA),
+    Updated(ROOM, MULISA),
+    Left(ROOM, ALICE, "vanished"),
+    JobFailed(ROOM, "it was too loud"),
+    WorkerLost("AW_1"),
+    RoomClosed(ROOM),
+]
+
+
+class Terminal(io.StringIO):
+    """A file that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def shown(*events: GatewayEvent, as_json: bool = False, quiet: bool = False) -> list[str]:
+    out = io.StringIO()
+    announce = Announcer(Console(as_json=as_json, quiet=quiet, file=out))
+    for event in events:
+        announce(event)
+    return out.getvalue().splitlines()
+
+
+def test_one_aligned_line_per_event_with_the_time() -> None:
+    lines = shown(*EVERYTHING)
+    assert len(lines) == len(EVERYTHING) - 1  # an agent's every change of state is not news
+    assert all(line[2] == line[5] == ":" and line[:2].isdigit() for line in lines)
+    assert lines[1][10:] == "standup         Alice joined"
+    assert lines[3][10:] == "standup         Mulisa (AI) is here"
+    assert lines[4][10:] == "standup         Alice is gone without a word"
+    assert {line[24:26] for line in lines} == {"  "}
+
+
+def test_json_for_machines() -> None:
+    events = [json.loads(line) for line in shown(*EVERYTHING, as_json=True)]
+    assert [event["event"] for event in events] == [
+        "room_opened",
+        "joined",
+        "agent_ready",
+        "joined",
+        "left",
+        "session_failed",
+        "agent_lost",
+        "room_closed",
+    ]
+    joined = events[1]
+    assert joined.pop("time").endswith("+00:00")
+    assert joined == {
+        "event": "joined",
+        "room": "standup",
+        "identity": "alice-7f3k",
+        "name": "Alice",
+        "kind": "standard",
+    }
+
+
+def test_quiet() -> None:
+    assert shown(*EVERYTHING, quiet=True) == []
+
+
+def test_names_do_not_command_the_terminal() -> None:
+    mallory = Participant(Identity("m"), "\x1b[2J\x9b1m[bold]Mallory\r\nroot")
+    (line,) = shown(Joined(ROOM, mallory))
+    assert line.endswith(" [2J 1m[bold]Mallory  root joined")
+
+
+def test_names_are_no_markup_on_a_terminal() -> None:
+    terminal = Terminal()
+    Announcer(Console(file=terminal))(Joined(ROOM, Participant(Identity("m"), "[red]:smile:[/x]")))
+    assert "[red]:smile:[/x] joined" in terminal.getvalue()
+
+
+def test_errors_say_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
+    out = io.StringIO()
+    Console(file=out, quiet=True).error("cannot do this: it is in use; do that")
+    assert capsys.readouterr().err == "error: cannot do this: it is in use\n       do that\n"
+    Console(file=out, as_json=True).error("no; go")
+    assert json.loads(out.getvalue())["message"] == "no; go"
+
+
+def test_loading_without_a_terminal_is_plain_lines() -> None:
+    out = io.StringIO()
+    console = Console(file=out)
+    console.loading("stt", "loading whisper", None)
+    for percent in range(100):
+        console.loading("stt", "downloading", percent / 100)
+    console.loading("stt", "whisper tiny.en (bundled)", 1.0)
+    assert out.getvalue().splitlines() == [
+        "  stt       loading whisper",
+        "  stt       whisper tiny.en (bundled)",
+    ]
+
+
+def test_loading_on_a_terminal_leaves_what_came_of_it() -> None:
+    terminal = Terminal()
+    console = Console(file=terminal)
+    console.loading("stt", "loading whisper", None)
+    console.loading("tts", "loading piper", 0.25)
+    console.event("joined", "standup", "Alice joined")
+    console.loading("stt", "whisper tiny.en (bundled)", 1.0)
+    console.loading("tts", "piper joe (bundled)", 1.0)
+    console.end_loading()
+    shown_text = terminal.getvalue()
+    assert "Alice joined\n" in shown_text
+    assert "  stt       whisper tiny.en (bundled)\n" in shown_text
+    assert "  tts       piper joe (bundled)\n" in shown_text
+
+
+@pytest.mark.parametrize(
+    ("debug", "quiet", "expected"),
+    [(False, False, ["warning"]), (True, False, ["debug", "warning"]), (False, True, [])],
+)
+def test_logs(
+    debug: bool, quiet: bool, expected: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, ours = logging.getLogger(), logging.getLogger("mulisa")
+    former = root.handlers[:], root.level, ours.level
+    log = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", log)
+    try:
+        configure_logging(debug=debug, quiet=quiet)
+        logger = logging.getLogger("mulisa.agent.session")
+        logger.debug("debug", extra={"text": "a secret"})
+        logger.warning("warning", extra={"name_of_person": "Alice"})
+    finally:
+        root.handlers[:] = former[0]
+        root.setLevel(former[1])
+        ours.setLevel(former[2])
+    lines = log.getvalue().splitlines()
+    assert [line.rsplit(": ", 1)[1] for line in lines] == expected
+    assert "secret" not in log.getvalue()
+    assert "Alice" not in log.getvalue()
