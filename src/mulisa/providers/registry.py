@@ -21,28 +21,25 @@ def available(kind: Kind) -> list[str]:
 def create(kind: Kind, spec: str, options: Mapping[str, str] | None = None) -> Provider:
     """An engine that is not loaded yet, from ``name`` or ``name:argument``.
 
-    The argument is the first one of the engine's constructor: a model, a voice, a path. Those of
-    the `options` for which the constructor has a parameter are given as keywords; empty ones not.
+    The argument is the first one of the engine's constructor: a model, a voice, a path.
+    `options` (``language``, ``api_key``, ``base_url``) are offered: an engine gets those that
+    are not empty and that its constructor names.
     Raises ConfigError for a name or an argument that does not exist, and ProviderUnavailable
     with the command to run when the engine's package is not installed.
     """
     name, _, argument = spec.strip().partition(":")
-    factory = _find(kind, name)
+    entry = _find(kind, name)
     try:
-        make = factory.load()
-        wanted = inspect.signature(make).parameters
-        keywords = {
-            name: value for name, value in (options or {}).items() if value and name in wanted
-        }
-        engine: Provider = make(argument, **keywords) if argument else make(**keywords)
+        factory = entry.load()
     except ImportError as error:
         raise ProviderUnavailable(
-            f"{name} needs the package {error.name or error}: {_mend(factory)}"
+            f"{name} needs the package {error.name or error}: {_mend(entry)}"
         ) from error
-    except TypeError as error:
-        if not argument:
-            raise
-        raise ConfigError(f"{name} takes no argument, but got {argument!r}") from error
+    parameters = inspect.signature(factory).parameters
+    if argument and not parameters:
+        raise ConfigError(f"{name} takes no argument, but got {argument!r}")
+    wanted = {key: value for key, value in (options or {}).items() if value and key in parameters}
+    engine: Provider = factory(*([argument] if argument else []), **wanted)
     return engine
 
 

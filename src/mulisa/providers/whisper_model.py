@@ -1,7 +1,7 @@
 """Whisper on CTranslate2, decoding no more than was said.
 
 Whisper was trained on windows of 30 s, and what it costs is the window. CTranslate2 accepts
-shorter ones; from about 10 s up the text is as good, at a quarter of the price. Very short
+shorter ones; from about 10 s up the text is as good, at a third of the price. Very short
 windows make the decoder repeat itself, and so does noise, so the text is judged and, if it
 looks wrong, the whole window is decoded.
 """
@@ -32,7 +32,7 @@ BUNDLED_SHA256: Final = "1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e45
 FRAMES_PER_SECOND: Final = 100
 WHOLE_WINDOW: Final = 3000
 """Mel frames, as are all windows here."""
-FIRST_WINDOW: Final = 1000
+FIRST_WINDOW: Final = 1200
 WINDOW_STEP: Final = 100
 WINDOW_TAIL: Final = 100
 """Silence after the last word, by which the decoder knows that it is the last."""
@@ -70,16 +70,25 @@ class _Decoded:
 class WhisperModel:
     """A loaded model. All methods block for as long as they compute."""
 
-    def __init__(self, model: str, threads: int) -> None:
-        """Load by name or path. Raises ProviderUnavailable."""
+    def __init__(self, model: str, language: str, threads: int) -> None:
+        """Load by name or path; without a language it is detected in each utterance.
+
+        Raises ProviderUnavailable.
+        """
         self._whisper = _load(model, threads)
-        from faster_whisper.tokenizer import Tokenizer  # type: ignore[import-untyped]
+        from faster_whisper.tokenizer import _LANGUAGE_CODES, Tokenizer  # type: ignore[import-untyped]
         from faster_whisper.transcribe import get_suppressed_tokens  # type: ignore[import-untyped]
 
         multilingual = bool(self._whisper.model.is_multilingual)
-        self._detects_language = multilingual
+        code = language.split("-")[0].lower()
+        if code not in (("", *_LANGUAGE_CODES) if multilingual else ("", "en")):
+            raise ProviderUnavailable(
+                f"the Whisper model {model!r} does not understand {language!r};"
+                f" choose another one, for example --stt whisper:base"
+            )
+        self._detects_language = multilingual and not code
         self._tokenizer = Tokenizer(
-            self._whisper.hf_tokenizer, multilingual, task="transcribe", language="en"
+            self._whisper.hf_tokenizer, multilingual, task="transcribe", language=code or "en"
         )
         self._suppressed = list(get_suppressed_tokens(self._tokenizer, [-1]))
         self.transcribe(_tone(), never)
