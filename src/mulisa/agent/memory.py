@@ -18,6 +18,7 @@ from mulisa.agent.minutes import (
     take_note,
 )
 from mulisa.agent.names import sounds_like
+from mulisa.agent.phrases import is_request
 from mulisa.core.provider import Message
 from mulisa.core.room import Identity, Participant
 
@@ -187,7 +188,7 @@ class Memory:
     def minutes(self, since: float | None = None, limit: int = 4) -> Minutes:
         """Extractive minutes of the last 1,500 turns at most.
 
-        Of what people said to each other; of what they said to the agent if that is all.
+        Of what people said to each other; if that is nothing, of what they told the agent.
         """
         turns = [
             (entry, note)
@@ -195,7 +196,7 @@ class Memory:
             if entry.kind == "person" and (since is None or entry.ended_at >= since)
         ]
         among_them = [note for entry, note in turns if not entry.addressed]
-        notes = among_them or [note for _, note in turns]
+        notes = among_them or [note for entry, note in turns if not is_request(entry.text)]
         return take_minutes(notes[-_MAX_MINUTED_TURNS:], limit)
 
     def last_reply(self, to: Identity | None = None) -> Entry | None:

@@ -51,7 +51,7 @@ STOP_WORDS: Final = frozenset(
 _DECISION = re.compile(
     r"\b(?:(?:we|i|they)(?:'ve| have)? (?:all )?(?:decided|agreed|settled|concluded|chose|voted)"
     r"|(?:it's|it is|that's|that is) (?:decided|agreed|settled)|decision|agreed\b"
-    r"|let's (?:go with|do|use|move|take|make|keep|start|meet|call it|say|postpone|skip|drop)"
+    r"|let's (?!see|look|wait|say|hear|talk|think|try|assume|suppose|imagine|be|not|just|face)\w+"
     r"|we(?:'ll| will|'re going to|'re gonna| are going to) (?:go with|use|move|take|keep|meet"
     r"|ship|start|postpone|drop|skip|stick)|(?:final|settled) (?:answer|on)|we're going with)",
     re.IGNORECASE,
@@ -70,6 +70,11 @@ _QUESTION = re.compile(
     r"^(?:(?:and|but|so|ok|okay|well|um|uh),? )*(?:who|what|when|where|why|how|which|should|can"
     r"|could|do|does|did|is|are|will|would|have|has)\b",
     re.IGNORECASE,
+)
+
+
+_QUESTION_WORD = re.compile(
+    r"(?:\w+,? ){0,2}(?:who|what|when|where|why|how|which)\b", re.IGNORECASE
 )
 
 
@@ -188,6 +193,11 @@ def content_words(text: str) -> frozenset[str]:
     return frozenset(_stem(word) for word in _lowered(text) if _carries_meaning(word))
 
 
+def smooth(text: str) -> str:
+    """A turn as it would be written down: without described sounds, "um" and stutters."""
+    return " ".join(split_sentences(text))
+
+
 def split_sentences(text: str) -> list[str]:
     """Sentences of a turn, marks included, without described sounds, "um" and stutters."""
     text = _SOUND.sub(" ", text)
@@ -203,7 +213,7 @@ def _read(name: str, text: str) -> Sentence:
         len(_WORD.findall(text)),
         text.endswith("?") or bool(_QUESTION.match(text) and "," not in text),
         bool(_DECISION.search(text)),
-        bool(_TASK.search(text)),
+        bool(_TASK.search(text)) and not (text.endswith("?") and _QUESTION_WORD.match(text)),
     )
 
 
@@ -255,15 +265,16 @@ def _terms(sentences: Iterable[str]) -> Mapping[str, str]:
     terms: dict[str, str] = {}
     for sentence in sentences:
         before: tuple[str, str] | None = None
-        for word in _lowered(sentence):
+        for found in _WORD.finditer(sentence):
+            word = found[0].lower().replace("’", "'")
             if not _carries_meaning(word):
                 before = None
                 continue
-            stem = _stem(word)
-            terms[stem] = word
+            stem, surface = _stem(word), found[0] if found.start() else word
+            terms[stem] = surface
             if before is not None and before[0] != stem:
-                terms[f"{before[0]} {stem}"] = f"{before[1]} {word}"
-            before = stem, word
+                terms[f"{before[0]} {stem}"] = f"{before[1]} {surface}"
+            before = stem, surface
     return terms
 
 

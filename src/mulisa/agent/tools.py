@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from mulisa.agent.memory import Entry, Memory
-from mulisa.agent.minutes import Sentence
+from mulisa.agent.minutes import Sentence, smooth
 from mulisa.core.errors import InputError, MulisaError
 from mulisa.core.provider import ToolSpec
 from mulisa.core.room import Identity, RoomName, Topology
@@ -20,14 +20,14 @@ _SELF = frozenset({"me", "i", "myself", "us", "asker", "user"})
 _AGENT = frozenset({"you", "yourself", "assistant", "agent"})
 _ABILITIES = (
     "who is here",
-    "what somebody said, also about a topic",
-    "what was said in the last minutes",
-    "minutes of the call so far",
-    "how long the call has been going",
-    "repeating my last answer",
+    "what somebody said about something",
+    "what you missed",
+    "the minutes of this call",
+    "how long it has been going",
     "the time and the date",
     "how you are connected",
-    "staying quiet until I am called",
+    "my last answer again",
+    "being quiet until I am called",
 )
 
 
@@ -163,7 +163,7 @@ class Toolbox:
         turns = [
             {
                 "name": entry.name,
-                "text": entry.text[:_MAX_TEXT_CHARS],
+                "text": smooth(entry.text)[:_MAX_TEXT_CHARS] or entry.text[:_MAX_TEXT_CHARS],
                 "at": self._clock(entry.started_at),
                 "ago": self._ago(entry.ended_at, call),
                 "to_agent": entry.addressed,

@@ -137,9 +137,12 @@ def _wanted_tool(question: _Question) -> tuple[str, Mapping[str, Any]] | None:
     if step == 0:
         name = _TOOLS.get(intent.kind)
         return None if name is None else (name, _arguments(intent, name))
-    nothing_found = question.result.get("turns") == [] and step == 1
-    if intent.kind == "said" and nothing_found and intent.person and intent.topic:
-        return "what_was_said", {"by": intent.person, "limit": 2}
+    if intent.kind != "said" or step > 1 or not intent.topic or intent.person in ("", "you"):
+        return None
+    if "error" in question.result:
+        return "what_was_said", {"about": intent.topic, "limit": 12}
+    if not _worth_telling(question.result["turns"]):
+        return "what_was_said", {"by": intent.person, "limit": 12}
     return None
 
 
@@ -205,28 +208,44 @@ def _whether_here(
 def _said(question: _Question) -> list[str]:
     result, intent = question.result, question.intent
     if "error" in result:
-        return [str(result["error"])]
-    who = "You" if intent.person == "me" else intent.person.title()
+        return [str(question.results[0]["error"])]
     topic = f" about {intent.topic}" if intent.topic else ""
     turns = _worth_telling(result["turns"])
+    misheard = "error" in question.results[0]
+    if misheard and turns:
+        return [f"I know nobody called {intent.person} here, but", *_retold(turns, question)]
+    if misheard:
+        return [str(question.results[0]["error"])]
     if not turns:
-        nobody = f"I have not heard {who if who != 'You' else 'you'} say anything"
-        return [f"{nobody if who else 'Nobody said anything'}{topic} yet" + question.you]
-    opening = []
-    if len(question.results) > 1:
-        opening = [f"I have not heard {turns[-1]['name']} say anything{topic}"]
-    return opening + _retold(turns[-_QUOTED_TURNS:], question)
+        return [f"{_silent(intent)}{topic}{question.you}"]
+    elsewhere = [f"{_silent(intent)}{topic}"] if len(question.results) > 1 else []
+    return [*elsewhere, *_retold(turns, question)]
+
+
+def _silent(intent: Intent) -> str:
+    who = intent.person
+    if who == "you":
+        return "I have not said anything"
+    if not who:
+        return "I have heard nothing"
+    return f"I have not heard {'you' if who == 'me' else who.title()} say anything"
 
 
 def _worth_telling(turns: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """What people told each other; what they asked the agent only if there is nothing else."""
+    """What people told each other; what they told the agent only if there is nothing else."""
     among_them = [turn for turn in turns if not turn["to_agent"] and not turn["by_agent"]]
-    return among_them or [turn for turn in turns if not turn["by_agent"]] or list(turns)
+    if among_them:
+        return among_them
+    return [
+        turn
+        for turn in turns
+        if turn["by_agent"] or understand(turn["text"]).kind in ("statement", "question")
+    ]
 
 
 def _retold(turns: Sequence[Mapping[str, Any]], question: _Question) -> list[str]:
     spoken, before = [], ""
-    for turn in turns:
+    for turn in turns[-_QUOTED_TURNS:]:
         name = "You" if turn["name"] == question.asker else turn["name"]
         if turn["by_agent"]:
             name = "I"
@@ -258,8 +277,9 @@ def _minutes(question: _Question) -> list[str]:
         if key == "highlights" and len(told) - len(fresh) >= 3:
             break
         spoken += [f"{label}: {quote(item)}" if label else quote(item) for item in fresh]
-    if result["open_questions"]:
-        spoken.append(f"Still open: {quote(result['open_questions'][-1])}")
+    still_open = [item for item in result["open_questions"] if item["text"] not in told]
+    if still_open:
+        spoken.append(f"Still open: {quote(still_open[-1])}")
     return spoken
 
 
@@ -270,7 +290,7 @@ def _aspect(aspect: str, result: Mapping[str, Any]) -> list[str]:
     found = result[aspect]
     if not found:
         return [f"I have not heard a clear {what} so far"]
-    count = f"one {what}" if len(found) == 1 else f"{len(found)} {what}s"
+    count = f"{counted(len(found))} {what}{'' if len(found) == 1 else 's'}"
     return [f"I heard {count}", *(quote(item) for item in found[-_QUOTED_TURNS:])]
 
 
@@ -332,8 +352,8 @@ def _help(question: _Question) -> list[str]:
 
 def _unknown(question: _Question) -> list[str]:
     """A question beyond the intents: what was said about it is better than nothing."""
-    turns = _worth_telling(question.result.get("turns") or [])
-    if turns and not turns[-1]["by_agent"]:
+    heard = [turn for turn in question.result.get("turns") or [] if not turn["by_agent"]]
+    if turns := _worth_telling(heard):
         opening = question.vary("I cannot answer that myself", "I have no answer of my own")
         return [f"{opening}, but it came up", *_retold(turns[-1:], question)]
     return [
