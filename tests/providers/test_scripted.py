@@ -90,9 +90,10 @@ def through_opus(samples: Samples, bit_rate: int) -> Samples:
         frame = av.AudioFrame.from_ndarray(part[np.newaxis], "s16", "mono")
         frame.sample_rate = SAMPLE_RATE_HZ
         for packet in encoder.encode(frame):
-            heard += [decoded.to_ndarray().ravel() for decoded in decoder.decode(packet)]
-    audio = np.concatenate(heard)
-    return np.round(audio * 32767.0).astype(np.int16)
+            for decoded in decoder.decode(packet):
+                assert decoded.format.name == "s16"
+                heard.append(np.asarray(decoded.to_ndarray().ravel(), dtype=np.int16))
+    return np.concatenate(heard)
 
 
 async def test_the_vad_hears_energy() -> None:
