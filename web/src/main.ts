@@ -41,14 +41,9 @@ function start(): void {
   const context = new AudioContext({ latencyHint: "interactive" });
   const app = document.querySelector<App>("mulisa-app");
   if (app === null) throw new Error("the page has no mulisa-app element");
-  app.request = readRequest();
-  app.instruments = {
-    context,
-    mic: new Microphone(context, readDevice()),
-    speaker: createSpeaker(context),
-  };
+  const mic = new Microphone(context, readDevice());
+  app.start(readRequest(), { context, mic, speaker: createSpeaker(context) });
   installProbe(app);
-  app.requestUpdate();
 }
 
 start();

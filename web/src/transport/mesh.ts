@@ -1,6 +1,7 @@
 /** A mesh room: one signalling socket, and a connection to everybody in it. */
 
 import { type Admission, Refusal } from "../api";
+import type { NegotiationEvent } from "./negotiation";
 import { Pair } from "./pair";
 import { type FromClient, type FromGateway, Signaling } from "./signaling";
 import { chatText } from "./text";
@@ -20,7 +21,7 @@ export class MeshTransport implements Transport {
   readonly #options: MeshOptions;
   readonly #pairs = new Map<string, Pair>();
   #signaling: Signaling | null = null;
-  #localSid = "";
+  #local: Participant | null = null;
   #iceServers: RTCIceServer[] = [];
   #track: MediaStreamTrack | null = null;
   #muted = false;
@@ -88,7 +89,7 @@ export class MeshTransport implements Transport {
   #refused({ reason }: Refusal): void {
     if (this.#isOver()) return;
     // While we come back, our former stay may still hold the place that seems taken.
-    const passes = reason === "away" || (reason === "full" && this.#localSid !== "");
+    const passes = reason === "away" || (reason === "full" && this.#local !== null);
     if (passes) this.#lost();
     else this.#end(reason);
   }
@@ -108,7 +109,7 @@ export class MeshTransport implements Transport {
         this.#joined(message.participant, message.participants, message.ice_servers);
         break;
       case "participant_joined":
-        this.#pair(message.participant);
+        this.#meet(message.participant);
         this.#options.receive(message);
         break;
       case "participant_updated":
@@ -120,13 +121,9 @@ export class MeshTransport implements Transport {
         this.#options.receive(message);
         break;
       case "offer":
-        this.#pairs.get(message.from)?.receiveOffer(message.connection, message.sdp);
-        break;
       case "answer":
-        this.#pairs.get(message.from)?.receiveAnswer(message.connection, message.sdp);
-        break;
       case "candidate":
-        this.#pairs.get(message.from)?.receiveCandidate(message.connection, message.candidate);
+        this.#pairs.get(message.from)?.receive(eventOf(message));
         break;
       case "error":
         console.warn(`the gateway refused a message: ${message.code}: ${message.message}`);
@@ -142,11 +139,11 @@ export class MeshTransport implements Transport {
   #joined(local: Participant, participants: readonly Participant[], ice: RTCIceServer[]): void {
     this.#failures = 0;
     this.#closePairs();
-    this.#localSid = local.sid;
+    this.#local = local;
     this.#iceServers = ice;
     this.#options.receive({ type: "joined", local, participants });
     if (local.muted !== this.#muted) this.#send({ type: "update", muted: this.#muted });
-    for (const participant of participants) this.#pair(participant).connect();
+    for (const participant of participants) this.#meet(participant)?.offer();
   }
 
   #updated(participant: Participant): void {
@@ -155,9 +152,10 @@ export class MeshTransport implements Transport {
     this.#options.receive({ type: "participant_updated", participant });
   }
 
-  #pair(participant: Participant): Pair {
+  #meet(participant: Participant): Pair | null {
+    if (this.#local === null) return null;
     const pair = new Pair(participant, {
-      localSid: this.#localSid,
+      local: this.#local,
       configuration: {
         iceServers: this.#iceServers,
         iceTransportPolicy: this.#options.relayOnly ? "relay" : "all",
@@ -196,4 +194,14 @@ export class MeshTransport implements Transport {
   #isOver(): boolean {
     return this.#over;
   }
+}
+
+type Negotiated = Extract<FromGateway, { type: "offer" | "answer" | "candidate" }>;
+
+function eventOf(message: Negotiated): NegotiationEvent {
+  const { connection } = message;
+  if (message.type === "candidate") {
+    return { type: "candidate_received", connection, candidate: message.candidate };
+  }
+  return { type: `${message.type}_received`, connection, sdp: message.sdp };
 }

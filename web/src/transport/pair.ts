@@ -1,26 +1,29 @@
 /**
- * Everything between us and one other participant of a mesh room: the current connection, what
- * waits to be sent over it, and mending it when it breaks.
+ * Everything between us and one other participant of a mesh room: performs what `Negotiation`
+ * says, keeps text until it can be sent, and mends the connection when it breaks.
  */
 
-import { type Role, roleTowards } from "./negotiation";
+import { Negotiation, type NegotiationAction, type NegotiationEvent, roleTowards } from "./negotiation";
 import { Peer } from "./peer";
 import type { Candidate, FromClient } from "./signaling";
 import { parseText } from "./text";
 import type { Participant, Receive } from "./types";
 
 const FIRST_CONNECTION_MS = 10_000;
-/** A `disconnected` connection often heals alone within a few packets' retransmissions. */
+/** A `disconnected` connection often heals alone. */
 const HEALS_ALONE_MS = 3_000;
-/** The polite side restarts; the other side only if that did not help. */
+/** Of two browsers the polite one restarts ICE; the other only if that did not help. */
 const IMPOLITE_WAITS_MS = 3_000;
+/** An agent replaces what broke by itself, and sooner than we notice. */
+const AGENT_REPLACES_MS = 4_000;
 const NEXT_ATTEMPT_MS = 5_000;
-const RESTARTS_BEFORE_REPLACING = 2;
+const LAST_ATTEMPT_MS = 30_000;
+const ICE_RESTARTS = 2;
 const MAX_WAITING_TEXTS = 100;
 
 /** What a pair needs of the room it is in. */
 export interface Surroundings {
-  readonly localSid: string;
+  readonly local: Participant;
   readonly configuration: RTCConfiguration;
   readonly track: () => MediaStreamTrack | null;
   readonly send: (message: FromClient) => void;
@@ -29,20 +32,23 @@ export interface Surroundings {
 
 export class Pair {
   participant: Participant;
-  readonly #role: Role;
   readonly #room: Surroundings;
+  readonly #isPolite: boolean;
+  readonly #negotiation: Negotiation;
   #peer: Peer | null = null;
-  /** The name of the current connection, and those of former ones, whose messages are late. */
-  #name = "";
-  readonly #retired = new Set<string>();
+  /** Resolved once all events so far are settled; never rejected. */
+  #settled: Promise<void> = Promise.resolve();
   readonly #waiting: string[] = [];
   #timer: ReturnType<typeof setTimeout> | undefined;
-  #attempts = 0;
+  #failures = 0;
+  #closed = false;
 
   constructor(participant: Participant, room: Surroundings) {
     this.participant = participant;
-    this.#role = roleTowards(room.localSid, participant);
     this.#room = room;
+    const role = roleTowards(room.local, participant);
+    this.#isPolite = role === "polite";
+    this.#negotiation = new Negotiation(role);
   }
 
   get connection(): RTCPeerConnection | null {
@@ -53,28 +59,15 @@ export class Pair {
     return this.#peer?.audioLevel ?? null;
   }
 
-  /** Make a connection and offer it, in place of the current one if there is one. */
-  connect(): void {
-    this.#replace(randomName()).offer();
-    this.#mendAfter(FIRST_CONNECTION_MS * (1 + this.#attempts));
+  /** As the newcomer: make the pair's connection and offer it. */
+  offer(): void {
+    this.#give({ type: "negotiation_needed" });
+    this.#mendAfter(FIRST_CONNECTION_MS);
   }
 
-  receiveOffer(connection: string, sdp: string): void {
-    if (this.#retired.has(connection)) return;
-    if (connection !== this.#name) {
-      // Both replaced the connection at the same time: the impolite side's offer holds.
-      if (this.#peer?.unanswered === true && this.#role === "impolite") return;
-      this.#replace(connection);
-    }
-    this.#peer?.receive({ type: "offer", sdp });
-  }
-
-  receiveAnswer(connection: string, sdp: string): void {
-    if (connection === this.#name) this.#peer?.receive({ type: "answer", sdp });
-  }
-
-  receiveCandidate(connection: string, candidate: Candidate | null): void {
-    if (connection === this.#name) this.#peer?.receive({ type: "candidate", candidate });
+  /** The peer sent this through the gateway. */
+  receive(event: NegotiationEvent): void {
+    this.#give(event);
   }
 
   setTrack(track: MediaStreamTrack | null): void {
@@ -83,52 +76,102 @@ export class Pair {
 
   /** Text that cannot be sent yet waits for the data channel, the oldest giving way. */
   sendText(data: string): void {
-    if (this.#peer?.textIsOpen === true) {
-      this.#peer.sendText(data);
-      return;
-    }
     this.#waiting.push(data);
     if (this.#waiting.length > MAX_WAITING_TEXTS) this.#waiting.shift();
+    this.#sendWaiting();
   }
 
   close(): void {
+    this.#closed = true;
     clearTimeout(this.#timer);
     this.#peer?.close();
     this.#peer = null;
-    this.#name = "";
   }
 
-  #replace(name: string): Peer {
-    clearTimeout(this.#timer);
-    if (this.#peer !== null) this.#retired.add(this.#name);
-    this.#peer?.close();
-    this.#name = name;
-    this.#peer = this.#createPeer(name);
-    return this.#peer;
+  /** Each event is settled before the next one, which is what `Negotiation` relies on. */
+  #give(event: NegotiationEvent): void {
+    this.#settled = this.#settled.then(() => this.#settle(event));
   }
 
-  #createPeer(connection: string): Peer {
+  async #settle(event: NegotiationEvent): Promise<void> {
+    for (const action of this.#negotiation.receive(event)) {
+      if (this.#closed) return;
+      try {
+        await this.#perform(action);
+      } catch (error) {
+        if (this.#isClosed()) return;
+        console.warn(`negotiation with ${this.participant.identity} failed`, error);
+        this.#interrupted(NEXT_ATTEMPT_MS);
+        const { connection } = action;
+        await this.#settle({ type: "description_refused", connection });
+        return;
+      }
+    }
+  }
+
+  async #perform(action: NegotiationAction): Promise<void> {
+    if (action.type === "open_connection") this.#openPeer(action.connection);
+    else if (action.type === "close_connection") this.#closePeer();
+    else if (this.#peer !== null) await this.#describe(this.#peer, action);
+  }
+
+  async #describe(peer: Peer, action: NegotiationAction): Promise<void> {
+    switch (action.type) {
+      case "send_offer":
+        this.#send("offer", action.connection, await peer.offer());
+        break;
+      case "send_answer":
+        this.#send("answer", action.connection, await peer.answer());
+        break;
+      case "accept_offer":
+        await peer.accept("offer", action.sdp);
+        break;
+      case "accept_answer":
+        await peer.accept("answer", action.sdp);
+        break;
+      case "roll_back":
+        await peer.rollBack();
+        break;
+      case "add_candidate":
+        await peer.addCandidate(action.candidate);
+        break;
+    }
+  }
+
+  #send(type: "offer" | "answer", connection: string, sdp: string): void {
+    if (!this.#closed) this.#room.send({ type, to: this.participant.sid, connection, sdp });
+  }
+
+  #openPeer(connection: string): void {
     const { sid: to, identity } = this.participant;
     const { send, receive, configuration, track } = this.#room;
     const stream = new MediaStream();
-    return new Peer(this.#role, configuration, track(), {
-      sendDescription: (type, sdp) => send({ type, to, connection, sdp }),
-      sendCandidate: (candidate) => send({ type: "candidate", to, connection, candidate }),
+    this.#peer = new Peer(configuration, track(), {
+      candidateFound: (candidate: Candidate | null) => {
+        send({ type: "candidate", to, connection, candidate });
+      },
       trackReceived: (received) => {
         stream.addTrack(received);
         receive({ type: "track_subscribed", identity, stream });
       },
       textReceived: (data) => this.#receiveText(data),
-      textOpened: () => {
-        for (const data of this.#waiting.splice(0)) this.#peer?.sendText(data);
-      },
+      textOpened: () => this.#sendWaiting(),
       connectionStateChanged: (state) => this.#connectionStateChanged(state),
-      broke: (error) => {
-        console.warn(`negotiation with ${identity} failed`, error);
-        this.#attempts = RESTARTS_BEFORE_REPLACING;
-        this.#interrupted(NEXT_ATTEMPT_MS);
-      },
+      negotiationNeeded: () => this.#give({ type: "negotiation_needed" }),
     });
+  }
+
+  #closePeer(): void {
+    this.#peer?.close();
+    this.#peer = null;
+  }
+
+  #sendWaiting(): void {
+    while (this.#peer?.canSendText === true) {
+      const data = this.#waiting.shift();
+      if (data === undefined) return;
+      this.#peer.sendText(data);
+    }
   }
 
   #receiveText(data: unknown): void {
@@ -145,12 +188,13 @@ export class Pair {
     const { identity } = this.participant;
     if (state === "connected") {
       clearTimeout(this.#timer);
-      this.#attempts = 0;
+      this.#failures = 0;
       this.#room.receive({ type: "connection_changed", identity, state: "connected" });
     } else if (state === "disconnected") {
-      this.#interrupted(HEALS_ALONE_MS);
+      this.#interrupted(this.#isAgent ? AGENT_REPLACES_MS : HEALS_ALONE_MS);
     } else if (state === "failed") {
-      this.#interrupted(this.#role === "polite" ? 0 : IMPOLITE_WAITS_MS);
+      if (this.#isAgent) this.#interrupted(AGENT_REPLACES_MS);
+      else this.#interrupted(this.#isPolite ? 0 : IMPOLITE_WAITS_MS);
     }
   }
 
@@ -165,20 +209,21 @@ export class Pair {
     this.#timer = setTimeout(() => this.#mend(), ms);
   }
 
-  /** aiortc cannot restart ICE: a broken connection with an agent is replaced. */
+  /** Restart ICE, and if that does not help replace; aiortc only knows replacing. */
   #mend(): void {
-    this.#attempts += 1;
-    const restarts = this.participant.kind !== "agent" && !this.#peer?.unanswered;
-    if (restarts && this.#attempts <= RESTARTS_BEFORE_REPLACING) {
-      this.#peer?.restartIce();
-      this.#mendAfter(NEXT_ATTEMPT_MS);
-    } else {
-      this.connect();
-    }
+    this.#failures += 1;
+    const connection = this.connection;
+    const agreedOnce = connection !== null && connection.currentRemoteDescription !== null;
+    if (!this.#isAgent && agreedOnce && this.#failures <= ICE_RESTARTS) this.#peer?.restartIce();
+    else this.#give({ type: "connection_broken" });
+    this.#mendAfter(Math.min(NEXT_ATTEMPT_MS * this.#failures, LAST_ATTEMPT_MS));
   }
-}
 
-function randomName(): string {
-  const bytes = crypto.getRandomValues(new Uint8Array(12));
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+  get #isAgent(): boolean {
+    return this.participant.kind === "agent";
+  }
+
+  #isClosed(): boolean {
+    return this.#closed;
+  }
 }

@@ -27,8 +27,8 @@ export class App extends View {
     lobbyTrouble: { state: true },
     theme: { state: true },
   };
-  request!: Request;
-  instruments!: Instruments;
+  private request!: Request;
+  private instruments!: Instruments;
   declare visit: Visit | null;
   declare ended: EndReason | null;
   declare lobbyTrouble: Trouble | null;
@@ -48,13 +48,16 @@ export class App extends View {
     );
   }
 
-  protected override firstUpdated(): void {
-    const { room, name, join } = this.request;
+  /** Go where the address says; once, before the first rendering. */
+  start(request: Request, instruments: Instruments): void {
+    this.request = request;
+    this.instruments = instruments;
+    const { room, join } = request;
     if (room === null) return;
     document.title = `${room} · Mulisa`;
-    const known = name || readName();
-    if (join && known !== "") this.#join(known);
-    else void this.instruments.mic.open();
+    const name = request.name || readName();
+    if (join && name !== "") this.#join(name);
+    else void instruments.mic.open();
   }
 
   override render(): TemplateResult {
