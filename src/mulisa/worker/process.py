@@ -1,0 +1,260 @@
+"""The agent process: takes rooms from a gateway and runs a session in each of them.
+
+Engines are loaded before `run`, so that whoever is told of a room can speak in it. A session that
+fails ends only its room. When the gateway is lost, sessions go on while we come back to it; it
+then assigns their rooms anew, and each session goes on under its new job.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+from livekit.protocol import agent as wire
+
+from mulisa.core.errors import ConnectionLost, MulisaError
+from mulisa.core.room import RoomName, Topology
+from mulisa.core.transport import Transport
+from mulisa.worker.backoff import Backoff
+from mulisa.worker.link import GatewayLink, WorkerConfig, registered
+from mulisa.worker.status import (
+    Draining,
+    GatewayLost,
+    OnStatus,
+    Registered,
+    SessionEnded,
+    SessionFailed,
+    SessionStarted,
+    Status,
+)
+from mulisa.worker.topologies import open_transport
+
+__all__ = ["AgentProcess", "SessionFactory", "TransportFactory", "WorkerConfig", "run"]
+
+logger = logging.getLogger(__name__)
+
+SessionFactory: TypeAlias = Callable[[Transport], Coroutine[Any, Any, None]]
+"""Enters the transport, takes part in the room until it is over, and leaves. Cancelled to leave."""
+TransportFactory: TypeAlias = Callable[[Topology, str, str], Transport]
+"""Topology, WebSocket base of the server and room token, to a transport not entered yet."""
+
+_FIRST_RETRY: Final = 0.25
+_LONGEST_RETRY: Final = 5.0
+_TOPOLOGIES: Final[tuple[Topology, ...]] = ("mesh",)
+"""What `open_transport` knows."""
+
+
+def _ignore(_: Status) -> None:
+    pass
+
+
+async def run(
+    config: WorkerConfig, session_factory: SessionFactory, on_status: OnStatus = _ignore
+) -> None:
+    """Serve rooms until cancelled; leaves them all then. Raises ConfigError for a refused key."""
+    await AgentProcess(config, session_factory, on_status).run()
+
+
+@dataclass(slots=True)
+class _RoomSession:
+    """Our stay in one room."""
+
+    job_id: str
+    """Of the latest assignment of this room."""
+    task: asyncio.Task[None]
+    is_ending: bool = False
+
+
+class AgentProcess:
+    """Many rooms in one process; belongs to one event loop."""
+
+    def __init__(
+        self,
+        config: WorkerConfig,
+        session_factory: SessionFactory,
+        on_status: OnStatus = _ignore,
+        transport_factory: TransportFactory = open_transport,
+    ) -> None:
+        self._config = config
+        self._run_session = session_factory
+        self._on_status = on_status
+        self._open_transport = transport_factory
+        self._sessions: dict[RoomName, _RoomSession] = {}
+        self._link: GatewayLink | None = None
+        self._is_draining = False
+        self._backoff = Backoff(_FIRST_RETRY, _LONGEST_RETRY)
+
+    async def run(self) -> None:
+        """Register and serve until cancelled. Raises ConfigError if the gateway refuses our key."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                await self._serve(tasks)
+        except BaseExceptionGroup as group:
+            raise _first_cause(group) from group
+
+    async def _serve(self, tasks: asyncio.TaskGroup) -> None:
+        while True:
+            try:
+                await self._serve_gateway(tasks)
+            except ConnectionLost as error:
+                await self._pause(str(error))
+
+    async def _serve_gateway(self, tasks: asyncio.TaskGroup) -> None:
+        """Follow one gateway. Raises ConnectionLost; leaves our rooms first when cancelled."""
+        async with registered(self._config) as link:
+            self._link = link
+            self._backoff.succeeded()
+            self._on_status(Registered(self._config.url, link.worker_id))
+            self._report_load()
+            try:
+                while True:
+                    self._handle(await link.receive(), tasks)
+            except asyncio.CancelledError:
+                await self._drain()
+                raise
+            finally:
+                self._link = None
+
+    async def _pause(self, reason: str) -> None:
+        wait = self._backoff.failed()
+        self._on_status(GatewayLost(self._config.url, reason, wait))
+        await asyncio.sleep(wait)
+
+    async def _drain(self) -> None:
+        """Leave all rooms, in bounded time, while the gateway still knows us."""
+        self._is_draining = True
+        leaving = [session.task for session in self._sessions.values()]
+        if not leaving:
+            return
+        self._on_status(Draining(len(leaving)))
+        self._report_load()
+        for session in self._sessions.values():
+            self._leave(session)
+        await asyncio.wait(leaving, timeout=self._config.drain_time)
+
+    def _handle(self, message: wire.ServerMessage, tasks: asyncio.TaskGroup) -> None:
+        """Unknown kinds are ignored."""
+        match message.WhichOneof("message"):
+            case "availability":
+                self._answer(message.availability.job)
+            case "assignment":
+                self._take(message.assignment, tasks)
+            case "termination":
+                self._terminate(message.termination.job_id)
+
+    def _answer(self, job: wire.Job) -> None:
+        room = RoomName(job.room.name)
+        is_free = room in self._sessions or len(self._sessions) < self._config.max_rooms
+        answer = wire.AvailabilityResponse(
+            job_id=job.id,
+            available=is_free and _topology(job) in _TOPOLOGIES,
+            participant_identity=self._config.identity,
+            participant_name=self._config.name,
+        )
+        self._send(wire.WorkerMessage(availability=answer))
+
+    def _take(self, assignment: wire.JobAssignment, tasks: asyncio.TaskGroup) -> None:
+        job_id, room = assignment.job.id, RoomName(assignment.job.room.name)
+        former = self._sessions.get(room)
+        if former and not former.is_ending:  # of before the gateway was lost: it simply goes on
+            former.job_id = job_id
+            self._report_job(job_id, wire.JS_RUNNING)
+            return
+        stay = self._stay(room, assignment, former.task if former else None)
+        task = tasks.create_task(stay, name=f"session {job_id}")
+        self._sessions[room] = _RoomSession(job_id, task)
+        task.add_done_callback(lambda _: self._forget(room, task))
+
+    async def _stay(
+        self,
+        room: RoomName,
+        assignment: wire.JobAssignment,
+        former: asyncio.Task[None] | None,
+    ) -> None:
+        """One stay in a room, from joining to leaving: the place where a session's failure ends."""
+        if former:
+            await asyncio.wait([former])
+        self._started(room)
+        url = assignment.url or self._config.url
+        try:
+            transport = self._open_transport(_topology(assignment.job), url, assignment.token)
+            await self._run_session(transport)
+        except asyncio.CancelledError:
+            self._ended(room)
+            raise
+        except Exception as error:
+            self._failed(room, error)
+        else:
+            self._ended(room)
+
+    def _forget(self, room: RoomName, task: asyncio.Task[None]) -> None:
+        if self._sessions[room].task is task:
+            del self._sessions[room]
+        self._report_load()
+
+    def _started(self, room: RoomName) -> None:
+        self._report_job(self._sessions[room].job_id, wire.JS_RUNNING)
+        self._report_load()
+        self._on_status(SessionStarted(room))
+
+    def _ended(self, room: RoomName) -> None:
+        if not self._is_draining:  # else the room is not done with us: another process may take it
+            self._report_job(self._sessions[room].job_id, wire.JS_SUCCESS)
+        self._on_status(SessionEnded(room))
+
+    def _failed(self, room: RoomName, error: Exception) -> None:
+        cause = _first_cause(error)
+        ours = isinstance(cause, MulisaError)
+        message = str(cause) if ours else f"{type(cause).__name__}: {cause}"
+        logger.error("a session failed: %s", message, exc_info=error)
+        self._report_job(self._sessions[room].job_id, wire.JS_FAILED, message)
+        self._on_status(SessionFailed(room, message))
+
+    def _terminate(self, job_id: str) -> None:
+        for session in self._sessions.values():
+            if session.job_id == job_id:
+                self._leave(session)
+
+    def _leave(self, session: _RoomSession) -> None:
+        if not session.is_ending:
+            session.is_ending = True
+            session.task.cancel()
+
+    def _report_job(self, job_id: str, status: wire.JobStatus, error: str = "") -> None:
+        update = wire.UpdateJobStatus(job_id=job_id, status=status, error=error)
+        self._send(wire.WorkerMessage(update_job=update))
+
+    def _report_load(self) -> None:
+        rooms = len(self._sessions)
+        is_full = self._is_draining or rooms >= self._config.max_rooms
+        update = wire.UpdateWorkerStatus(
+            status=wire.WS_FULL if is_full else wire.WS_AVAILABLE,
+            load=rooms / self._config.max_rooms,
+            job_count=rooms,
+            draining=self._is_draining,
+        )
+        self._send(wire.WorkerMessage(update_worker=update))
+
+    def _send(self, message: wire.WorkerMessage) -> None:
+        """To the gateway, if there is one now; the next one learns what it needs by asking."""
+        if self._link:
+            self._link.send(message)
+
+
+def _topology(job: wire.Job) -> Topology:
+    """Our gateway says it in the metadata; a LiveKit server says nothing, and is an SFU."""
+    try:
+        metadata = json.loads(job.metadata)
+    except ValueError:
+        return "sfu"
+    return "mesh" if isinstance(metadata, dict) and metadata.get("topology") == "mesh" else "sfu"
+
+
+def _first_cause(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -1,0 +1,132 @@
+"""What an agent process tells about itself, and how that travels over a pipe: JSON lines."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from typing import Any, Final, TypeAlias
+
+from mulisa.core.room import RoomName
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessStarted:
+    """The supervisor started an agent process."""
+
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessDied:
+    """The agent process ended although nobody told it to; it is started again."""
+
+    exit_code: int
+    """Negative for a signal, as in `subprocess`."""
+    restart_in: float
+    """Seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineLoading:
+    """An engine makes progress; 1.0 comes once, when it is ready and `doing` is its label."""
+
+    engine: str
+    doing: str
+    fraction: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """A gateway knows us and sends rooms."""
+
+    url: str
+    worker_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayLost:
+    """The gateway is out of reach; sessions go on and we keep trying."""
+
+    url: str
+    reason: str
+    retry_in: float
+    """Seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionStarted:
+    """We go into a room."""
+
+    room: RoomName
+
+
+@dataclass(frozen=True, slots=True)
+class SessionEnded:
+    """We left a room."""
+
+    room: RoomName
+
+
+@dataclass(frozen=True, slots=True)
+class SessionFailed:
+    """A session broke; the other rooms go on."""
+
+    room: RoomName
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Draining:
+    """We were told to end: no new rooms, and out of those we are in."""
+
+    rooms: int
+
+
+Status: TypeAlias = (
+    ProcessStarted
+    | ProcessDied
+    | EngineLoading
+    | Registered
+    | GatewayLost
+    | SessionStarted
+    | SessionEnded
+    | SessionFailed
+    | Draining
+)
+OnStatus: TypeAlias = Callable[[Status], None]
+
+_KINDS: Final[dict[str, type[Any]]] = {
+    "process_started": ProcessStarted,
+    "process_died": ProcessDied,
+    "engine_loading": EngineLoading,
+    "registered": Registered,
+    "gateway_lost": GatewayLost,
+    "session_started": SessionStarted,
+    "session_ended": SessionEnded,
+    "session_failed": SessionFailed,
+    "draining": Draining,
+}
+_NAMES: Final = {kind: name for name, kind in _KINDS.items()}
+
+
+def to_line(status: Status) -> str:
+    """One line of JSON, without its end."""
+    return json.dumps({"status": _NAMES[type(status)]} | asdict(status))
+
+
+def from_line(line: str) -> Status | None:
+    """What `to_line` wrote; None for any other line."""
+    try:
+        fields = json.loads(line)
+        status: Status = _KINDS[fields.pop("status")](**fields)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return status
+
+
+def tell_parent(status: Status) -> None:
+    """Write a status to the process that started us; it may be gone."""
+    with suppress(BrokenPipeError):
+        print(to_line(status), flush=True)
