@@ -1,0 +1,388 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mulisa.agent.mouth import Mouth, MouthConfig, Playout, PlayoutPosition
+from mulisa.agent.playout import FADE_SAMPLES, PlayoutQueue
+from mulisa.core.audio import FRAME_DURATION, FRAME_SAMPLES, SAMPLE_RATE_HZ, Samples
+
+pytestmark = pytest.mark.unit
+
+SECOND = SAMPLE_RATE_HZ
+
+
+def voice(n_samples: int, seed: int = 0) -> Samples:
+    """Loud and nowhere repeated, so that a lost or doubled sample is seen."""
+    return np.random.default_rng(seed).integers(1000, 20_000, n_samples, dtype=np.int16)
+
+
+class Wire:
+    """What a mouth sent, and when."""
+
+    def __init__(self) -> None:
+        self.frames: list[Samples] = []
+        self.times: list[float] = []
+
+    def send(self, samples: Samples) -> None:
+        assert samples.shape == (FRAME_SAMPLES,)
+        assert samples.dtype == np.int16
+        self.frames.append(samples)
+        self.times.append(now())
+
+    @property
+    def samples(self) -> Samples:
+        return joined(self.frames)
+
+
+def joined(parts: Iterable[Samples]) -> Samples:
+    return np.concatenate([np.empty(0, dtype=np.int16), *parts])
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+@asynccontextmanager
+async def a_mouth(config: MouthConfig | None = None) -> AsyncIterator[tuple[Mouth, Wire]]:
+    wire = Wire()
+    mouth = Mouth(wire.send, config or MouthConfig())
+    playing = asyncio.create_task(mouth.play())
+    await asyncio.sleep(0)
+    yield mouth, wire
+    playing.cancel()
+    await asyncio.wait([playing])
+    assert playing.cancelled()
+
+
+async def spoken(playout: Playout, text: str, samples: Samples) -> None:
+    playout.segment(text)
+    await playout.write(samples, SAMPLE_RATE_HZ)
+
+
+async def test_one_frame_per_20_ms_from_the_first_moment_on() -> None:
+    source = voice(SECOND)
+    async with a_mouth() as (mouth, wire):
+        await asyncio.sleep(0.5)
+        assert wire.frames == []
+        began = now()
+        playout = mouth.begin()
+        await spoken(playout, "One second.", source)
+        playout.finish()
+        assert await playout.wait_started() == began
+        position = await playout.wait_drained()
+        assert position == PlayoutPosition(SECOND, "One second.", "")
+        await asyncio.sleep(0.5)
+    assert wire.times == pytest.approx([began + n * FRAME_DURATION for n in range(50)])
+    assert np.array_equal(wire.samples, source)
+    assert mouth.underruns == mouth.stalls == 0
+
+
+async def test_the_last_frame_is_filled_up_with_silence() -> None:
+    async with a_mouth() as (mouth, wire):
+        playout = mouth.begin()
+        await spoken(playout, "Hm.", voice(1000))
+        await asyncio.sleep(1.0)
+        assert len(wire.frames) == 1
+        playout.finish()
+        await playout.wait_drained()
+    assert np.array_equal(wire.samples[:1000], voice(1000))
+    assert not wire.samples[1000:].any()
+    assert len(wire.frames) == 2
+
+
+async def test_nothing_drifts_in_ten_minutes() -> None:
+    minutes = 10
+    async with a_mouth() as (mouth, wire):
+        playout = mouth.begin()
+        began = now()
+        for number in range(minutes * 60):
+            await spoken(playout, "word", voice(SECOND, seed=number % 3))
+        playout.finish()
+        await playout.wait_drained()
+    assert len(wire.frames) == minutes * 60 * 50
+    late = [at - began - n * FRAME_DURATION for n, at in enumerate(wire.times)]
+    assert max(late) < 1e-6 > -min(late)
+
+
+@pytest.mark.parametrize("rate_hz", [8_000, 16_000, 22_050, 24_000, 44_100])
+async def test_resampling_loses_nothing_at_the_end_of_a_segment(rate_hz: int) -> None:
+    time = np.arange(rate_hz) / rate_hz
+    tone = np.round(8000 * np.sin(2 * np.pi * 440 * time)).astype(np.int16)
+    expected = np.round(8000 * np.sin(2 * np.pi * 440 * np.arange(SECOND) / SECOND))
+    async with a_mouth() as (mouth, wire):
+        playout = mouth.begin()
+        for text in ("first", "second"):
+            playout.segment(text)
+            for start in range(0, rate_hz, 1111):
+                await playout.write(tone[start : start + 1111], rate_hz)
+        playout.finish()
+        position = await playout.wait_drained()
+    assert position.samples_sent == pytest.approx(2 * SECOND, abs=2)
+    for half in (wire.samples[:SECOND], wire.samples[SECOND : 2 * SECOND]):
+        inner = slice(1000, -1000)  # ringing at the edges of a cut tone is no loss
+        assert np.abs(half[inner] - expected[inner]).max() < 200
+
+
+async def test_pause_fades_out_within_a_frame_and_resume_goes_on_at_the_very_sample() -> None:
+    source = voice(SECOND)
+    async with a_mouth() as (mouth, wire):
+        playout = mouth.begin()
+        await spoken(playout, "One second.", source)
+        playout.finish()
+        await asyncio.sleep(0.209)  # the frames of 0, 20, ... 200 ms
+        mouth.pause()
+        mouth.pause()
+        assert mouth.paused
+        await asyncio.sleep(3.0)
+        assert len(wire.frames) == 12
+        resumed = now()
+        mouth.resume()
+        mouth.resume()
+        await playout.wait_drained()
+    heard, farewell, rest = wire.frames[:11], wire.frames[11], joined(wire.frames[12:])
+    position = 11 * FRAME_SAMPLES
+    assert np.array_equal(joined(heard), source[:position])
+    assert not farewell[FADE_SAMPLES:].any()
+    assert (np.abs(farewell[:FADE_SAMPLES]) <= source[position : position + FADE_SAMPLES]).all()
+    assert farewell[0] > 0.95 * source[position]
+    assert wire.times[12] == resumed
+    assert (rest[:FADE_SAMPLES] <= source[position : position + FADE_SAMPLES]).all()
+    assert rest[0] == 0
+    assert np.array_equal(rest[FADE_SAMPLES:], source[position + FADE_SAMPLES :])
+
+
+async def test_a_pause_that_is_over_before_the_next_frame_is_not_heard() -> None:
+    source = voice(SECOND)
+    async with a_mouth() as (mouth, wire):
+        playout = mouth.begin()
+        await spoken(playout, "One second.", source)
+        playout.finish()
+        await asyncio.sleep(0.109)
+        mouth.pause()
+        await asyncio.sleep(0.005)
+        mouth.resume()
+        await playout.wait_drained()
+    assert np.array_equal(wire.samples, source)
+    assert all(b - a == pytest.approx(FRAME_DURATION) for a, b in pairwise(wire.times))
+
+
+async def test_frames_never_come_closer_than_20_ms_around_a_pause() -> None:
+    async with a_mouth() as (mouth, wire):
+        playout = mouth.begin()
+        await spoken(playout, "text", voice(SECOND))
+        playout.finish()
+        for _ in range(10):
+            await asyncio.sleep(0.033)
+            mouth.pause()
+            await asyncio.sleep(0.021)
+            mouth.resume()
+        await playout.wait_drained()
+    assert min(b - a for a, b in pairwise(wire.times)) > FRAME_DURATION - 1e-9
+
+
+async def test_a_paused_reply_that_has_not_begun_sends_nothing() -> None:
+    async with a_mouth() as (mouth, wire):
+        playout = mouth.begin()
+        mouth.pause()
+        await spoken(playout, "text", voice(SECOND))
+        await asyncio.sleep(1.0)
+        assert wire.frames == []
+        assert mouth.flush() == PlayoutPosition(0, "", "text")
+        assert await playout.wait_started() is None
+        await asyncio.sleep(1.0)
+    assert wire.frames == []
+
+
+async def test_flush_cuts_at_a_word() -> None:
+    async with a_mouth() as (mouth, wire):
+        playout = mouth.begin()
+        await spoken(playout, "It is ten.", voice(SECOND))
+        await spoken(playout, "Bob and Carol are here.", voice(2 * SECOND))
+        playout.segment("And Dora.")
+        await asyncio.sleep(1.999)
+        position = mouth.flush()
+        assert position == PlayoutPosition(
+            2 * SECOND, "It is ten. Bob and", "Carol are here. And Dora."
+        )
+        assert await playout.wait_drained() == position
+        assert playout.position() == position
+        assert playout.ended
+        assert not mouth.speaking
+        await spoken(playout, "too late", voice(SECOND))
+        playout.finish()
+        await asyncio.sleep(1.0)
+        assert mouth.flush() is None
+    assert len(wire.frames) == 101
+    assert not wire.frames[-1][FADE_SAMPLES:].any()
+
+
+async def test_flush_while_paused_sends_nothing_more() -> None:
+    async with a_mouth() as (mouth, wire):
+        playout = mouth.begin()
+        await spoken(playout, "Bob and Carol are here.", voice(2 * SECOND))
+        await asyncio.sleep(0.999)
+        mouth.pause()
+        await asyncio.sleep(0.5)
+        count = len(wire.frames)
+        position = mouth.flush()
+        assert position is not None
+        assert position.heard_text == "Bob and"
+        mouth.resume()
+        await asyncio.sleep(0.5)
+        assert len(wire.frames) == count
+        following = mouth.begin()
+        assert not mouth.paused
+        await spoken(following, "Next.", voice(SECOND, seed=1))
+        following.finish()
+        await following.wait_drained()
+    assert np.array_equal(joined(wire.frames[count:]), voice(SECOND, seed=1))
+
+
+async def test_the_next_reply_follows_a_cut_one_without_a_burst() -> None:
+    async with a_mouth() as (mouth, wire):
+        await spoken(mouth.begin(), "one", voice(SECOND))
+        await asyncio.sleep(0.109)
+        mouth.flush()
+        playout = mouth.begin()
+        with pytest.raises(RuntimeError):
+            mouth.begin()
+        await spoken(playout, "two", voice(SECOND, seed=1))
+        playout.finish()
+        await playout.wait_drained()
+    assert all(b - a == pytest.approx(FRAME_DURATION) for a, b in pairwise(wire.times))
+    assert np.array_equal(joined(wire.frames[7:]), voice(SECOND, seed=1))
+
+
+async def test_slow_synthesis_leaves_a_gap_and_is_counted() -> None:
+    source = voice(SECOND)
+    async with a_mouth() as (mouth, wire):
+        playout = mouth.begin()
+        for start in range(0, SECOND, SECOND // 4):
+            await spoken(playout, "word", source[start : start + SECOND // 4])
+            await asyncio.sleep(0.4)
+        playout.finish()
+        await playout.wait_drained()
+    assert np.array_equal(wire.samples[:SECOND], source)
+    assert mouth.underruns == 3
+    assert mouth.stalls == 0
+    assert min(b - a for a, b in pairwise(wire.times)) > FRAME_DURATION - 1e-9
+
+
+async def test_a_writer_waits_for_room() -> None:
+    async with a_mouth(MouthConfig(max_queued=2.0)) as (mouth, _):
+        playout = mouth.begin()
+        began = now()
+        written = []
+        for _number in range(5):
+            await playout.write(voice(SECOND), SAMPLE_RATE_HZ)
+            written.append(now() - began)
+        assert written == pytest.approx([0, 0, 0, 0.98, 1.98], abs=0.021)
+        blocked = asyncio.create_task(playout.write(voice(SECOND), SAMPLE_RATE_HZ))
+        mouth.pause()
+        await asyncio.sleep(60)
+        assert not blocked.done()
+        mouth.flush()
+        await blocked
+
+
+async def test_a_late_loop_catches_up_with_at_most_three_frames() -> None:
+    async with a_mouth() as (mouth, wire):
+        playout = mouth.begin()
+        await spoken(playout, "text", voice(2 * SECOND))
+        playout.finish()
+        loop = asyncio.get_running_loop()
+        advance = loop.advance  # type: ignore[attr-defined]  # as if something blocked the loop
+        loop.call_later(0.205, advance, 0.05)
+        loop.call_later(0.805, advance, 0.5)
+        await playout.wait_drained()
+    assert np.array_equal(wire.samples, voice(2 * SECOND))
+    assert mouth.stalls == 1
+    bursts = [wire.times.count(at) for at in set(wire.times)]
+    assert max(bursts) == 3
+    gaps = [b - a for a, b in pairwise(wire.times)]
+    assert sum(gaps) == pytest.approx(99 * FRAME_DURATION + 0.5 - 0.02 - 2 * 0.02, abs=0.021)
+
+
+async def test_an_empty_reply_ends() -> None:
+    async with a_mouth() as (mouth, wire):
+        playout = mouth.begin()
+        playout.finish()
+        assert await playout.wait_started() is None
+        assert await playout.wait_drained() == PlayoutPosition(0, "", "")
+        assert not mouth.speaking
+    assert wire.frames == []
+
+
+async def test_a_reply_that_is_finished_after_its_last_frame_ends_then() -> None:
+    async with a_mouth() as (mouth, _):
+        playout = mouth.begin()
+        await spoken(playout, "text", voice(SECOND))
+        await asyncio.sleep(2.0)
+        assert mouth.speaking
+        playout.finish()
+        assert playout.ended
+        assert mouth.underruns == 0
+
+
+def test_the_text_of_a_segment_spans_what_is_audible_of_it() -> None:
+    queue = PlayoutQueue()
+    queue.segment("one two")
+    hush = np.zeros(SECOND, dtype=np.int16)
+    for part in (hush, voice(SECOND), hush):
+        queue.write(part)
+    queue.segment("three")
+    queue.write(voice(SECOND))
+
+    def heard_after(seconds: float) -> str:
+        while queue.position().samples_sent < seconds * SECOND:
+            queue.take_frame()
+        return queue.position().heard_text
+
+    assert heard_after(1.0) == ""
+    assert heard_after(1.5) == "one"
+    assert heard_after(2.0) == "one two"
+    assert heard_after(3.9) == "one two"
+    queue.finish()
+    assert heard_after(4.0) == "one two three"
+    assert queue.drained
+
+
+def test_a_segment_without_audio_is_heard_when_it_is_passed() -> None:
+    queue = PlayoutQueue()
+    queue.segment("one")
+    queue.write(voice(FRAME_SAMPLES))
+    queue.segment("...")
+    queue.segment("two")
+    queue.write(voice(FRAME_SAMPLES))
+    queue.finish()
+    assert queue.position() == PlayoutPosition(0, "", "one ... two")
+    queue.take_frame()
+    assert queue.position() == PlayoutPosition(FRAME_SAMPLES, "one ...", "two")
+
+
+@given(
+    st.lists(st.tuples(st.text("ab .", max_size=20), st.integers(0, 5000)), max_size=6),
+    st.integers(0, 30),
+)
+def test_heard_and_unspoken_are_all_words_in_order(
+    segments: list[tuple[str, int]], n_frames: int
+) -> None:
+    queue = PlayoutQueue()
+    for text, n_samples in segments:
+        queue.segment(text)
+        queue.write(voice(n_samples))
+    queue.finish()
+    taken = [queue.take_frame() for _ in range(n_frames) if queue.has_frame]
+    position = queue.position()
+    written = joined(voice(n_samples) for _, n_samples in segments)
+    assert np.array_equal(joined(taken)[: len(written)], written[: position.samples_sent])
+    words = f"{position.heard_text} {position.unspoken_text}".split()
+    assert words == " ".join(text for text, _ in segments).split()
