@@ -31,8 +31,10 @@ from mulisa.core.room import Identity
 
 HISTORY: Final = 1.5
 """Seconds kept of what was heard last; bounds the pre-roll."""
+FAINT: Final = 4
+"""Amplitude (int16) of what can only be a muted microphone: codec and resampler dither."""
 CALMING_WINDOWS: Final = 16
-"""So many windows of digital silence are given to the VAD before it is spared the rest."""
+"""So many faint windows are given to the VAD before it is spared the rest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +130,7 @@ class _Hearing:
         self._windows = Windows(vad.window_samples)
         self._window = vad.window_samples / HEARING_RATE_HZ
         self._detector = SpeechDetector(config.speech, self._window)
-        self._zero_windows = 0
+        self._faint_windows = 0
         self._recent: deque[Window] = deque(maxlen=round(HISTORY / self._window))
         self._unpushed = 0
         """So many of the recent windows the open utterance has not got."""
@@ -176,9 +178,10 @@ class _Hearing:
         return failure
 
     async def _probability(self, window: Window) -> float:
-        # A muted microphone sends zeros: the VAD hears some, so that it calms down, then none.
-        self._zero_windows = 0 if window.samples.any() else self._zero_windows + 1
-        if self._zero_windows > CALMING_WINDOWS:
+        # A muted microphone sends silence: the VAD hears some, so that it calms down, then none.
+        is_faint = window.samples.max() <= FAINT and window.samples.min() >= -FAINT
+        self._faint_windows = self._faint_windows + 1 if is_faint else 0
+        if self._faint_windows > CALMING_WINDOWS:
             return 0.0
         return await self._vad.probability(window.samples)
 

@@ -24,7 +24,7 @@ class SpeechConfig:
     offset_threshold: float = 0.35
     """While somebody speaks, a window of at least this probability is speech."""
     min_silence: float = 0.2
-    """So much silence ends speech."""
+    """So much silence ends speech; rounded to whole windows."""
     max_gap: float = 0.3
     """If nothing arrives (lost, muted), speech ends so long after the last of it."""
     min_speech: float = 0.1
@@ -90,7 +90,7 @@ class SpeechDetector:
         self._silent_windows += 1
         # Windows that arrive in a burst bear nearly one time, so they are counted, too.
         silence = max(ended_at - self._last_speech_at, self._silent_windows * self._window)
-        return self._end() if silence >= self._config.min_silence else None
+        return self._end() if silence + self._window / 2 >= self._config.min_silence else None
 
     def tick(self, now: float) -> Offset | None:
         """No window came: what does not arrive is silence."""

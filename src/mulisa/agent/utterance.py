@@ -46,14 +46,12 @@ class Utterance:
         self.identity = identity
         self.utterance_id = utterance_id
         self.started_at = started_at
-        self.ended_at: float | None = None
-        """Of its latest speech; None until that ended for the first time."""
-        self.has_words = False
-        """Something longer than a click was said."""
+        self._is_only_clicks = True
         self._stream = stream
         self._emit = emit
         self._tasks = tasks
         self._timeout = timeout
+        self._is_speaking = True
         self._interims = tasks.create_task(self._report_interims())
         self._flush: asyncio.Task[None] | None = None
         self._complete = asyncio.Event()
@@ -66,16 +64,20 @@ class Utterance:
         self._stream.push(samples)
 
     def pause(self, ended_at: float, *, click: bool) -> None:
-        """Speech ended: report the words of everything up to here."""
-        self.ended_at = ended_at
-        self.has_words = self.has_words or not click
-        if self.has_words:
-            self._flush = self._tasks.create_task(self._report(self._flush, ended_at))
-        else:
+        """Speech ended: report the words of everything up to here.
+
+        If nothing longer than a click was said so far, there are none and nobody is asked.
+        """
+        self._is_speaking = False
+        self._is_only_clicks = self._is_only_clicks and click
+        if self._is_only_clicks:
             self._emit(self._transcribed(Transcription(""), ended_at))
+        else:
+            self._flush = self._tasks.create_task(self._report(self._flush, ended_at))
 
     def go_on(self) -> None:
         """Speech goes on: a result that is under way is out of date."""
+        self._is_speaking = True
         if self._flush is not None:
             self._flush.cancel()
 
@@ -107,7 +109,8 @@ class Utterance:
     async def _report_interims(self) -> None:
         with suppress(ProviderError):  # the flush meets the same failure and reports it
             async for text in self._stream.interims():
-                if words := words_only(text):
+                # After the pause comes the result; an interim that is late must not undo it.
+                if self._is_speaking and (words := words_only(text)):
                     self._emit(InterimTranscribed(self.identity, self.utterance_id, words))
 
     async def _report(self, former: asyncio.Task[None] | None, ended_at: float) -> None:
