@@ -237,6 +237,28 @@ async def test_a_killed_process_loses_nothing_that_it_acknowledged(
         assert len(await store.recent(ROOM, 1000)) == len(texts)
 
 
+OPENER = """
+    import asyncio, sys
+    from pathlib import Path
+    from mulisa.store.transcript import TranscriptStore
+
+    sys.stdin.read()
+    asyncio.run(TranscriptStore(Path(sys.argv[1])).aclose())
+"""
+
+
+async def test_processes_may_open_a_new_file_at_the_same_time(tmp_path: Path) -> None:
+    children = [
+        await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", textwrap.dedent(OPENER), str(tmp_path)),
+            stdin=asyncio.subprocess.PIPE,
+        )
+        for _ in range(4)
+    ]
+    await asyncio.gather(*(child.communicate() for child in children))
+    assert [child.returncode for child in children] == [0, 0, 0, 0]
+
+
 def test_only_the_owner_may_read(tmp_path: Path) -> None:
     before = os.umask(0)
     try:

@@ -7,8 +7,11 @@ survives a killed process and, as far as the disk keeps its promises, a power fa
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -55,24 +58,10 @@ def open_writer(path: Path) -> sqlite3.Connection:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-        connection = sqlite3.connect(
-            path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False
-        )
+        with _one_at_a_time(path.parent):
+            return _open(path)
     except (OSError, sqlite3.Error) as error:
         raise ConfigError(f"cannot keep the transcript in {path}: {error}") from error
-    try:
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA foreign_keys = ON")
-        _migrate(connection, path)
-    except sqlite3.Error as error:
-        connection.close()
-        raise ConfigError(f"cannot keep the transcript in {path}: {error}") from error
-    except ConfigError:
-        connection.close()
-        raise
-    return connection
 
 
 def open_reader(path: Path) -> sqlite3.Connection | None:
@@ -97,6 +86,34 @@ def open_reader(path: Path) -> sqlite3.Connection | None:
     if version == 0:  # created this instant, its schema not yet committed
         connection.close()
         return None
+    return connection
+
+
+@contextmanager
+def _one_at_a_time(folder: Path) -> Iterator[None]:
+    """Two processes that turn a new file to WAL at the same time find it locked, and do not wait."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    with suppress(FileExistsError):  # closing a file that exists would drop SQLite's locks on it
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    connection = sqlite3.connect(
+        path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False
+    )
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA foreign_keys = ON")
+        _migrate(connection, path)
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 
