@@ -187,6 +187,8 @@ class Gate:
         if match.score >= self._config.sure_score:
             return True
         rest = f"{text[: match.start]} {text[match.end :]}"
+        if not has_words(rest):
+            return match.score >= self._config.guess_score
         least = self._config.apart_score if match.apart else self._config.guess_score
         return match.score >= least and (is_request(rest) or is_greeting(rest))
 

@@ -43,7 +43,9 @@ _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
 _KNOWN_SCORE = 0.9
 _UNLIKELY_SCORE = 0.65
 _LEAST_SCORE = 0.5
-_MAX_WORDS = 3
+_MAX_WORDS = 4
+_MAX_SOUNDED_WORDS = 3
+_MIN_SOUNDED_LETTERS = 5
 
 _LEAD_IN = frozenset(
     "hey hi hello hallo heya yo okay ok so and but well um uh uhm er ah oh yes yeah yep no nope "
@@ -76,7 +78,7 @@ _COMMON = frozenset(
     "than that that's the their them then there these they this those to too un until up us use "
     "very was we we'll we're well were what when which while who will with would yes you you're "
     "you'll your unless analysis also always else alas malice miles mills police please release "
-    "listen million mostly mainly nearly really unlike newly almost".split()
+    "listen million mostly mainly nearly really unlike newly almost mm um uh because place".split()
 )
 """Words so usual that a window of nothing else is a name only if it is a known mishearing."""
 
@@ -142,10 +144,12 @@ class NameMatcher:
             return _KNOWN_SCORE
         if letters in self._unlikely:
             return _UNLIKELY_SCORE
-        if all(word in _COMMON for word in _lowered(words)):
+        lowered = _lowered(words)
+        if len(lowered) > _MAX_SOUNDED_WORDS or all(word in _COMMON for word in lowered):
             return 0.0
-        best = max((sounds_like(letters, name) for name in self._names), default=0.0)
-        return max(0.0, 0.95 * best - 0.04 * (len(words.split()) - 1))
+        names = [name for name in self._names if _comparable(letters, name)]
+        best = max((sounds_like(letters, name) for name in names), default=0.0)
+        return max(0.0, 0.95 * best - 0.04 * (len(lowered) - 1))
 
     def without(self, text: str) -> str:
         """`text` without the words with which the name is called."""
@@ -181,6 +185,11 @@ def find_person(text: str, names: Sequence[str]) -> str | None:
         if best is None or match.score > best[0]:
             best = match.score, name
     return best[1] if best else None
+
+
+def _comparable(letters: str, name: str) -> bool:
+    """Whether a likeness in sound would mean something: not for short names, nor for sentences."""
+    return len(name) >= _MIN_SOUNDED_LETTERS and len(letters) <= 2 * len(name)
 
 
 @lru_cache(maxsize=4096)
@@ -299,7 +308,8 @@ def _position(text: str, words: Sequence[_Word], first: int, after: int) -> Posi
         return "opening"
     if following and _asks_you(before) and before[-1] not in _ABOUT_BEFORE:
         return "opening"
-    if not following and (comma_before or before[-1] not in _ABOUT_BEFORE):
+    asked = before[-2:] == ["you", "think"]
+    if not following and (comma_before or asked or before[-1] not in _ABOUT_BEFORE):
         return "closing"
     return "within"
 

@@ -213,7 +213,7 @@ def _said(question: _Question) -> list[str]:
     turns = _worth_telling(result["turns"])
     misheard = "error" in question.results[0]
     if misheard and turns:
-        return [f"I know nobody called {intent.person} here, but", *_retold(turns, question)]
+        return [f"I know nobody called {intent.person} here", *_retold(turns, question)]
     if misheard:
         return [str(question.results[0]["error"])]
     if not turns:

@@ -233,7 +233,8 @@ def _rule_said(plain: str) -> Intent | None:
         groups = found.groupdict()
         person = groups.get("by") or ""
         if person in ("you", "you just"):
-            return None if _topic(groups.get("topic")) == "" else Intent("said", "you")
+            topic = _topic(groups.get("topic"))
+            return Intent("said", "you", topic) if topic else None
         return Intent("said", _person(person), _topic(groups.get("topic")))
     return None
 
