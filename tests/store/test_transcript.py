@@ -255,7 +255,7 @@ async def test_processes_may_open_a_new_file_at_the_same_time(tmp_path: Path) ->
         )
         for _ in range(4)
     ]
-    await asyncio.gather(*(child.communicate() for child in children))
+    await asyncio.gather(*(child.communicate(b"") for child in children))
     assert [child.returncode for child in children] == [0, 0, 0, 0]
 
 

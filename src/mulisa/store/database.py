@@ -91,7 +91,7 @@ def open_reader(path: Path) -> sqlite3.Connection | None:
 
 @contextmanager
 def _one_at_a_time(folder: Path) -> Iterator[None]:
-    """Two processes that turn a new file to WAL at the same time find it locked, and do not wait."""
+    """Processes that turn a new file to WAL at the same time find it locked, and do not wait."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
