@@ -10,10 +10,10 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import av
 import numpy as np
@@ -45,7 +45,8 @@ MAX_REMOTE_CANDIDATES: Final = 64
 """Of one connection; each is checked against all of ours."""
 MAX_BUFFERED_BYTES: Final = 256 * 1024
 """What may wait in the data channel for a peer that does not acknowledge."""
-CLOSING_TIME: Final = 5.0
+CLOSING_TIME: Final = 6.0
+"""Longer than aioice waits for a STUN server that does not answer (5 s)."""
 
 AudioDirection: TypeAlias = Literal["sendrecv", "inactive"]
 
@@ -104,6 +105,7 @@ class Peer:
         self._report = report
         self._n_candidates = 0
         self._hearing: asyncio.Task[None] | None = None
+        self._operation: asyncio.Task[None] | None = None
         with _refusing("set up the connection"):
             self._rtc = RTCPeerConnection(_configuration(ice_servers))
             self._track = voice.track(on_listening=lambda: report(self, PeerListening()))
@@ -118,13 +120,13 @@ class Peer:
     async def offer(self) -> str:
         """Our offer as SDP, candidates included. Raises NegotiationError."""
         with _refusing("make an offer"):
-            await self._rtc.setLocalDescription(await self._rtc.createOffer())
+            await self._to_the_end(self._rtc.setLocalDescription())
         return self._rtc.localDescription.sdp
 
     async def answer(self) -> str:
         """Our answer as SDP, candidates included. Raises NegotiationError."""
         with _refusing("make an answer"):
-            await self._rtc.setLocalDescription(await self._rtc.createAnswer())
+            await self._to_the_end(self._rtc.setLocalDescription())
         return self._rtc.localDescription.sdp
 
     async def accept(self, kind: Literal["offer", "answer"], sdp: str) -> None:
@@ -132,7 +134,8 @@ class Peer:
         with _refusing(f"apply the {kind}"):
             sdp = _without_useless_candidates(sdp)
             _check_shape(sdp)
-            await self._rtc.setRemoteDescription(RTCSessionDescription(sdp=sdp, type=kind))
+            description = RTCSessionDescription(sdp=sdp, type=kind)
+            await self._to_the_end(self._rtc.setRemoteDescription(description))
 
     async def add_candidate(self, candidate: IceCandidate | None) -> None:
         """Try a further address of the peer; None, or an empty one, ends them.
@@ -147,7 +150,7 @@ class Peer:
         if self._n_candidates > MAX_REMOTE_CANDIDATES:
             return
         with _refusing("add a candidate"):
-            await self._rtc.addIceCandidate(usable)
+            await self._to_the_end(self._rtc.addIceCandidate(usable))
 
     @property
     def can_send_text(self) -> bool:
@@ -179,12 +182,20 @@ class Peer:
         self._track.stop()
         try:
             async with asyncio.timeout(CLOSING_TIME):
+                if self._operation is not None:
+                    await asyncio.wait({self._operation})
                 await self._rtc.close()
         except TimeoutError:
             logger.warning("a peer connection did not close in time and is abandoned")
         if self._hearing is not None:
             self._hearing.cancel()
             await asyncio.wait({self._hearing})
+
+    async def _to_the_end(self, operation: Coroutine[Any, Any, None]) -> None:
+        """Let aiortc finish even if we are cancelled: half gathered, it leaks sockets."""
+        self._operation = asyncio.create_task(operation, name=f"describing {self.connection}")
+        self._operation.add_done_callback(_retrieve)
+        await asyncio.shield(self._operation)
 
     def _on_connection_state(self) -> None:
         state = self._rtc.connectionState
@@ -204,6 +215,12 @@ class Peer:
     def _on_text(self, data: str | bytes) -> None:
         if isinstance(data, str) and len(data) <= MAX_TEXT_BYTES:
             self._report(self, PeerText(data))
+
+
+def _retrieve(operation: asyncio.Task[None]) -> None:
+    """An operation that fails after we were cancelled concerns nobody."""
+    if not operation.cancelled():
+        operation.exception()
 
 
 async def _hear(track: MediaStreamTrack, subscription: Subscription) -> None:

@@ -107,12 +107,7 @@ class MeshTransport:
     async def __aenter__(self) -> Self:
         self._http = aiohttp.ClientSession()
         try:
-            async with asyncio.timeout(JOIN_TIME):
-                self._socket = await self._connect(self._http)
-                self._joined = await self._first_message(self._socket)
-        except TimeoutError as error:
-            await self._http.close()
-            raise TransportError(f"{self._place} did not answer in {JOIN_TIME:.0f} s") from error
+            self._socket, self._joined = await self._join(self._http)
         except BaseException:
             await self._http.close()
             raise
@@ -191,6 +186,20 @@ class MeshTransport:
     @property
     def _place(self) -> str:
         return f"the gateway at {urlsplit(self._url).netloc}"
+
+    async def _join(
+        self, http: aiohttp.ClientSession
+    ) -> tuple[aiohttp.ClientWebSocketResponse, Joined]:
+        try:
+            async with asyncio.timeout(JOIN_TIME):
+                socket = await self._connect(http)
+                try:
+                    return socket, await self._first_message(socket)
+                except BaseException:
+                    await socket.close()
+                    raise
+        except TimeoutError as error:
+            raise TransportError(f"{self._place} did not answer in {JOIN_TIME:.0f} s") from error
 
     async def _connect(self, http: aiohttp.ClientSession) -> aiohttp.ClientWebSocketResponse:
         try:
@@ -352,13 +361,13 @@ class MeshTransport:
 
     async def _say_goodbye(self) -> None:
         """First of all, so that nobody takes our closing connections for broken ones."""
-        socket = self._socket
-        if socket is None or socket.closed:
-            return
+        assert self._socket is not None
         with suppress(ConnectionError, TimeoutError):
             async with asyncio.timeout(LEAVE_TIME):
-                await socket.send_str(encode(Leave()))
-                await socket.close()
+                await self._socket.send_str(encode(Leave()))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LEAVE_TIME):
+                await self._socket.close()
 
 
 class _End:

@@ -25,6 +25,7 @@ COMPLEXITY: Final = 5
 GAP: Final = 3 * FRAME_DURATION
 """A frame that is later than this begins a new talk spurt; anything less is jitter."""
 TAIL_AFTER: Final = 2 * FRAME_DURATION
+"""By how much a frame is late when the talk spurt is taken for ended."""
 TAIL_FRAMES: Final = 3
 MAX_WAITING_PACKETS: Final = 5
 
@@ -89,7 +90,7 @@ class Voice:
         self._cancel_tail()
         loop = asyncio.get_running_loop()
         self._emit(samples, loop.time())
-        self._tail = loop.call_later(FRAME_DURATION + TAIL_AFTER, self._emit_tail)
+        self._tail = loop.call_later(2 * FRAME_DURATION, self._expect_tail)
 
     def close(self) -> None:
         """Send no more. Idempotent."""
@@ -108,6 +109,11 @@ class Voice:
             packet.time_base = _TIME_BASE
             for track in self._tracks:
                 track.push(packet)
+
+    def _expect_tail(self) -> None:
+        """The next frame is late. After a stall of the loop it comes now, so wait once more."""
+        loop = asyncio.get_running_loop()
+        self._tail = loop.call_later(TAIL_AFTER - FRAME_DURATION, self._emit_tail)
 
     def _emit_tail(self) -> None:
         """All at once: they are as late as their number, so the jitter buffer has room for them."""
