@@ -193,6 +193,18 @@ async def test_speech_that_goes_on_at_the_commit_is_a_new_utterance() -> None:
     ]
 
 
+async def test_the_pre_roll_holds_nothing_of_the_former_utterance() -> None:
+    alice = Listening()
+    hearing = asyncio.create_task(alice.hear(say(1, seconds=1.0, pause=0.25), say(2, pause=1.0)))
+    await asyncio.sleep(1.0 + 0.245)
+    assert alice.story[-1] == "u1 said 1"
+    alice.ear.commit(UtteranceId("u1"))
+    await hearing
+    assert alice.story[-1] == "u2 said 2"
+    before = np.concatenate(alice.stt.streams[1].pushed)[: round(0.2 * 16_000)]
+    assert np.abs(before).max() < 100
+
+
 async def test_a_commit_while_the_words_are_awaited_still_tells_them() -> None:
     alice = Listening(latency=0.5)
     hearing = asyncio.create_task(alice.hear(say(1, pause=0.3), quiet(0.1), say(2, pause=1.0)))

@@ -131,6 +131,18 @@ async def test_resampling_loses_nothing_at_the_end_of_a_segment(rate_hz: int) ->
         assert np.abs(half[inner] - expected[inner]).max() < 200
 
 
+async def test_the_end_of_a_segment_does_not_wait_for_the_next_one() -> None:
+    async with a_mouth() as (mouth, wire):
+        playout = mouth.begin()
+        playout.segment("first")
+        await playout.write(voice(22_050), 22_050)
+        await asyncio.sleep(2.0)
+        assert len(wire.frames) < 50  # the resampler holds back what may go on
+        playout.segment("second")
+        await asyncio.sleep(1.0)
+        assert len(wire.frames) == 50
+
+
 async def test_pause_fades_out_within_a_frame_and_resume_goes_on_at_the_very_sample() -> None:
     source = voice(SECOND)
     async with a_mouth() as (mouth, wire):
