@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 
 import numpy as np
 
@@ -16,6 +16,15 @@ def say(*words: int, seconds: float = 0.3, pause: float = 0.1) -> Samples:
     """An utterance: each word as a tone at -20 dBFS with a pause after it, in whole frames."""
     parts = [part for word in words for part in (tone(word, seconds), quiet(pause))]
     return whole_frames(np.concatenate(parts))
+
+
+def voice(n_samples: int, seed: int = 0) -> Samples:
+    """Loud and nowhere repeated, so that a lost or doubled sample is seen."""
+    return np.random.default_rng(seed).integers(1000, 20_000, n_samples, dtype=np.int16)
+
+
+def joined(parts: Iterable[Samples]) -> Samples:
+    return np.concatenate([silence(0), *parts])
 
 
 def quiet(seconds: float) -> Samples:

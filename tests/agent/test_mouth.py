@@ -1,27 +1,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from mulisa.agent.mouth import Mouth, MouthConfig, Playout, PlayoutPosition
-from mulisa.agent.playout import FADE_SAMPLES, PlayoutQueue
+from mulisa.agent.playout import FADE_SAMPLES
 from mulisa.core.audio import FRAME_DURATION, FRAME_SAMPLES, SAMPLE_RATE_HZ, Samples
+from tests.speech import joined, voice
 
 pytestmark = pytest.mark.unit
 
 SECOND = SAMPLE_RATE_HZ
-
-
-def voice(n_samples: int, seed: int = 0) -> Samples:
-    """Loud and nowhere repeated, so that a lost or doubled sample is seen."""
-    return np.random.default_rng(seed).integers(1000, 20_000, n_samples, dtype=np.int16)
 
 
 class Wire:
@@ -40,10 +34,6 @@ class Wire:
     @property
     def samples(self) -> Samples:
         return joined(self.frames)
-
-
-def joined(parts: Iterable[Samples]) -> Samples:
-    return np.concatenate([np.empty(0, dtype=np.int16), *parts])
 
 
 def now() -> float:
@@ -342,59 +332,3 @@ async def test_a_reply_that_is_finished_after_its_last_frame_ends_then() -> None
         playout.finish()
         assert playout.ended
         assert mouth.underruns == 0
-
-
-def test_the_text_of_a_segment_spans_what_is_audible_of_it() -> None:
-    queue = PlayoutQueue()
-    queue.segment("one two")
-    hush = np.zeros(SECOND, dtype=np.int16)
-    for part in (hush, voice(SECOND), hush):
-        queue.write(part)
-    queue.segment("three")
-    queue.write(voice(SECOND))
-
-    def heard_after(seconds: float) -> str:
-        while queue.position().samples_sent < seconds * SECOND:
-            queue.take_frame()
-        return queue.position().heard_text
-
-    assert heard_after(1.0) == ""
-    assert heard_after(1.5) == "one"
-    assert heard_after(2.0) == "one two"
-    assert heard_after(3.9) == "one two"
-    queue.finish()
-    assert heard_after(4.0) == "one two three"
-    assert queue.drained
-
-
-def test_a_segment_without_audio_is_heard_when_it_is_passed() -> None:
-    queue = PlayoutQueue()
-    queue.segment("one")
-    queue.write(voice(FRAME_SAMPLES))
-    queue.segment("...")
-    queue.segment("two")
-    queue.write(voice(FRAME_SAMPLES))
-    queue.finish()
-    assert queue.position() == PlayoutPosition(0, "", "one ... two")
-    queue.take_frame()
-    assert queue.position() == PlayoutPosition(FRAME_SAMPLES, "one ...", "two")
-
-
-@given(
-    st.lists(st.tuples(st.text("ab .", max_size=20), st.integers(0, 5000)), max_size=6),
-    st.integers(0, 30),
-)
-def test_heard_and_unspoken_are_all_words_in_order(
-    segments: list[tuple[str, int]], n_frames: int
-) -> None:
-    queue = PlayoutQueue()
-    for text, n_samples in segments:
-        queue.segment(text)
-        queue.write(voice(n_samples))
-    queue.finish()
-    taken = [queue.take_frame() for _ in range(n_frames) if queue.has_frame]
-    position = queue.position()
-    written = joined(voice(n_samples) for _, n_samples in segments)
-    assert np.array_equal(joined(taken)[: len(written)], written[: position.samples_sent])
-    words = f"{position.heard_text} {position.unspoken_text}".split()
-    assert words == " ".join(text for text, _ in segments).split()
