@@ -49,9 +49,8 @@ def run(*arguments: str) -> Result:
 async def say(data: Path, room: str, *texts: str) -> None:
     now = datetime.now(UTC)
     async with TranscriptStore(data) as store:
-        await store.begin_call(RoomName(room))
         for n, text in enumerate(texts):
-            at = now + timedelta(seconds=n + 0.5)
+            at = now + timedelta(seconds=n)
             entry = TranscriptEntry(
                 f"{text}-{n}", Identity("alice"), "Alice", "standard", "voice", text, at, at
             )

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mulisa.config import (
@@ -127,6 +127,7 @@ def test_a_flag_that_is_wrong_is_named_without_its_secret() -> None:
     assert "hunter2" not in str(caught.value)
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(st.text(max_size=200))
 def test_no_file_raises_anything_else(content: str) -> None:
     path = Path("any.toml")
@@ -215,11 +216,16 @@ def test_a_broken_key_file_is_refused(here: Path, content: bytes) -> None:
         load_api_keys(load_config({"data": here}))
 
 
-def test_a_worker_is_given_the_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_is_given_what_was_chosen(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (here / "other.toml").write_text('stt = "whisper:file"\nopenai_api_key = "sk-file"\n')
     monkeypatch.setenv("LIVEKIT_API_KEY", "former")
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-1")
-    environment = worker_environment(ApiKeys("k", "s", ""), "ws://localhost:1")
-    assert environment["LIVEKIT_API_KEY"] == "k"
-    assert environment["LIVEKIT_API_SECRET"] == "s"
-    assert environment["LIVEKIT_URL"] == "ws://localhost:1"
-    assert environment["OPENAI_API_KEY"] == "sk-1"
+    monkeypatch.setenv("MULISA_TTS", "piper:env")
+    config = load_config({"llm": "concierge", "data": here}, here / "other.toml")
+    environment = worker_environment(config, ApiKeys("k", "s", ""), "ws://localhost:1")
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    theirs = load_config()
+    assert (theirs.livekit_api_key, theirs.livekit_url) == ("k", "ws://localhost:1")
+    assert theirs.livekit_api_secret.get_secret_value() == "s"
+    ours = config.model_dump(exclude={"livekit_api_key", "livekit_api_secret", "livekit_url"})
+    assert theirs.model_dump(include=set(ours)) == ours

@@ -16,6 +16,16 @@ from mulisa.server.events import (
     WorkerLost,
     WorkerRegistered,
 )
+from mulisa.worker.status import (
+    CannotStart,
+    Draining,
+    EngineLoading,
+    GatewayLost,
+    ProcessDied,
+    Registered,
+    SessionFailed,
+    Status,
+)
 
 _GONE: Final = {
     "left": "left",
@@ -26,14 +36,15 @@ _GONE: Final = {
 
 
 class Announcer:
-    """Gives each event its line; hand it to `mulisa.server.gateway.serve` as `on_event`."""
+    """Gives each event its line: those of the gateway, and those of an agent process."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, *, worker_alone: bool = False) -> None:
         self._console = console
+        self._lines = _LINES_ALONE if worker_alone else _LINES
 
-    def __call__(self, event: GatewayEvent) -> None:
+    def __call__(self, event: GatewayEvent | Status) -> None:
         """Say it, if an operator cares."""
-        if say := _LINES.get(type(event)):
+        if say := self._lines.get(type(event)):
             say(self._console, event)
 
 
@@ -112,6 +123,68 @@ def _job_failed(console: Console, event: JobFailed) -> None:
     )
 
 
+def _process_died(console: Console, event: ProcessDied) -> None:
+    console.event(
+        "agent_died",
+        "agent",
+        f"its process died ({_exit(event.exit_code)}) and is started again",
+        "warning",
+        exit_code=event.exit_code,
+        restart_in=event.restart_in,
+    )
+
+
+def _exit(code: int) -> str:
+    return f"signal {-code}" if code < 0 else f"exit code {code}"
+
+
+def _engine_loading(console: Console, event: EngineLoading) -> None:
+    console.loading(event.engine, event.doing, event.fraction)
+
+
+def _cannot_start(console: Console, event: CannotStart) -> None:
+    console.error(f"the agent cannot start: {event.reason}", "agent_cannot_start")
+
+
+def _registered(console: Console, event: Registered) -> None:
+    console.event(
+        "registered",
+        "agent",
+        f"takes the rooms of {event.url}",
+        "good",
+        url=event.url,
+        worker_id=event.worker_id,
+    )
+
+
+def _gateway_lost(console: Console, event: GatewayLost) -> None:
+    console.event(
+        "gateway_lost",
+        "agent",
+        f"{event.reason}; tries again in {event.retry_in:.1f} s",
+        "warning",
+        url=event.url,
+        reason=event.reason,
+        retry_in=event.retry_in,
+    )
+
+
+def _draining(console: Console, event: Draining) -> None:
+    rooms = f"{event.rooms} room{'s' * (event.rooms != 1)}"
+    console.event("draining", "agent", f"leaves {rooms}", rooms=event.rooms)
+
+
+def _session_failed(console: Console, event: SessionFailed) -> None:
+    console.event(
+        "session_failed",
+        event.room,
+        f"the session failed: {event.error}",
+        "warning",
+        room=event.room,
+        error=event.error,
+    )
+
+
 _LINES: Final[dict[type[Any], Callable[[Console, Any], None]]] = {
     RoomOpened: _room_opened,
     RoomClosed: _room_closed,
@@ -120,4 +193,14 @@ _LINES: Final[dict[type[Any], Callable[[Console, Any], None]]] = {
     WorkerRegistered: _worker_registered,
     WorkerLost: _worker_lost,
     JobFailed: _job_failed,
+    ProcessDied: _process_died,
+    EngineLoading: _engine_loading,
+    CannotStart: _cannot_start,
+    Draining: _draining,
 }
+_LINES_ALONE: Final = _LINES | {
+    Registered: _registered,
+    GatewayLost: _gateway_lost,
+    SessionFailed: _session_failed,
+}
+"""Of a worker whose gateway is elsewhere; here the gateway tells the same from its side."""

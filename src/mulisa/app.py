@@ -19,6 +19,8 @@ from mulisa.providers.registry import Kind, available, create
 if TYPE_CHECKING:
     from mulisa.agent.persona import Persona
     from mulisa.core.metrics import TurnMetrics
+    from mulisa.core.room import RoomName
+    from mulisa.core.transcript import TranscriptEntry
     from mulisa.core.transport import Transport
     from mulisa.store.transcript import TranscriptStore
 
@@ -119,21 +121,39 @@ async def run_session(
     store: TranscriptStore,
     observe: Callable[[TurnMetrics], None] | None = None,
 ) -> None:
-    """Take part in a room from joining to leaving; the room's call begins and ends with it.
+    """Take part in a room from joining to leaving; the room's call ends with it.
 
     Cancel to leave. If the room is lost or the process dies, the call stays open and goes on
     when the agent is back. Raises TransportError.
     """
     from mulisa.agent.session import Session
 
-    room = transport.room
-    await store.begin_call(room)
+    call = _Call(store)
     try:
-        await Session(transport, engines, persona, store, observe=observe).run()
+        await Session(transport, engines, persona, call, observe=observe).run()
     except asyncio.CancelledError:
-        await store.end_call(room)
+        await call.end()
         raise
-    await store.end_call(room)
+    await call.end()
+
+
+class _Call:
+    """The log of one session, which knows what to end."""
+
+    def __init__(self, store: TranscriptStore) -> None:
+        self._store = store
+        self._rooms: set[RoomName] = set()
+
+    async def append(self, room: RoomName, entry: TranscriptEntry) -> None:
+        self._rooms.add(room)
+        await self._store.append(room, entry)
+
+    async def recent(self, room: RoomName, limit: int) -> Sequence[TranscriptEntry]:
+        return await self._store.recent(room, limit)
+
+    async def end(self) -> None:
+        for room in self._rooms:
+            await self._store.end_call(room)
 
 
 async def find_ollama_models(url: str) -> list[str]:

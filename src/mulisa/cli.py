@@ -146,7 +146,7 @@ def serve(
     with _failures(console, debug=debug):
         from mulisa.serving import run_until_interrupted, serve_room
 
-        run_until_interrupted(serve_room(settings, console))
+        run_until_interrupted(serve_room(settings, console, debug=debug))
 
 
 @app.command(
@@ -165,12 +165,39 @@ def worker(
     persona: PersonaOption = None,
     data: DataOption = None,
     config: ConfigOption = None,
+    supervised: Annotated[bool, typer.Option("--supervised", hidden=True)] = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     debug: DebugOption = False,
 ) -> None:
     """Run an agent process alone: it registers with a gateway and takes its rooms."""
-    raise NotImplementedError
+    console = Console(as_json=as_json, quiet=quiet or supervised)
+    console.headline(f"Mulisa {VERSION}, Ctrl-C ends", "starting", version=VERSION)
+    configure_logging(debug=debug, quiet=quiet)
+    settings = _settings(
+        console,
+        config,
+        livekit_url=url,
+        stt=stt,
+        llm=llm,
+        tts=tts,
+        persona=persona,
+        data=data,
+    )
+    if supervised:
+        from mulisa.worker.parent import end_with_parent
+
+        end_with_parent()
+    else:
+        _check(console, settings)
+    with _failures(console, debug=debug, told=True):
+        from mulisa.announce import Announcer
+        from mulisa.serving import run_until_interrupted
+        from mulisa.worker.status import tell_parent
+        from mulisa.working import take_part
+
+        announce = tell_parent if supervised else Announcer(console, worker_alone=True)
+        run_until_interrupted(take_part(settings, announce))
 
 
 @app.command(
@@ -287,8 +314,8 @@ def _check(console: Console, settings: Config) -> None:
 
 
 @contextmanager
-def _failures(console: Console, *, debug: bool) -> Iterator[None]:
-    """Turn what fails into a message and exit code 1, and Ctrl-C into a quiet end."""
+def _failures(console: Console, *, debug: bool, told: bool = False) -> Iterator[None]:
+    """Turn what fails into exit code 1, with a message unless `told`; Ctrl-C is no failure."""
     try:
         yield
     except KeyboardInterrupt:
@@ -296,6 +323,8 @@ def _failures(console: Console, *, debug: bool) -> Iterator[None]:
     except MulisaError as error:
         if debug:
             raise
+        if told:
+            raise typer.Exit(FAILED) from error
         _stop(console, str(error), FAILED)
 
 

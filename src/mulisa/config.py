@@ -85,6 +85,8 @@ class Config(BaseSettings):
     openai_base_url: str = Field("", validation_alias=_ecosystem("openai_base_url"))
     ollama_url: str = "http://localhost:11434"
     """Where Ollama is looked for when no other language model is configured."""
+    config: Path | None = None
+    """The file that these settings came from, if there is one."""
     chromium: str = ""
     """A browser for tests, when it is not on the PATH."""
 
@@ -175,8 +177,9 @@ def load_config(flags: Mapping[str, Any] | None = None, file: Path | None = None
 
     Raises ConfigError, which names the flag, the variable or the key that is wrong.
     """
-    given = {name: value for name, value in (flags or {}).items() if value is not None}
     path = _config_file(file)
+    given = {name: value for name, value in (flags or {}).items() if value is not None}
+    given |= {"config": path} if path else {}
 
     class Layered(Config):
         @classmethod
@@ -227,14 +230,32 @@ def load_api_keys(config: Config) -> ApiKeys:
     return ApiKeys(key, secret, f"from {path}")
 
 
-def worker_environment(keys: ApiKeys, url: str) -> dict[str, str]:
-    """The environment of a child process that shall register at `url` with these keys."""
-    return {
-        **os.environ,
+def worker_environment(config: Config, keys: ApiKeys, url: str) -> dict[str, str]:
+    """The environment of an agent process that shall register at `url` with these settings.
+
+    Secrets travel here, because a command line can be read by everybody on the machine.
+    """
+    settings = {
+        f"{_ENV_PREFIX}{name.upper()}": str(getattr(config, name))
+        for name in ("vad", "stt", "llm", "tts", "persona", "data", "config", "ollama_url")
+        if getattr(config, name)
+    }
+    ecosystem = {
         "LIVEKIT_URL": url,
         "LIVEKIT_API_KEY": keys.key,
         "LIVEKIT_API_SECRET": keys.secret,
+        "OPENAI_API_KEY": config.openai_api_key.get_secret_value(),
+        "OPENAI_BASE_URL": config.openai_base_url,
     }
+    return {**os.environ, **settings, **{name: text for name, text in ecosystem.items() if text}}
+
+
+def share_metrics(folder: Path) -> None:
+    """From now on this process and its children count into `folder` (prometheus-client).
+
+    Call it before prometheus-client is imported, which reads the variable only then.
+    """
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
 
 
 def _write_keys(path: Path) -> None:

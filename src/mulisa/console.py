@@ -34,6 +34,7 @@ class Console:
         self._quiet = quiet and not as_json
         self._loading: RichProgress | None = None
         self._tasks: dict[str, TaskID] = {}
+        self._begun: set[str] = set()
 
     def headline(self, text: str, event: str, **fields: object) -> None:
         """The first line."""
@@ -50,10 +51,10 @@ class Console:
         clock = datetime.now().astimezone().strftime("%H:%M:%S")
         self._emit(event, f"{clock}  {_plain(where):<14}  {_plain(text)}", fields, tone)
 
-    def error(self, message: str) -> None:
+    def error(self, message: str, event: str = "error") -> None:
         """What was tried, what was found, what to do; shown in quiet mode, too."""
         if self._as_json:
-            self._emit("error", "", {"message": message})
+            self._emit(event, "", {"message": message})
         else:
             self.end_loading()
             what, _, mend = message.partition("; ")
@@ -66,7 +67,8 @@ class Console:
         elif self._quiet:
             return
         elif not self._file.isatty():
-            if fraction in (None, 1.0):
+            if fraction == 1.0 or name not in self._begun:
+                self._begun.add(name)
                 self.fact(name, doing)
         else:
             self._draw_loading(name, doing, fraction)

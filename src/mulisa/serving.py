@@ -5,15 +5,25 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Coroutine
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from mulisa.announce import Announcer
 from mulisa.app import build_persona
-from mulisa.config import ApiKeys, Config, IceServerSpec, load_api_keys
+from mulisa.config import (
+    ApiKeys,
+    Config,
+    IceServerSpec,
+    load_api_keys,
+    share_metrics,
+    worker_environment,
+)
 from mulisa.console import Console
 from mulisa.server.config import GatewayConfig
 from mulisa.server.events import GatewayEvent, Listening
 from mulisa.transport.mesh.signaling import IceServer
+from mulisa.worker.supervisor import AgentProcessFailed, Supervisor, agent_command
 
 
 def run_until_interrupted(main: Coroutine[Any, Any, None]) -> None:
@@ -43,8 +53,14 @@ def first_failure(error: BaseException) -> BaseException:
     return error
 
 
-async def serve_room(config: Config, console: Console) -> None:
+async def serve_room(config: Config, console: Console, *, debug: bool = False) -> None:
     """Serve until cancelled. Raises ConfigError if the port is taken or a setting is wrong."""
+    with TemporaryDirectory(prefix="mulisa-metrics-") as folder:
+        share_metrics(Path(folder))
+        await _serve(config, console, debug)
+
+
+async def _serve(config: Config, console: Console, debug: bool) -> None:
     from mulisa.server.gateway import serve
 
     keys = load_api_keys(config)
@@ -61,12 +77,26 @@ async def serve_room(config: Config, console: Console) -> None:
         tasks.create_task(serve(gateway_config(config, keys), on_event), name="gateway")
         url = await listening
         _introduce(console, config, keys, url)
+        if config.agent:
+            environment = worker_environment(config, keys, url.replace("http", "ws", 1))
+            options = ("--supervised", *(["--debug"] if debug else []))
+            supervisor = Supervisor(agent_command(*options), environment, announce)
+            tasks.create_task(_supervise(supervisor, console), name="agent process")
+
+
+async def _supervise(supervisor: Supervisor, console: Console) -> None:
+    """Keep Mulisa in the rooms; without her they go on."""
+    try:
+        await supervisor.run()
+    except AgentProcessFailed:
+        console.end_loading()
+        console.fact("agent", "none; the room is served without her")
 
 
 def _introduce(console: Console, config: Config, keys: ApiKeys, url: str) -> None:
     console.fact("link", url, url=url)
-    console.fact("topology", "mesh: everybody is connected to everybody")
-    console.fact("data", str(config.data))
+    console.fact("topology", "mesh: everybody is connected to everybody", topology="mesh")
+    console.fact("data", str(config.data), data=config.data)
     console.fact("api key", f"{keys.key} {keys.origin}", key=keys.key)
     if not config.agent:
         console.fact("agent", "none, the room is without Mulisa")

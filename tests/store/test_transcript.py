@@ -109,19 +109,20 @@ async def test_a_time_without_a_zone_is_refused(tmp_path: Path) -> None:
 async def test_a_call_ends_when_the_room_is_empty(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(transcript_module, "RELOAD_GRACE", timedelta(0))
+    began = datetime.now(UTC)
     async with TranscriptStore(tmp_path) as store:
-        began = await store.begin_call(ROOM)
-        await store.append(ROOM, entry("s1", "before"))
+        await store.end_call(ROOM)  # there is none
+        await store.append(ROOM, entry("s1", "before", began))
         await store.end_call(ROOM)
         transcript = TranscriptReader(tmp_path).latest(ROOM)
         assert transcript is not None
         assert transcript.started_at == began
         assert transcript.ended_at is not None
 
-        monkeypatch.setattr(transcript_module, "RELOAD_GRACE", timedelta(0))
-        assert await store.begin_call(ROOM) > began
         assert await store.recent(ROOM, 10) == ()
         await store.append(ROOM, entry("s2", "after"))
+        assert [e.text for e in await store.recent(ROOM, 10)] == ["after"]
     assert said(tmp_path) == ["after"]
     everything = TranscriptReader(tmp_path).everything(ROOM)
     assert everything is not None
@@ -131,23 +132,38 @@ async def test_a_call_ends_when_the_room_is_empty(
 
 async def test_a_reload_continues_the_call(tmp_path: Path) -> None:
     async with TranscriptStore(tmp_path) as store:
-        began = await store.begin_call(ROOM)
         await store.append(ROOM, entry("s1", "before"))
         await store.end_call(ROOM)
-        assert await store.begin_call(ROOM) == began
         assert [e.text for e in await store.recent(ROOM, 10)] == ["before"]
+        await store.append(ROOM, entry("s2", "after"))
     transcript = TranscriptReader(tmp_path).latest(ROOM)
     assert transcript is not None
     assert transcript.ended_at is None
+    assert [e.text for e in transcript.entries] == ["before", "after"]
 
 
 async def test_a_process_that_died_comes_back_into_its_call(tmp_path: Path) -> None:
     async with TranscriptStore(tmp_path) as store:
-        began = await store.begin_call(ROOM)
         await store.append(ROOM, entry("s1", "before"))
     async with TranscriptStore(tmp_path) as store:
         assert [e.text for e in await store.recent(ROOM, 10)] == ["before"]
-        assert await store.begin_call(ROOM) == began
+        await store.append(ROOM, entry("s2", "after"))
+    assert said(tmp_path) == ["before", "after"]
+
+
+async def test_a_write_that_fails_leaves_nothing_half_done(tmp_path: Path) -> None:
+    async with TranscriptStore(tmp_path) as store:
+        await store.append(ROOM, entry("s1", "before"))
+        saboteur = sqlite3.connect(tmp_path / FILE_NAME, isolation_level=None)
+        saboteur.execute(
+            "CREATE TRIGGER t BEFORE INSERT ON entries WHEN new.text = 'bad'"
+            " BEGIN SELECT raise(ABORT, 'no room on the disk'); END"
+        )
+        with pytest.raises(ConfigError, match="no room on the disk"):
+            await store.append(ROOM, entry("s2", "bad"))
+        await store.append(ROOM, entry("s3", "after"))
+        saboteur.close()
+    assert said(tmp_path) == ["before", "after"]
 
 
 async def test_a_call_that_never_ended_is_not_continued_for_ever(tmp_path: Path) -> None:
@@ -199,7 +215,6 @@ WRITER = """
 
     async def write(data):
         store = TranscriptStore(Path(data))
-        await store.begin_call("standup")
         n = 0
         while True:
             now = datetime.now(UTC)

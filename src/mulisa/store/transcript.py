@@ -1,10 +1,9 @@
 """What was said: written by the agent process, read by everybody else.
 
-A room's entries belong to *calls*. A call begins when somebody comes into the empty room
-(`TranscriptStore.begin_call`) and ends when the last one leaves (`end_call`). Two things
-continue a call instead of beginning another one: a room that was empty for less than
-`RELOAD_GRACE` (somebody alone reloaded the page), and a call that was never ended, because
-the process died, and in which something was said less than `CRASH_GRACE` ago.
+A room's entries belong to *calls*. A call begins with its first words and ends when the room is
+empty (`TranscriptStore.end_call`). Two things continue a call instead of beginning another one:
+words less than `RELOAD_GRACE` after its end (somebody alone reloaded the page), and words less
+than `CRASH_GRACE` after the last ones of a call that was never ended, because the process died.
 """
 
 from __future__ import annotations
@@ -61,18 +60,14 @@ class TranscriptStore:
         self._calls: dict[RoomName, int] = {}
         self._closed = False
 
-    async def begin_call(self, room: RoomName) -> datetime:
-        """Somebody is in the room. Returns when its call began: now, or before a short break."""
-        return await self._run(lambda: self._begin(room, _now()))
-
     async def end_call(self, room: RoomName) -> None:
-        """The room is empty. Nothing happens if it has no call."""
+        """The room is empty. Nothing happens if nothing was said in it."""
         await self._run(lambda: self._end(room, _now()))
 
     async def append(self, room: RoomName, entry: TranscriptEntry) -> None:
         """Return once the entry is on disk. A segment that is there already is replaced.
 
-        Begins a call if none was begun. Raises ConfigError when the disk refuses.
+        Raises ConfigError when the disk refuses.
         """
         await self._run(lambda: self._append(room, entry))
 
@@ -107,21 +102,18 @@ class TranscriptStore:
 
     # What follows runs in the writer thread.
 
-    def _begin(self, room: RoomName, now: datetime) -> datetime:
-        with self._connection:
-            self._connection.execute("BEGIN IMMEDIATE")
-            call = _call_to_continue(self._connection, room, now)
-            if call is None:
-                call = self._connection.execute(
-                    "INSERT INTO calls (room, started_at) VALUES (?, ?)", (room, _iso(now))
-                ).lastrowid
-            self._connection.execute("UPDATE calls SET ended_at = NULL WHERE call_id = ?", (call,))
+    def _current_call(self, room: RoomName, now: datetime) -> int:
+        """In a transaction: the call that words of `now` belong to, begun if need be."""
+        if room in self._calls:
+            return self._calls[room]
+        call = _call_to_continue(self._connection, room, now)
+        if call is None:
+            insert = "INSERT INTO calls (room, started_at) VALUES (?, ?)"
+            call = self._connection.execute(insert, (room, _iso(now))).lastrowid
+        self._connection.execute("UPDATE calls SET ended_at = NULL WHERE call_id = ?", (call,))
         assert call is not None
         self._calls[room] = call
-        row = self._connection.execute(
-            "SELECT started_at FROM calls WHERE call_id = ?", (call,)
-        ).fetchone()
-        return datetime.fromisoformat(row[0])
+        return call
 
     def _end(self, room: RoomName, now: datetime) -> None:
         call = self._calls.pop(room, None)
@@ -131,19 +123,18 @@ class TranscriptStore:
 
     def _append(self, room: RoomName, entry: TranscriptEntry) -> None:
         values = _row(entry)
-        if room not in self._calls:
-            self._begin(room, entry.started_at)
         with self._connection:
             self._connection.execute("BEGIN IMMEDIATE")
+            call = self._current_call(room, entry.started_at)
             known = self._connection.execute(
                 "SELECT entry_id, call_id FROM entries JOIN calls USING (call_id)"
                 " WHERE segment_id = ? AND room = ?",
                 (entry.segment_id, room),
-            ).fetchone() or (None, self._calls[room])
+            ).fetchone()
             self._connection.execute(
                 f"INSERT OR REPLACE INTO entries (entry_id, call_id, {_COLUMNS})"
                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (*known, *values),
+                (*(known or (None, call)), *values),
             )
 
     def _recent(self, room: RoomName, limit: int) -> Sequence[TranscriptEntry]:

@@ -38,6 +38,14 @@ class EngineLoading:
 
 
 @dataclass(frozen=True, slots=True)
+class CannotStart:
+    """The agent process lacks something and ends; trying again would not help."""
+
+    reason: str
+    """What is missing; and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
 class Registered:
     """A gateway knows us and sends rooms."""
 
@@ -88,6 +96,7 @@ Status: TypeAlias = (
     ProcessStarted
     | ProcessDied
     | EngineLoading
+    | CannotStart
     | Registered
     | GatewayLost
     | SessionStarted
@@ -101,6 +110,7 @@ _KINDS: Final[dict[str, type[Any]]] = {
     "process_started": ProcessStarted,
     "process_died": ProcessDied,
     "engine_loading": EngineLoading,
+    "cannot_start": CannotStart,
     "registered": Registered,
     "gateway_lost": GatewayLost,
     "session_started": SessionStarted,
