@@ -93,7 +93,8 @@ class Supervisor:
     async def _end(self, pid: int, child: _Child) -> None:
         if child.exit_code.done():
             return
-        os.kill(pid, signal.SIGTERM)
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
         try:
             async with asyncio.timeout(self._stop_time):
                 await asyncio.shield(child.exit_code)

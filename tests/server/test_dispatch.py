@@ -1,0 +1,262 @@
+from __future__ import annotations
+
+from itertools import count
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mulisa.core.room import Identity, RoomName
+from mulisa.server.dispatch import (
+    Accepted,
+    AskWorker,
+    AssignJob,
+    DispatchAction,
+    DispatchConfig,
+    Dispatcher,
+    DispatchEvent,
+    Job,
+    JobEnded,
+    JobId,
+    PeopleChanged,
+    Refused,
+    TerminateJob,
+    Tick,
+    WorkerArrived,
+    WorkerDeparted,
+    WorkerId,
+    WorkerReported,
+)
+
+pytestmark = pytest.mark.unit
+
+W1, W2 = WorkerId("AW_1"), WorkerId("AW_2")
+ROOM, OTHER = RoomName("standup"), RoomName("retro")
+ALICE, MULISA = Identity("alice-7f3k"), Identity("mulisa")
+CONFIG = DispatchConfig(
+    answer_timeout=10.0, departure_timeout=15.0, refusal_pause=5.0, failure_pause=1.0
+)
+
+
+def new_dispatcher(*workers: WorkerId) -> Dispatcher:
+    numbers = count(1)
+    dispatcher = Dispatcher(CONFIG, lambda: JobId(f"AJ_{next(numbers)}"))
+    for worker in workers:
+        assert dispatcher.receive(WorkerArrived(worker), now=0.0) == []
+    return dispatcher
+
+
+def serving_dispatcher() -> Dispatcher:
+    """Alice is in the room, and worker 1 has its job 1."""
+    dispatcher = new_dispatcher(W1)
+    dispatcher.receive(people(ROOM, ALICE), now=1.0)
+    dispatcher.receive(Accepted(W1, JobId("AJ_1"), MULISA), now=1.0)
+    return dispatcher
+
+
+def people(room: RoomName, *identities: Identity) -> PeopleChanged:
+    return PeopleChanged(room, "mesh", frozenset(identities))
+
+
+def job(number: int, room: RoomName = ROOM) -> Job:
+    return Job(JobId(f"AJ_{number}"), room, "mesh")
+
+
+def assigned(worker: WorkerId, number: int, identity: Identity = MULISA) -> AssignJob:
+    return AssignJob(worker, job(number), identity, "", {})
+
+
+def test_a_room_with_people_is_offered_and_assigned() -> None:
+    dispatcher = new_dispatcher(W1)
+    assert dispatcher.receive(people(ROOM, ALICE), now=1.0) == [AskWorker(W1, job(1))]
+    assert dispatcher.deadline() == 11.0
+    assert dispatcher.receive(Accepted(W1, JobId("AJ_1"), MULISA), now=1.5) == [assigned(W1, 1)]
+    assert dispatcher.deadline() is None
+    assert dispatcher.receive(people(ROOM, ALICE, Identity("bob-2222")), now=2.0) == []
+
+
+def test_a_room_waits_for_a_worker() -> None:
+    dispatcher = new_dispatcher()
+    assert dispatcher.receive(people(ROOM, ALICE), now=1.0) == []
+    assert dispatcher.deadline() is None
+    assert dispatcher.receive(WorkerArrived(W1), now=60.0) == [AskWorker(W1, job(1))]
+
+
+def test_a_refused_job_goes_to_another_worker_and_later_round_again() -> None:
+    dispatcher = new_dispatcher(W1, W2)
+    assert dispatcher.receive(people(ROOM, ALICE), now=1.0) == [AskWorker(W1, job(1))]
+    assert dispatcher.receive(Refused(W1, JobId("AJ_1")), now=2.0) == [AskWorker(W2, job(2))]
+    assert dispatcher.receive(Refused(W2, JobId("AJ_2")), now=3.0) == []
+    assert dispatcher.deadline() == 8.0
+    assert dispatcher.receive(Tick(), now=8.0) == [AskWorker(W1, job(3))]
+
+
+def test_a_silent_worker_is_passed_over_and_its_late_answer_ignored() -> None:
+    dispatcher = new_dispatcher(W1, W2)
+    dispatcher.receive(people(ROOM, ALICE), now=1.0)
+    assert dispatcher.receive(Tick(), now=11.0) == [AskWorker(W2, job(2))]
+    assert dispatcher.receive(Accepted(W1, JobId("AJ_1"), MULISA), now=11.5) == []
+    assert dispatcher.receive(Accepted(W2, JobId("AJ_2"), MULISA), now=12.0) == [assigned(W2, 2)]
+
+
+def test_nobody_answers_for_another_worker() -> None:
+    dispatcher = new_dispatcher(W1, W2)
+    dispatcher.receive(people(ROOM, ALICE), now=1.0)
+    assert dispatcher.receive(Accepted(W2, JobId("AJ_1"), MULISA), now=1.5) == []
+    assert dispatcher.receive(Accepted(W1, JobId("AJ_1"), MULISA), now=2.0) == [assigned(W1, 1)]
+    assert dispatcher.receive(JobEnded(W2, JobId("AJ_1"), failed=True), now=3.0) == []
+
+
+def test_accepting_twice_assigns_once() -> None:
+    dispatcher = serving_dispatcher()
+    assert dispatcher.receive(Accepted(W1, JobId("AJ_1"), MULISA), now=1.1) == []
+
+
+def test_a_full_worker_gets_nothing_until_it_has_space() -> None:
+    dispatcher = new_dispatcher(W1)
+    dispatcher.receive(WorkerReported(W1, is_full=True, load=1.0), now=0.5)
+    assert dispatcher.receive(people(ROOM, ALICE), now=1.0) == []
+    assert dispatcher.deadline() is None
+    free = WorkerReported(W1, is_full=False, load=0.5)
+    assert dispatcher.receive(free, now=2.0) == [AskWorker(W1, job(1))]
+
+
+def test_a_named_worker_is_not_asked() -> None:
+    dispatcher = new_dispatcher()
+    dispatcher.receive(WorkerArrived(W1, takes_every_room=False), now=0.0)
+    assert dispatcher.receive(people(ROOM, ALICE), now=1.0) == []
+
+
+def test_rooms_go_to_the_worker_with_fewest_then_to_the_least_loaded() -> None:
+    dispatcher = new_dispatcher(W1, W2)
+    dispatcher.receive(WorkerReported(W1, is_full=False, load=0.9), now=0.0)
+    dispatcher.receive(WorkerReported(W2, is_full=False, load=0.1), now=0.0)
+    assert dispatcher.receive(people(ROOM, ALICE), now=1.0) == [AskWorker(W2, job(1))]
+    assert dispatcher.receive(people(OTHER, ALICE), now=1.0) == [AskWorker(W1, job(2, OTHER))]
+
+
+def test_a_lost_workers_rooms_are_assigned_again_at_once() -> None:
+    dispatcher = serving_dispatcher()
+    dispatcher.receive(people(OTHER, ALICE), now=2.0)
+    assert dispatcher.receive(WorkerDeparted(W1), now=3.0) == []
+    again = dispatcher.receive(WorkerArrived(W2), now=4.0)
+    assert again == [AskWorker(W2, job(3)), AskWorker(W2, job(4, OTHER))]
+    assert dispatcher.receive(Accepted(W2, JobId("AJ_3"), MULISA), now=4.0) == [assigned(W2, 3)]
+
+
+def test_an_empty_room_loses_its_agent_after_the_timeout_only() -> None:
+    dispatcher = serving_dispatcher()
+    assert dispatcher.receive(people(ROOM), now=10.0) == []
+    assert dispatcher.deadline() == 25.0
+    assert dispatcher.receive(people(ROOM), now=12.0) == [], "the agent's own events do not count"
+    assert dispatcher.receive(Tick(), now=24.9) == []
+    assert dispatcher.receive(Tick(), now=25.0) == [TerminateJob(W1, job(1))]
+    assert dispatcher.deadline() is None
+    assert dispatcher.receive(people(ROOM, ALICE), now=26.0) == [AskWorker(W1, job(2))]
+
+
+def test_a_reload_does_not_lose_the_agent() -> None:
+    dispatcher = serving_dispatcher()
+    dispatcher.receive(people(ROOM), now=10.0)
+    assert dispatcher.receive(people(ROOM, ALICE), now=12.0) == []
+    assert dispatcher.deadline() is None
+    assert dispatcher.receive(Tick(), now=100.0) == []
+
+
+def test_who_left_before_the_answer_is_asked_for_again_on_return() -> None:
+    dispatcher = new_dispatcher(W1)
+    dispatcher.receive(people(ROOM, ALICE), now=1.0)
+    dispatcher.receive(people(ROOM), now=1.2)
+    assert dispatcher.receive(Accepted(W1, JobId("AJ_1"), MULISA), now=1.5) == []
+    assert dispatcher.receive(people(ROOM, ALICE), now=3.0) == [AskWorker(W1, job(2))]
+
+
+def test_a_failed_session_is_tried_again_with_growing_pauses() -> None:
+    dispatcher = serving_dispatcher()
+    assert dispatcher.receive(JobEnded(W1, JobId("AJ_1"), failed=True), now=5.0) == []
+    assert dispatcher.deadline() == 6.0
+    assert dispatcher.receive(Tick(), now=6.0) == [AskWorker(W1, job(2))]
+    dispatcher.receive(Accepted(W1, JobId("AJ_2"), MULISA), now=6.0)
+    dispatcher.receive(JobEnded(W1, JobId("AJ_2"), failed=True), now=7.0)
+    assert dispatcher.deadline() == 9.0
+
+
+def test_a_session_that_ended_well_is_not_repeated_until_the_room_was_empty() -> None:
+    dispatcher = serving_dispatcher()
+    assert dispatcher.receive(JobEnded(W1, JobId("AJ_1"), failed=False), now=5.0) == []
+    assert dispatcher.receive(people(ROOM, ALICE, Identity("bob-2222")), now=6.0) == []
+    dispatcher.receive(people(ROOM), now=7.0)
+    assert dispatcher.receive(Tick(), now=22.0) == []
+    assert dispatcher.receive(people(ROOM, ALICE), now=23.0) == [AskWorker(W1, job(2))]
+
+
+def test_the_identity_is_as_asked_unless_a_person_has_it() -> None:
+    dispatcher = new_dispatcher(W1)
+    dispatcher.receive(people(ROOM, MULISA, Identity("mulisa-2")), now=1.0)
+    accepted = Accepted(W1, JobId("AJ_1"), MULISA, "Mulisa", {"a": "b"})
+    assert dispatcher.receive(accepted, now=1.0) == [
+        AssignJob(W1, job(1), Identity("mulisa-3"), "Mulisa", {"a": "b"})
+    ]
+
+
+def test_whatever_concerns_strangers_is_ignored() -> None:
+    dispatcher = serving_dispatcher()
+    strange = WorkerId("AW_9")
+    for event in (
+        WorkerReported(strange, is_full=False, load=0.0),
+        WorkerDeparted(strange),
+        Accepted(strange, JobId("AJ_1"), MULISA),
+        Refused(W1, JobId("AJ_9")),
+        JobEnded(W1, JobId("AJ_9"), failed=True),
+        people(OTHER),
+    ):
+        assert dispatcher.receive(event, now=2.0) == []
+    assert dispatcher.deadline() is None
+
+
+WORKERS = st.sampled_from([W1, W2])
+JOBS = st.integers(1, 12).map(lambda number: JobId(f"AJ_{number}"))
+EVENTS = st.one_of(
+    st.builds(WorkerArrived, WORKERS),
+    st.builds(WorkerReported, WORKERS, st.booleans(), st.just(0.5)),
+    st.builds(WorkerDeparted, WORKERS),
+    st.builds(Accepted, WORKERS, JOBS, st.just(MULISA)),
+    st.builds(Refused, WORKERS, JOBS),
+    st.builds(JobEnded, WORKERS, JOBS, st.booleans()),
+    st.builds(
+        PeopleChanged,
+        st.sampled_from([ROOM, OTHER]),
+        st.just("mesh"),
+        st.frozensets(st.sampled_from([ALICE, Identity("bob-2222")])),
+    ),
+    st.just(Tick()),
+)
+
+
+@given(st.lists(st.tuples(EVENTS, st.floats(0.0, 8.0)), max_size=40))
+def test_no_room_ever_has_two_agents(timeline: list[tuple[DispatchEvent, float]]) -> None:
+    dispatcher, now = new_dispatcher(), 0.0
+    holders: dict[RoomName, tuple[WorkerId, JobId]] = {}
+    for event, pause in timeline:
+        now += pause
+        if isinstance(event, WorkerDeparted):
+            holders = {r: h for r, h in holders.items() if h[0] != event.worker_id}
+        if isinstance(event, JobEnded):
+            ended = (event.worker_id, event.job_id)
+            holders = {r: h for r, h in holders.items() if h != ended}
+        for action in dispatcher.receive(event, now):
+            check(action, holders)
+        deadline = dispatcher.deadline()
+        assert deadline is None or deadline > now, "a deadline that is past would spin"
+
+
+def check(action: DispatchAction, holders: dict[RoomName, tuple[WorkerId, JobId]]) -> None:
+    room = action.job.room
+    match action:
+        case AskWorker():
+            assert room not in holders
+        case AssignJob(worker_id, assigned_job):
+            assert room not in holders
+            holders[room] = (worker_id, assigned_job.job_id)
+        case TerminateJob(worker_id, ended_job):
+            assert holders.pop(room) == (worker_id, ended_job.job_id)
