@@ -11,7 +11,10 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import dropwhile
 from typing import Final, Literal
+
+from mulisa.agent.minutes import STOP_WORDS
 
 Position = Literal["opening", "closing", "alone", "within"]
 """Where a name stands: calling somebody at the beginning or the end of a sentence, being all
@@ -70,15 +73,15 @@ _ABOUT_BEFORE = frozenset(
     "could will would should".split()
 )
 """Before a name without a comma these make it an object or a predicate."""
-_COMMON = frozenset(
-    "a an the i i'm i'll i've it it's it'll is isn't in on of off or and also as at any all am are "
-    "be been but by can do does did for from go had has have he he's her his how if its just last "
-    "least less let let's like list look lot made make many may maybe me mean means might more "
-    "most much must my need new nice no not now oh one only our out over say see she so some such "
-    "than that that's the their them then there these they this those to too un until up us use "
-    "very was we we'll we're well were what when which while who will with would yes you you're "
-    "you'll your unless analysis also always else alas malice miles mills police please release "
-    "listen million mostly mainly nearly really unlike newly almost mm um uh because place".split()
+_COMMON = (
+    (_LEAD_IN | STOP_WORDS)
+    .difference({"mulisa"})
+    .union(
+        (
+            "alas analysis dunno input list mainly malice miles million mills mostly nearly newly "
+            "person place police release south un unless unlike"
+        ).split()
+    )
 )
 """Words so usual that a window of nothing else is a name only if it is a known mishearing."""
 
@@ -175,12 +178,20 @@ class NameMatcher:
                 yield NameMatch(spoken, start, end, round(score, 3), position, apart)
 
 
+_MENTIONED = re.compile(r"\b(?:and|or|about)\W*$", re.IGNORECASE)
+
+
 def find_person(text: str, names: Sequence[str]) -> str | None:
-    """Who of `names` is spoken *to* in `text` ("Bob, what do you think?"); None if nobody."""
+    """Who of `names` is spoken *to* in `text` ("Bob, what do you think?"); None if nobody.
+
+    "And Bob?" and "what about Bob?" are about him.
+    """
     best: tuple[float, str] | None = None
     for name in names:
         match = _matcher(name).find(text)
         if match is None or match.position == "within" or match.score < 0.85:
+            continue
+        if _MENTIONED.search(text[: match.start]):
             continue
         if best is None or match.score > best[0]:
             best = match.score, name
@@ -330,7 +341,7 @@ def _may_be_told(following: Sequence[str]) -> bool:
 
 def _asks_you(before: Sequence[str]) -> bool:
     """ "Can you tell us", "tell me please": words before a name that are said to somebody."""
-    words = [word for word in before if word not in _LEAD_IN]
+    words = list(dropwhile(_LEAD_IN.__contains__, before))
     return len(words) > 1 and (
         (words[0] in _MODALS and words[1] == "you")
         or (words[0] in {"tell", "give", "show"} and words[1] in {"me", "us"})

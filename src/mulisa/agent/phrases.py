@@ -54,7 +54,8 @@ _CONTINUATION = re.compile(
 )
 _EVERYBODY = re.compile(
     r"\b(?:everyone|everybody|guys|folks|all of you|you all|you two|y'all|any of you|team)$"
-    r"|^(?:\w+ )?(?:everyone|everybody|guys|folks|you guys|team)\b"
+    r"|^(?:(?:hey|hi|hello|so|okay|ok|thanks|and|well) )?(?:everyone|everybody|guys"
+    r"|folks|you guys|team)\b"
 )
 
 
