@@ -19,6 +19,10 @@ CATCH_UP: Final = 2 * FRAME_DURATION
 """A loop that wakes later than this skips the rest, so no burst is longer than 3 frames."""
 
 
+SLICE: Final = 0.2
+"""Seconds of audio that are resampled at a time: about 0.5 ms on the event loop."""
+
+
 @dataclass(frozen=True, slots=True)
 class MouthConfig:
     """Pacing; seconds."""
@@ -67,9 +71,16 @@ class Playout:
 
         Waits while more than `MouthConfig.max_queued` is queued. Does nothing once ended.
         """
-        await self._has_room.wait()
-        if self.ended:
-            return
+        size = round(rate_hz * SLICE)
+        for start in range(0, len(samples), size):
+            if start:
+                await asyncio.sleep(0)
+            await self._has_room.wait()
+            if self.ended:
+                return
+            self._write_slice(samples[start : start + size], rate_hz)
+
+    def _write_slice(self, samples: Samples, rate_hz: int) -> None:
         self._queue.write(self._resampler.push(samples, rate_hz))
         if self._queue.queued_samples > self._max_queued:
             self._has_room.clear()
