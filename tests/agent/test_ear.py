@@ -231,6 +231,14 @@ async def test_frames_that_stop_in_mid_word_end_speech() -> None:
     assert alice.story[3:] == ["u1 started", "u1 ended", "u1 said 4 5"]
 
 
+async def test_a_stalled_loop_hears_what_waits_before_it_believes_in_silence() -> None:
+    alice = Listening()
+    loop = asyncio.get_running_loop()
+    loop.call_later(0.5, loop.advance, 0.7)  # type: ignore[attr-defined]  # something blocks it
+    await alice.hear(say(4, seconds=2.0, pause=1.0))
+    assert alice.story == ["u1 started", "u1 ended", "u1 said 4"]
+
+
 async def test_a_click_is_no_word() -> None:
     alice = Listening()
     await alice.hear(quiet(0.5), say(5, seconds=0.05, pause=0), quiet(1.0))

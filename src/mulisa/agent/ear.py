@@ -29,6 +29,8 @@ from mulisa.core.errors import MulisaError
 from mulisa.core.provider import STT, VAD
 from mulisa.core.room import Identity
 
+GRACE: Final = 0.05
+"""Seconds a timer may be late before frames are suspected to wait."""
 HISTORY: Final = 1.5
 """Seconds kept of what was heard last; bounds the pre-roll."""
 FAINT: Final = 4
@@ -260,8 +262,14 @@ class _Hearing:
             self._timer = asyncio.get_running_loop().call_at(deadline, self._on_deadline)
 
     def _on_deadline(self) -> None:
+        assert self._timer is not None
+        loop = asyncio.get_running_loop()
+        if loop.time() - self._timer.when() > GRACE:
+            # The loop stalled, so frames may wait to be heard: they come first.
+            self._timer = loop.call_at(loop.time() + GRACE, self._on_deadline)
+            return
         self._timer = None
-        self._apply(self._detector.tick(asyncio.get_running_loop().time()))
+        self._apply(self._detector.tick(loop.time()))
         self._arm()
 
     def _disarm(self) -> None:
