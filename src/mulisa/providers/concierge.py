@@ -14,7 +14,7 @@ from typing import Any
 
 from mulisa.core.provider import ChatRequest, Delta, Message, Progress, TextDelta, ToolCall
 from mulisa.providers.intents import Intent, understand
-from mulisa.providers.spoken import clip, counted, listed, quote, sentence
+from mulisa.providers.spoken import clip, counted, listed, past, quote, sentence
 
 _MAX_FOLLOW_UPS = 5
 _QUOTED_TURNS = 3
@@ -264,12 +264,12 @@ def _minutes(question: _Question) -> list[str]:
         return [str(result["error"])]
     speakers = [speaker["name"] for speaker in result["speakers"]]
     if not speakers:
-        return [f"Nothing was said in the last {result['duration']}" + question.you]
+        return [f"Nothing was said in {past(result['duration'])}{question.you}"]
     if aspect:
         return _aspect(aspect, result)
     shown = ["you" if name == question.asker else name for name in speakers]
     about = f", mostly about {listed(result['topics'][:3])}" if result["topics"] else ""
-    spoken = [f"In the last {result['duration']}, {listed(shown)} spoke{about}"]
+    spoken = [f"In {past(result['duration'])}, {listed(shown)} spoke{about}"]
     told: set[str] = set()
     for label, key in (("Decided", "decisions"), ("To do", "tasks"), ("", "highlights")):
         fresh = [item for item in result[key][-2:] if item["text"] not in told]

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from rapidfuzz import fuzz
+from rapidfuzz.distance import Levenshtein
 
 Kind = Literal[
     "quiet",
@@ -196,7 +197,10 @@ def _follow_up(plain: str, people: Sequence[str], before: Intent) -> Intent | No
 
 
 def _alike(heard: str, name: str) -> bool:
-    return bool(heard) and (heard == name or fuzz.ratio(heard, name) >= _ALIKE)
+    if not heard or not name:
+        return False
+    short = len(name) <= 4 and heard[0] == name[0] and Levenshtein.distance(heard, name) <= 1
+    return short or fuzz.ratio(heard, name) >= _ALIKE
 
 
 def _without_article(topic: str) -> str:

@@ -21,6 +21,11 @@ def counted(number: int) -> str:
     return _NUMBERS[number] if 0 <= number < len(_NUMBERS) else str(number)
 
 
+def past(duration: str) -> str:
+    """``the last minute`` of ``a minute``, ``the last 5 minutes`` of ``5 minutes``."""
+    return f"the last {duration.removeprefix('an ').removeprefix('a ')}"
+
+
 def clip(text: str, max_words: int = _MAX_WORDS) -> str:
     """At most so many words, ended where a sentence or a clause ends if one does."""
     words = text.split()
