@@ -121,7 +121,7 @@ class Session:
         self._inbox: asyncio.Queue[Event] = asyncio.Queue()
         self._outbox: asyncio.Queue[Callable[[], Awaitable[None]]] = asyncio.Queue()
         self._ears: dict[Identity, Ear] = {}
-        self._listening: dict[Identity, asyncio.Task[None]] = {}
+        self._listening: set[asyncio.Task[None]] = set()
         self._people: dict[Identity, Presence] = {}
         self._speaking: _Speaking | None = None
         self._transcribed_at: dict[Identity, float] = {}
@@ -148,7 +148,7 @@ class Session:
                 async with asyncio.TaskGroup() as self._tasks:
                     steady = [self._tasks.create_task(job) for job in self._steady_jobs()]
                     await self._hear()
-                    for task in (*steady, *self._listening.values()):
+                    for task in (*steady, *self._listening):
                         task.cancel()
                     self._cut()
             finally:
@@ -179,8 +179,9 @@ class Session:
                 del self._people[participant.identity]
                 self._inbox.put_nowait(PersonGone(participant.identity))
             case TrackSubscribed(identity) if identity in self._people:
-                former = self._listening.get(identity)
-                self._listening[identity] = self._tasks.create_task(self._listen(identity, former))
+                listening = self._tasks.create_task(self._listen(identity))
+                self._listening.add(listening)
+                listening.add_done_callback(self._listening.discard)
             case ChatReceived(identity, text) if identity in self._people:
                 self._inbox.put_nowait(Typed(identity, text))
 
@@ -194,9 +195,8 @@ class Session:
     def _names(self) -> tuple[str, ...]:
         return (self._persona.name, *(person.name for person in self._people.values()))
 
-    async def _listen(self, identity: Identity, former: asyncio.Task[None] | None) -> None:
-        if former is not None:
-            await asyncio.wait([former])
+    async def _listen(self, identity: Identity) -> None:
+        """Hear one subscription; that of a replaced connection may still have words to report."""
         ear = self._ears.get(identity)
         if ear is None:
             ear = self._ears[identity] = Ear(
