@@ -11,6 +11,7 @@ from mulisa.server.dispatch import (
     Accepted,
     AskWorker,
     AssignJob,
+    ClearRoom,
     DispatchAction,
     DispatchConfig,
     Dispatcher,
@@ -199,6 +200,27 @@ def test_the_identity_is_as_asked_unless_a_person_has_it() -> None:
     ]
 
 
+def test_an_agent_that_is_left_alone_without_a_job_is_put_out() -> None:
+    """Its worker's connection was lost, and before it was back the people left."""
+    dispatcher = serving_dispatcher()
+    with_agent = PeopleChanged(ROOM, "mesh", frozenset({ALICE}), has_agent=True)
+    dispatcher.receive(with_agent, now=2.0)
+    dispatcher.receive(WorkerDeparted(W1), now=3.0)
+    alone = PeopleChanged(ROOM, "mesh", frozenset(), has_agent=True)
+    dispatcher.receive(alone, now=4.0)
+    assert dispatcher.receive(WorkerArrived(W2), now=5.0) == []
+    assert dispatcher.receive(Tick(), now=19.0) == [ClearRoom(ROOM)]
+    assert dispatcher.receive(people(ROOM), now=19.0) == []
+    assert dispatcher.deadline() is None
+
+
+def test_an_agent_that_comes_to_an_empty_room_is_put_out() -> None:
+    """It was in a room of the former gateway, and is the only one to come back."""
+    dispatcher = new_dispatcher(W1)
+    dispatcher.receive(PeopleChanged(ROOM, "mesh", frozenset(), has_agent=True), now=2.0)
+    assert dispatcher.receive(Tick(), now=17.0) == [ClearRoom(ROOM)]
+
+
 def test_whatever_concerns_strangers_is_ignored() -> None:
     dispatcher = serving_dispatcher()
     strange = WorkerId("AW_9")
@@ -228,6 +250,7 @@ EVENTS = st.one_of(
         st.sampled_from([ROOM, OTHER]),
         st.just("mesh"),
         st.frozensets(st.sampled_from([ALICE, Identity("bob-2222")])),
+        st.booleans(),
     ),
     st.just(Tick()),
 )
@@ -251,8 +274,10 @@ def test_no_room_ever_has_two_agents(timeline: list[tuple[DispatchEvent, float]]
 
 
 def check(action: DispatchAction, holders: dict[RoomName, tuple[WorkerId, JobId]]) -> None:
-    room = action.job.room
+    room = action.room if isinstance(action, ClearRoom) else action.job.room
     match action:
+        case ClearRoom():
+            assert room not in holders
         case AskWorker():
             assert room not in holders
         case AssignJob(worker_id, assigned_job):

@@ -25,6 +25,7 @@ from mulisa.server.dispatch import (
     Accepted,
     AskWorker,
     AssignJob,
+    ClearRoom,
     DispatchAction,
     DispatchConfig,
     Dispatcher,
@@ -77,7 +78,10 @@ class AgentEndpoint:
         verifier: TokenVerifier,
         metrics: GatewayMetrics,
         on_event: OnEvent,
+        clear_room: Callable[[RoomName], None],
     ) -> None:
+        """`clear_room` puts everybody out of a room."""
+        self._clear_room = clear_room
         self._config = config
         self._issuer = issuer
         self._verifier = verifier
@@ -106,11 +110,13 @@ class AgentEndpoint:
         return socket
 
     def room_changed(
-        self, room: RoomName, topology: Topology, people: Iterable[Participant]
+        self, room: RoomName, topology: Topology, participants: Iterable[Participant]
     ) -> None:
-        """Somebody came or went; `people` are those still there, agents left out."""
-        identities = frozenset(person.identity for person in people)
-        self._decide(PeopleChanged(room, topology, identities))
+        """Somebody came or went; `participants` are those who are there now."""
+        here = list(participants)
+        people = frozenset(each.identity for each in here if not each.is_agent)
+        has_agent = any(each.is_agent for each in here)
+        self._decide(PeopleChanged(room, topology, people, has_agent))
 
     async def aclose(self) -> None:
         """Let all workers go; they come back to the next gateway."""
@@ -207,21 +213,23 @@ class AgentEndpoint:
         self._timer = loop.call_at(deadline, self._decide, Tick()) if deadline else None
 
     def _perform(self, action: DispatchAction) -> None:
-        link = self._links.get(action.worker_id)
-        if link is None:
-            return
         match action:
-            case AskWorker(_, job):
+            case AskWorker(worker_id, job):
                 request = wire.AvailabilityRequest(job=_wire_job(job))
-                link.outbox.put_nowait(wire.ServerMessage(availability=request))
-            case AssignJob():
-                self._jobs[action.job.job_id] = action.job
-                assignment = self._assignment(action)
-                link.outbox.put_nowait(wire.ServerMessage(assignment=assignment))
-            case TerminateJob(_, job):
+                self._send(worker_id, wire.ServerMessage(availability=request))
+            case AssignJob(worker_id, job):
+                self._jobs[job.job_id] = job
+                self._send(worker_id, wire.ServerMessage(assignment=self._assignment(action)))
+            case TerminateJob(worker_id, job):
                 self._jobs.pop(job.job_id, None)
                 termination = wire.JobTermination(job_id=job.job_id)
-                link.outbox.put_nowait(wire.ServerMessage(termination=termination))
+                self._send(worker_id, wire.ServerMessage(termination=termination))
+            case ClearRoom(room):
+                self._clear_room(room)
+
+    def _send(self, worker_id: WorkerId, message: wire.ServerMessage) -> None:
+        if link := self._links.get(worker_id):
+            link.outbox.put_nowait(message)
 
     def _assignment(self, action: AssignJob) -> wire.JobAssignment:
         grant = Grant(

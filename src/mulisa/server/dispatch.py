@@ -101,11 +101,13 @@ class JobEnded:
 
 @dataclass(frozen=True, slots=True)
 class PeopleChanged:
-    """Who is in a room, agents left out; nobody at the end."""
+    """Who is in a room now; nobody at the end."""
 
     room: RoomName
     topology: Topology
     people: frozenset[Identity]
+    """Agents left out."""
+    has_agent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +154,17 @@ class TerminateJob:
     job: Job
 
 
-DispatchAction: TypeAlias = AskWorker | AssignJob | TerminateJob
+@dataclass(frozen=True, slots=True)
+class ClearRoom:
+    """Put out whoever is left: an agent whose job nobody knows any more.
+
+    Its worker's connection, or the gateway, was lost while the people left.
+    """
+
+    room: RoomName
+
+
+DispatchAction: TypeAlias = AskWorker | AssignJob | TerminateJob | ClearRoom
 
 
 @dataclass(slots=True)
@@ -177,6 +189,7 @@ class _Room:
     name: RoomName
     topology: Topology
     people: frozenset[Identity]
+    has_agent: bool
     empty_since: float | None = None
     offer: _Offer | None = None
     refused_by: set[WorkerId] = field(default_factory=set)
@@ -255,7 +268,7 @@ class Dispatcher:
         del self._rooms[room.name]
         if room.offer and room.offer.answer_by is None:
             return [TerminateJob(room.offer.worker_id, room.offer.job)]
-        return []
+        return [ClearRoom(room.name)] if room.has_agent else []
 
     def _report(self, worker_id: WorkerId, is_full: bool, load: float) -> None:
         if worker := self._workers.get(worker_id):
@@ -306,10 +319,11 @@ class Dispatcher:
     def _change_people(self, event: PeopleChanged, now: float) -> None:
         room = self._rooms.get(event.room)
         if room is None:
-            if event.people:
-                self._rooms[event.room] = _Room(event.room, event.topology, event.people)
-            return
-        room.people = event.people
+            if not event.people and not event.has_agent:
+                return
+            room = _Room(event.room, event.topology, event.people, event.has_agent)
+            self._rooms[event.room] = room
+        room.people, room.has_agent = event.people, event.has_agent
         if event.people:
             room.empty_since = None
         elif room.empty_since is None:

@@ -60,7 +60,9 @@ class Gateway:
         self._mesh = MeshEndpoint(
             verifier.verify, ice_servers=config.ice_servers, on_event=self._follow_room
         )
-        self._agents = AgentEndpoint(config, issuer, verifier, self._metrics, on_event)
+        self._agents = AgentEndpoint(
+            config, issuer, verifier, self._metrics, on_event, self._mesh.close_room
+        )
         self._api = RoomAPI(
             config=config,
             directory=self._mesh,
@@ -123,7 +125,8 @@ class Gateway:
         self._metrics.set_participants("standard", people)
         self._metrics.set_participants("agent", sum(len(state.stays) for state in rooms) - people)
         here = self._mesh.room(room)
-        self._agents.room_changed(room, "mesh", here.people if here else ())
+        stays = here.stays if here else ()
+        self._agents.room_changed(room, "mesh", (stay.participant for stay in stays))
 
 
 async def serve(config: GatewayConfig, on_event: OnEvent = _ignore) -> None:

@@ -1,0 +1,69 @@
+"""Two processes, one folder, one page: what `serve` sets up."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.network
+
+AGENT = """
+from mulisa.core.metrics import TurnMetrics
+from mulisa.worker.metrics import AgentMetrics
+metrics = AgentMetrics()
+metrics.session_started()
+metrics.turn(TurnMetrics(10.0, transcribed_at=10.2, committed_at=10.5, first_frame_sent_at=10.9))
+metrics.turn(TurnMetrics(20.0, committed_at=20.3))
+metrics.interruption()
+"""
+GATEWAY = """
+from prometheus_client.multiprocess import mark_process_dead
+from mulisa.server.metrics import GatewayMetrics
+metrics = GatewayMetrics()
+metrics.set_rooms(2)
+if {pid}:
+    mark_process_dead({pid})
+print(metrics.render().decode())
+"""
+
+
+def run(code: str, folder: Path) -> tuple[int, str]:
+    child = subprocess.Popen(
+        [sys.executable, "-W", "error", "-c", code],
+        env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(folder)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    output, _ = child.communicate(timeout=30)
+    assert child.returncode == 0
+    return child.pid, output
+
+
+def test_the_gateway_shows_the_agents_stages_too(tmp_path: Path) -> None:
+    pid, _ = run(AGENT, tmp_path)
+    _, page = run(GATEWAY.format(pid=0), tmp_path)
+    assert 'mulisa_stage_seconds_count{stage="response"} 1.0' in page
+    assert 'mulisa_stage_seconds_count{stage="endpointing"} 2.0' in page
+    assert 'mulisa_stage_seconds_bucket{le="0.3",stage="transcription"} 1.0' in page
+    for line in ("turns_total 2.0", "replies_total 1.0", "interruptions_total 1.0", "rooms 2.0"):
+        assert f"mulisa_{line}" in page
+    assert "mulisa_sessions 1.0" in page
+
+    _, later = run(GATEWAY.format(pid=pid), tmp_path)
+    assert "mulisa_sessions 1.0" not in later, "a dead process is in no room"
+    assert "mulisa_turns_total 2.0" in later, "but its turns were there"
+
+
+def test_the_gateway_loads_neither_media_nor_models() -> None:
+    code = """
+import sys
+import mulisa.server.gateway
+heavy = {"aiortc", "av", "onnxruntime", "openai", "ctranslate2", "numpy.testing"} & set(sys.modules)
+assert not heavy, heavy
+assert "prometheus_client" not in sys.modules, "its folder is not set yet"
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=30)

@@ -1,0 +1,287 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, cast
+
+import aiohttp
+import pytest
+
+from mulisa.core.errors import ConfigError
+from mulisa.core.events import TransportEvent
+from mulisa.core.room import RoomName, Topology
+from mulisa.core.transport import Transport
+from mulisa.server.events import JobFailed, Joined, WorkerLost
+from mulisa.worker.process import AgentProcess, SessionFactory, WorkerConfig
+from mulisa.worker.status import (
+    Draining,
+    GatewayLost,
+    Registered,
+    SessionEnded,
+    SessionFailed,
+    SessionStarted,
+    Status,
+)
+from tests.server.gateways import KEY, ROOM, SECRET, RunningGateway, config, running_gateway
+
+pytestmark = pytest.mark.network
+
+
+class SignallingOnly:
+    """A stay in a mesh room without media: joins, and leaves."""
+
+    def __init__(self, topology: Topology, url: str, token: str) -> None:
+        self._url = f"{url}/mesh?access_token={token}"
+
+    async def __aenter__(self) -> Self:
+        self._http = aiohttp.ClientSession()
+        try:
+            self._socket = await self._http.ws_connect(self._url)
+            self.room = RoomName((await self._socket.receive_json(timeout=5))["room"])
+        except BaseException:
+            await self._http.close()
+            raise
+        return self
+
+    async def events(self) -> AsyncIterator[TransportEvent]:
+        async for _ in self._socket:
+            if False:
+                yield
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._socket.close()
+        await self._http.close()
+
+
+class Log:
+    """What an agent process said, and a way to wait for it."""
+
+    def __init__(self) -> None:
+        self.said: list[Status] = []
+        self._news = asyncio.Event()
+
+    def __call__(self, status: Status) -> None:
+        self.said.append(status)
+        self._news.set()
+
+    async def wait_for(self, is_it: Callable[[Status], bool], since: int = 0) -> Status:
+        async with asyncio.timeout(10):
+            while True:
+                if found := next(filter(is_it, self.said[since:]), None):
+                    return found
+                self._news.clear()
+                await self._news.wait()
+
+
+async def stay(transport: Transport) -> None:
+    async with transport:
+        async for _ in transport.events():
+            pass
+
+
+@asynccontextmanager
+async def running_agent(
+    url: str, session: SessionFactory = stay, **changes: Any
+) -> AsyncIterator[Log]:
+    log = Log()
+    process = AgentProcess(
+        WorkerConfig(url, KEY, SECRET, **changes),
+        session,
+        log,
+        transport_factory=lambda *given: cast(Transport, SignallingOnly(*given)),
+    )
+    task = asyncio.create_task(process.run())
+    try:
+        await log.wait_for(lambda status: isinstance(status, Registered | GatewayLost))
+        yield log
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+@pytest.fixture
+async def gateway(tmp_path: Path) -> AsyncIterator[RunningGateway]:
+    async with running_gateway(config(tmp_path, departure_timeout=0.1)) as running:
+        yield running
+
+
+def agent_joined(room: str) -> Callable[[Any], bool]:
+    return lambda event: (
+        isinstance(event, Joined) and event.participant.is_agent and event.room == room
+    )
+
+
+async def test_it_joins_rooms_with_people_and_leaves_them_with_the_last(
+    gateway: RunningGateway,
+) -> None:
+    async with running_agent(gateway.ws_url) as log:
+        async with gateway.person("one"), gateway.person("two"):
+            for room in ("one", "two"):
+                joined = await gateway.wait_for(agent_joined(room))
+                assert isinstance(joined, Joined)
+                assert joined.participant.identity == "mulisa"
+        await log.wait_for(lambda status: status == SessionEnded(RoomName("one")))
+        await log.wait_for(lambda status: status == SessionEnded(RoomName("two")))
+
+
+async def test_a_failing_session_ends_only_its_room_and_is_tried_again(
+    gateway: RunningGateway,
+) -> None:
+    attempts: list[str] = []
+
+    async def fails_once(transport: Transport) -> None:
+        async with transport:
+            attempts.append(transport.room)
+            if attempts.count("bad") == 1 and transport.room == "bad":
+                raise RuntimeError("no ears")
+            async for _ in transport.events():
+                pass
+
+    async with (
+        running_agent(gateway.ws_url, fails_once) as log,
+        gateway.person("good"),
+        gateway.person("bad"),
+    ):
+        bad = RoomName("bad")
+        await log.wait_for(lambda s: s == SessionFailed(bad, "RuntimeError: no ears"))
+        await gateway.wait_for(lambda event: event == JobFailed(bad, "RuntimeError: no ears"))
+        await log.wait_for(lambda s: log.said.count(SessionStarted(bad)) == 2)
+        assert attempts.count("good") == 1
+        assert SessionEnded(RoomName("good")) not in log.said
+
+
+async def test_it_leaves_its_rooms_before_it_goes(gateway: RunningGateway) -> None:
+    async with gateway.person() as alice:
+        async with running_agent(gateway.ws_url) as log:
+            joined = await alice.receive_json(timeout=5)
+            assert joined["participant"]["kind"] == "agent"
+        left = await alice.receive_json(timeout=5)
+        assert (left["type"], left["reason"]) == ("participant_left", "left")
+        assert log.said[-2:] == [Draining(1), SessionEnded(ROOM)]
+        await gateway.wait_for(lambda event: isinstance(event, WorkerLost))
+        async with running_agent(gateway.ws_url) as successor:
+            await successor.wait_for(lambda status: status == SessionStarted(ROOM))
+
+
+async def test_a_session_that_does_not_leave_is_not_waited_for_in_vain(
+    gateway: RunningGateway,
+) -> None:
+    release = asyncio.Event()
+
+    async def stubborn(transport: Transport) -> None:
+        async with transport:
+            try:
+                await release.wait()
+            except asyncio.CancelledError:
+                await release.wait()
+                raise
+
+    async with gateway.person():
+        async with running_agent(gateway.ws_url, stubborn, drain_time=0.05) as log:
+            await gateway.wait_for(agent_joined(ROOM))
+            asyncio.get_running_loop().call_later(0.5, release.set)
+        assert Draining(1) in log.said
+        await gateway.wait_for(lambda event: isinstance(event, WorkerLost))
+
+
+async def test_a_full_process_leaves_rooms_to_others(gateway: RunningGateway) -> None:
+    async with (
+        running_agent(gateway.ws_url, max_rooms=1) as first,
+        gateway.person("one"),
+    ):
+        await first.wait_for(lambda status: status == SessionStarted(RoomName("one")))
+        async with gateway.person("two"), running_agent(gateway.ws_url, max_rooms=1) as second:
+            await second.wait_for(lambda status: status == SessionStarted(RoomName("two")))
+            assert SessionStarted(RoomName("two")) not in first.said
+
+
+async def test_a_wrong_secret_ends_it_with_the_mend(gateway: RunningGateway) -> None:
+    process = AgentProcess(WorkerConfig(gateway.ws_url, KEY, "wrong"), stay)
+    with pytest.raises(ConfigError, match="LIVEKIT_API_SECRET"):
+        await process.run()
+
+
+async def test_it_keeps_its_sessions_while_the_gateway_is_away(
+    gateway: RunningGateway, tmp_path: Path
+) -> None:
+    """The link is cut, not the room: the session goes on and is the room's again."""
+    async with Relay.to(gateway) as relay, running_agent(relay.url) as log:
+        async with gateway.person() as alice:
+            await alice.receive_json(timeout=5)  # the agent
+            before = len(log.said)
+            relay.cut("/agent")
+            await gateway.wait_for(lambda event: isinstance(event, WorkerLost))
+            await log.wait_for(lambda status: isinstance(status, Registered), since=before)
+        await log.wait_for(lambda status: status == SessionEnded(ROOM))
+        assert sum(isinstance(event, Joined) for event in gateway.events) == 2, "one stay each"
+        assert log.said.count(SessionStarted(ROOM)) == 1
+
+
+async def test_it_waits_for_a_gateway_that_is_not_there_yet(gateway: RunningGateway) -> None:
+    async with Relay.to(gateway) as relay:
+        relay.is_open = False
+        async with running_agent(relay.url) as log:
+            assert isinstance(log.said[0], GatewayLost)
+            relay.is_open = True
+            await log.wait_for(lambda status: isinstance(status, Registered))
+
+
+class Relay:
+    """A TCP relay in front of a gateway, which can lose connections."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._connections: list[tuple[bytes, asyncio.StreamWriter]] = []
+        self.is_open = True
+        self.url = ""
+
+    @classmethod
+    @asynccontextmanager
+    async def to(cls, gateway: RunningGateway) -> AsyncIterator[Self]:
+        assert gateway.server.port is not None
+        relay = cls(gateway.server.port)
+        server = await asyncio.start_server(relay._serve, "127.0.0.1", 0)
+        relay.url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        try:
+            yield relay
+        finally:
+            server.close()
+            relay.cut("")
+
+    def cut(self, path: str) -> None:
+        """Lose the connections that asked for this path."""
+        for request, writer in self._connections:
+            if request.startswith(f"GET {path}".encode()):
+                writer.transport.abort()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if not self.is_open:
+            writer.close()
+            return
+        request = await reader.readline()
+        there, back = await asyncio.open_connection("127.0.0.1", self._port)
+        back.write(request)
+        self._connections.append((request, writer))
+        with suppress(ConnectionError):
+            try:
+                await asyncio.gather(self._pump(reader, back), self._pump(there, writer))
+            finally:
+                back.close()
+                writer.close()
+
+    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        try:
+            while data := await source.read(65536):
+                sink.write(data)
+                await sink.drain()
+        finally:
+            sink.close()
