@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import psutil  # type: ignore[import-untyped]
 import pytest
 import webvtt
 from typer.testing import CliRunner, Result
@@ -29,8 +30,8 @@ from mulisa.store.transcript import TranscriptStore
 pytestmark = pytest.mark.network
 
 FIRST_LINE = 2.0
-"""Seconds in which `mulisa serve` says its first word."""
-PATIENCE = 30.0
+"""Seconds in which `mulisa serve` says its first word, of processor: others may be busy."""
+PATIENCE = 60.0
 """Seconds for everything else; the machine may be busy."""
 
 
@@ -188,10 +189,10 @@ def test_transcript_is_of_the_latest_call(here: Path, monkeypatch: pytest.Monkey
 
 
 async def test_the_first_line_comes_soon() -> None:
-    begun = asyncio.get_running_loop().time()
     async with serving("--no-agent") as room:
         assert (await room.next_event())["event"] == "starting"
-        assert asyncio.get_running_loop().time() - begun < FIRST_LINE
+        times = psutil.Process(room.process.pid).cpu_times()
+        assert times.user + times.system < FIRST_LINE
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -202,6 +203,35 @@ async def test_serve_answers_and_ends_quietly(number: signal.Signals) -> None:
             answer = await session.get(f"{url}/api/rooms")
             assert await answer.json() == {"rooms": []}
         assert await room.stop(number) == (0, "")
+
+
+async def test_without_its_engines_the_room_is_served_and_says_what_is_missing() -> None:
+    async with serving("--stt", "whisper:/no/such/model") as room:
+        url = (await room.event("link"))["url"]
+        missing = await room.event("agent_cannot_start")
+        assert "/no/such/model" in missing["message"]
+        assert (await room.event("agent"))["text"].startswith("none")
+        async with aiohttp.ClientSession() as session:
+            answer = await session.get(f"{url}/api/rooms")
+            assert answer.status == 200
+        assert not psutil.Process(room.process.pid).children()  # and is not tried again
+        code, _ = await room.stop(signal.SIGINT)
+        assert code == 0
+
+
+async def test_an_agent_process_that_dies_is_started_again_and_none_is_left_behind() -> None:
+    async with serving() as room:
+        await room.event("agent_ready")
+        (agent,) = psutil.Process(room.process.pid).children()
+        family = [agent, *agent.children(recursive=True)]
+        agent.kill()
+        assert (await room.event("agent_died"))["exit_code"] == -signal.SIGKILL
+        await room.event("agent_ready")
+        family += psutil.Process(room.process.pid).children(recursive=True)
+        code, complaints = await room.stop(signal.SIGINT)
+        assert (code, complaints) == (0, "")
+        _, alive = await asyncio.to_thread(psutil.wait_procs, family, 5.0)
+        assert not alive
 
 
 @pytest.mark.parametrize("arguments", [[], ["--quiet"]])

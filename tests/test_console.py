@@ -23,6 +23,19 @@ from mulisa.server.events import (
     WorkerLost,
     WorkerRegistered,
 )
+from mulisa.worker.status import (
+    CannotStart,
+    Draining,
+    EngineLoading,
+    GatewayLost,
+    ProcessDied,
+    ProcessStarted,
+    Registered,
+    SessionEnded,
+    SessionFailed,
+    SessionStarted,
+    Status,
+)
 
 pytestmark = pytest.mark.unit
 
@@ -49,9 +62,9 @@ class Terminal(io.StringIO):
         return True
 
 
-def shown(*events: GatewayEvent, as_json: bool = False, quiet: bool = False) -> list[str]:
+def shown(*events: GatewayEvent | Status, as_json: bool = False, quiet: bool = False) -> list[str]:
     out = io.StringIO()
-    announce = Announcer(Console(as_json=as_json, quiet=quiet, file=out))
+    announce = Announcer(Console(as_json=as_json, quiet=quiet, file=out), "Mulisa")
     for event in events:
         announce(event)
     return out.getvalue().splitlines()
@@ -90,6 +103,57 @@ def test_json_for_machines() -> None:
     }
 
 
+def test_what_ends_with_us_is_no_news() -> None:
+    out = io.StringIO()
+    announce = Announcer(Console(file=out), "Mulisa")
+    announce.is_ending = True
+    announce(WorkerLost("AW_1"))
+    assert out.getvalue() == ""
+
+
+STATUSES: list[Status] = [
+    ProcessStarted(17),
+    EngineLoading("stt", "whisper tiny.en (bundled)", 1.0),
+    Registered("ws://localhost:8000", "AW_1"),
+    GatewayLost("ws://localhost:8000", "it cannot be reached", 0.25),
+    SessionStarted(ROOM),
+    SessionFailed(ROOM, "it was too loud"),
+    SessionEnded(ROOM),
+    Draining(1),
+    ProcessDied(-9, 0.25),
+]
+
+
+def test_an_agent_process_of_our_own_repeats_nothing_that_the_gateway_tells() -> None:
+    lines = [line.split("  ", 1)[-1].strip() for line in shown(*STATUSES)]
+    assert lines == [
+        "stt       whisper tiny.en (bundled)",
+        "agent           leaves 1 room",
+        "agent           its process died (signal 9) and is started again",
+    ]
+
+
+def test_a_worker_alone_tells_everything_itself() -> None:
+    out = io.StringIO()
+    announce = Announcer(Console(file=out, as_json=True), "", worker_alone=True)
+    for status in STATUSES:
+        announce(status)
+    assert [json.loads(line)["event"] for line in out.getvalue().splitlines()] == [
+        "loading",
+        "registered",
+        "gateway_lost",
+        "session_failed",
+        "draining",
+        "agent_died",
+    ]
+
+
+def test_what_is_missing_is_told_even_in_quiet_mode(capsys: pytest.CaptureFixture[str]) -> None:
+    assert shown(CannotStart("no ears; get some"), quiet=True) == []
+    complaint = capsys.readouterr().err
+    assert complaint == "error: the agent cannot start: no ears\n       get some\n"
+
+
 def test_quiet() -> None:
     assert shown(*EVERYTHING, quiet=True) == []
 
@@ -102,7 +166,9 @@ def test_names_do_not_command_the_terminal() -> None:
 
 def test_names_are_no_markup_on_a_terminal() -> None:
     terminal = Terminal()
-    Announcer(Console(file=terminal))(Joined(ROOM, Participant(Identity("m"), "[red]:smile:[/x]")))
+    Announcer(Console(file=terminal), "Mulisa")(
+        Joined(ROOM, Participant(Identity("m"), "[red]:smile:[/x]"))
+    )
     assert "[red]:smile:[/x] joined" in terminal.getvalue()
 
 

@@ -38,14 +38,29 @@ _GONE: Final = {
 class Announcer:
     """Gives each event its line: those of the gateway, and those of an agent process."""
 
-    def __init__(self, console: Console, *, worker_alone: bool = False) -> None:
+    is_ending = False
+    """Set when we end: then it is no news that others do."""
+
+    def __init__(self, console: Console, agent_name: str, *, worker_alone: bool = False) -> None:
         self._console = console
+        self._agent_name = agent_name
         self._lines = _LINES_ALONE if worker_alone else _LINES
 
     def __call__(self, event: GatewayEvent | Status) -> None:
         """Say it, if an operator cares."""
-        if say := self._lines.get(type(event)):
+        if isinstance(event, WorkerRegistered):
+            self._worker_registered(event)
+        elif (say := self._lines.get(type(event))) and not self.is_ending:
             say(self._console, event)
+
+    def _worker_registered(self, event: WorkerRegistered) -> None:
+        self._console.event(
+            "agent_ready",
+            "agent",
+            f"{self._agent_name} is ready",
+            "good",
+            worker_id=event.worker_id,
+        )
 
 
 def _room_opened(console: Console, event: RoomOpened) -> None:
@@ -88,17 +103,6 @@ def _left(console: Console, event: Left) -> None:
         name=person.name,
         kind=person.kind,
         reason=event.reason,
-    )
-
-
-def _worker_registered(console: Console, event: WorkerRegistered) -> None:
-    console.event(
-        "agent_ready",
-        "agent",
-        f"{event.agent_name or 'the agent'} is ready",
-        "good",
-        worker_id=event.worker_id,
-        agent_name=event.agent_name,
     )
 
 
@@ -190,7 +194,6 @@ _LINES: Final[dict[type[Any], Callable[[Console, Any], None]]] = {
     RoomClosed: _room_closed,
     Joined: _joined,
     Left: _left,
-    WorkerRegistered: _worker_registered,
     WorkerLost: _worker_lost,
     JobFailed: _job_failed,
     ProcessDied: _process_died,

@@ -196,7 +196,7 @@ def worker(
         from mulisa.worker.status import tell_parent
         from mulisa.working import take_part
 
-        announce = tell_parent if supervised else Announcer(console, worker_alone=True)
+        announce = tell_parent if supervised else Announcer(console, "", worker_alone=True)
         run_until_interrupted(take_part(settings, announce))
 
 

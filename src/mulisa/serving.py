@@ -65,7 +65,7 @@ async def _serve(config: Config, console: Console, debug: bool) -> None:
 
     keys = load_api_keys(config)
     listening: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-    announce = Announcer(console)
+    announce = Announcer(console, build_persona(config).name)
 
     def on_event(event: GatewayEvent) -> None:
         if isinstance(event, Listening):
@@ -82,6 +82,11 @@ async def _serve(config: Config, console: Console, debug: bool) -> None:
             options = ("--supervised", *(["--debug"] if debug else []))
             supervisor = Supervisor(agent_command(*options), environment, announce)
             tasks.create_task(_supervise(supervisor, console), name="agent process")
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:  # what ends from here on ends because we do
+            announce.is_ending = True
+            console.end_loading()
 
 
 async def _supervise(supervisor: Supervisor, console: Console) -> None:
