@@ -30,7 +30,6 @@ function createSpeaker(context: AudioContext): Speaker {
     if (speaker.blocked) void speaker.unblock();
   };
   // Any click or key lifts the browser's ban on sound.
-  window.addEventListener("pointerdown", unblock, { capture: true });
   window.addEventListener("click", unblock, { capture: true });
   window.addEventListener("keydown", unblock, { capture: true });
   return speaker;

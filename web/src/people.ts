@@ -1,7 +1,7 @@
 /** How a person is shown wherever they appear: the same hue and initials everywhere. */
 
 /** Degrees of OKLCH hue that are told apart at a glance; 270 to 330 is Mulisa's alone. */
-const HUES = [20, 48, 76, 110, 148, 178, 206, 232, 256, 350] as const;
+const HUES = [8, 32, 58, 92, 140, 168, 196, 224, 252, 342] as const;
 
 /** The hue of an identity (FNV-1a), in degrees. */
 export function hueOf(identity: string): number {

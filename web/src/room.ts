@@ -149,15 +149,20 @@ export class Room extends EventTarget {
     const heard = this.#reach((person) => person.connection === "connected");
     const still = heard.length > 0 ? ` You still hear ${listed(heard)}.` : "";
     if (state === "lost") return `Reconnecting to the room, ${seconds(waited)}.${still}`;
-    const isMissing = (person: Person) =>
-      person.connection === "interrupted" ||
-      (person.connection === "connecting" && now - person.since >= PATIENCE_MS);
-    const missing = this.#reach(isMissing);
-    if (missing.length === 0) return null;
-    const firstSince = Math.min(
-      ...[...this.others.values()].filter(isMissing).map((person) => person.since),
-    );
-    return `Reconnecting to ${listed(missing)}, ${seconds(now - firstSince)}.${still}`;
+    const interrupted = this.#waitingFor("interrupted", "Reconnecting", now);
+    const slow = this.#waitingFor("connecting", "Connecting", now - PATIENCE_MS, PATIENCE_MS);
+    const trouble = [interrupted, slow].filter((sentence) => sentence !== null).join(" ");
+    return trouble === "" ? null : `${trouble}${still}`;
+  }
+
+  /** "Reconnecting to Bob, 3 s.": whose connection has been in this state since before `by`. */
+  #waitingFor(state: ConnectionState, doing: string, by: number, patience = 0): string | null {
+    const since = [...this.others.values()]
+      .filter((person) => person.connection === state && person.since <= by)
+      .map((person) => person.since);
+    if (since.length === 0) return null;
+    const names = this.#reach((person) => person.connection === state && person.since <= by);
+    return `${doing} to ${listed(names)}, ${seconds(by + patience - Math.min(...since))}.`;
   }
 
   #reach(is: (person: Person) => boolean): string[] {

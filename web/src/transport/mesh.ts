@@ -8,7 +8,7 @@ import { chatText } from "./text";
 import type { EndReason, Participant, Receive, Transport } from "./types";
 
 const FIRST_RETRY_MS = 500;
-const LAST_RETRY_MS = 8_000;
+const LAST_RETRY_MS = 4_000;
 
 export interface MeshOptions {
   /** A fresh token for the same identity; called before each try. Throws Refusal. */

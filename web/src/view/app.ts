@@ -12,6 +12,8 @@ import "./lobby";
 import "./room";
 import { endTrouble, type Trouble } from "./words";
 
+const DARK = matchMedia("(prefers-color-scheme: dark)");
+
 /** What the address asks for. */
 export interface Request {
   readonly room: string | null;
@@ -40,6 +42,7 @@ export class App extends View {
     this.ended = null;
     this.lobbyTrouble = null;
     this.theme = readTheme();
+    DARK.addEventListener("change", () => this.requestUpdate());
     new Watch(
       this,
       () => this.visit?.room ?? null,
@@ -160,7 +163,7 @@ export class App extends View {
 
   #isDark(): boolean {
     if (this.theme !== null) return this.theme === "dark";
-    return matchMedia("(prefers-color-scheme: dark)").matches;
+    return DARK.matches;
   }
 
   #setTheme(theme: Theme): void {

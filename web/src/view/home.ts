@@ -27,7 +27,7 @@ export class Home extends View {
           ${orb("listening", false)}
           <h1>Talk together, with Mulisa</h1>
           <p class="with">
-            She is an AI that joins your call, hears everybody by name, and answers when you ask.
+            She is an AI that joins your call, knows who says what, and answers aloud when you ask.
           </p>
         </header>
         <label class="field">

@@ -2,7 +2,6 @@
 
 import { html, nothing, type TemplateResult } from "lit";
 import { repeat } from "lit/directives/repeat.js";
-import { styleMap } from "lit/directives/style-map.js";
 
 import { hueOf } from "../people";
 import type { Line, Room } from "../room";
@@ -74,7 +73,11 @@ export function spokenLine({ at, identity, name, isAgent }: Line): {
   who: TemplateResult;
 } {
   const wall = new Date(performance.timeOrigin + at);
-  const time = wall.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
-  const style = styleMap({ "--hue": String(hueOf(identity)) });
-  return { time, who: html`<b class=${isAgent ? "who who-agent" : "who"} style=${style}>${name}</b>` };
+  const time = wall.toLocaleTimeString([], {
+    hour: "2-digit",
+    minute: "2-digit",
+    hourCycle: "h23",
+  });
+  const className = isAgent ? "who who-agent" : "who";
+  return { time, who: html`<b class=${className} data-hue=${hueOf(identity)}>${name}</b>` };
 }

@@ -37,6 +37,8 @@ export class Lobby extends View {
   declare refused: RefusalReason | null;
   declare nameMissing: boolean;
   #token: string | null = null;
+  /** Who joins as an AI once somebody is there. */
+  #expected: Agent | null = null;
   #looking: ReturnType<typeof setTimeout> | undefined;
 
   constructor() {
@@ -171,11 +173,12 @@ export class Lobby extends View {
     if (this.#token === null) {
       const admission = await requestToken(this.room, this.name || NAMELESS, readToken(this.room));
       this.#token = admission.token;
-      this.agent = admission.agent;
+      this.#expected = admission.agent;
     }
     const state = await readRoom(this.room, this.#token);
-    const people = state?.participants.filter(({ kind }) => kind !== "agent") ?? [];
-    this.present = people.map(({ name }) => name);
+    const present = state?.participants ?? [];
+    this.present = present.filter(({ kind }) => kind !== "agent").map(({ name }) => name);
+    this.agent = present.find(({ kind }) => kind === "agent") ?? this.#expected;
   }
 
   #submit(event: SubmitEvent): void {

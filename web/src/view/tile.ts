@@ -1,7 +1,6 @@
 /** One participant: a person's initials, or Mulisa's orb with what she does and says. */
 
 import { html, nothing, type TemplateResult } from "lit";
-import { styleMap } from "lit/directives/style-map.js";
 
 import { hueOf, initialsOf, listed } from "../people";
 import { agentState, type Person, type Room } from "../room";
@@ -34,7 +33,7 @@ export class Tile extends View {
     const isAgent = participant.kind === "agent";
     return html`<article
       class=${isAgent ? "tile tile-agent" : "tile"}
-      style=${styleMap({ "--hue": String(hueOf(participant.identity)) })}
+      data-hue=${hueOf(participant.identity)}
       data-testid="participant"
       data-identity=${participant.identity}
       data-name=${participant.name}
@@ -84,9 +83,8 @@ export class Tile extends View {
   #sentence(): TemplateResult {
     const line = this.room.agentLine(performance.now());
     if (line === null) return html`<p class="sentence"></p>`;
-    return html`<p class="sentence">
-      ${line.text}${line.interrupted ? html`<s>${line.unspoken}</s>` : nothing}
-    </p>`;
+    const unspoken = line.interrupted ? html` <s>${line.unspoken}</s>` : nothing;
+    return html`<p class="sentence"><span>${line.text}${unspoken}</span></p>`;
   }
 
   #talking(): string[] {
