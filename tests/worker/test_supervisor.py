@@ -22,11 +22,11 @@ from mulisa.worker.status import Registered, tell_parent
 """
 REGISTERS = PRELUDE + 'tell_parent(Registered(os.environ["URL"], "AW_1"))\n'
 WORKS = REGISTERS + "end_with_parent(); signal.pause()"
-STUBBORN = (
-    "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
-    + REGISTERS
-    + ("signal.pause()")
-)
+STUBBORN = f"""
+import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)
+{REGISTERS}
+signal.pause()
+"""
 LEAVES_AN_HEIR = PRELUDE + (
     "heir = subprocess.Popen([sys.executable, '-c', 'import signal; signal.pause()'])\n"
     "open(os.environ['HEIRS'], 'a').write(f'{heir.pid}\\n')\n"
