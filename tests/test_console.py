@@ -201,9 +201,13 @@ def test_loading_on_a_terminal_leaves_what_came_of_it() -> None:
     console.event("joined", "standup", "Alice joined")
     console.loading("stt", "whisper tiny.en (bundled)", 1.0)
     console.loading("tts", "piper joe (bundled)", 1.0)
-    console.end_loading()
+    console.event("agent_ready", "agent", "Mulisa is ready")
     shown_text = terminal.getvalue()
     assert "Alice joined\n" in shown_text
+    bars, lines = shown_text.rsplit("\x1b[?25h", 1)  # the cursor is shown again, the bars are gone
+    assert "loading whisper" in bars
+    assert lines.endswith("Mulisa is ready\n")
+    assert "loading" not in lines
     assert "  stt       whisper tiny.en (bundled)\n" in shown_text
     assert "  tts       piper joe (bundled)\n" in shown_text
 

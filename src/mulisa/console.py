@@ -83,7 +83,7 @@ class Console:
     def _draw_loading(self, name: str, doing: str, fraction: float | None) -> None:
         progress = self._loading or self._begin_loading()
         if fraction == 1.0:
-            if task := self._tasks.pop(name, None):
+            if (task := self._tasks.pop(name, None)) is not None:
                 progress.remove_task(task)
             self.fact(name, doing)
             if not self._tasks:
@@ -106,6 +106,7 @@ class Console:
             TimeElapsedColumn(),
             console=self._rich(),
             transient=True,
+            refresh_per_second=4,
         )
         self._loading.start()
         return self._loading
