@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import aiohttp
 import numpy as np
+import psutil
 import pytest
 
 from mulisa.core.errors import ConnectionLost, SignalingError, TransportError
@@ -44,6 +46,13 @@ pytestmark = pytest.mark.network
 
 ALICE, BOB, MULISA = Identity("alice"), Identity("bob"), Identity("mulisa")
 HEARD = (TrackSubscribed, ListenerConnected)
+
+
+@pytest.fixture(autouse=True)
+def no_decoder_is_left() -> Iterator[None]:
+    """aiortc decodes each track in a thread."""
+    yield
+    assert not [thread.name for thread in threading.enumerate() if "decoder" in thread.name]
 
 
 @asynccontextmanager
@@ -250,7 +259,10 @@ async def next_of(socket: aiohttp.ClientWebSocketResponse, kind: str) -> dict[st
 
 
 FINGERPRINT = "a=fingerprint:sha-256 " + ":".join(["AB"] * 32)
-AUDIO = "m=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:0\r\na=rtcp-mux\r\na=rtpmap:111 opus/48000/2\r\n"
+AUDIO = (
+    "m=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:0\r\na=sendrecv\r\na=rtcp-mux\r\n"
+    "a=rtpmap:111 opus/48000/2\r\n"
+)
 ICE = "a=ice-ufrag:abcd\r\na=ice-pwd:abcdefghijklmnopqrstuvwx\r\n"
 GARBAGE = {
     "nothing": "v=0",
@@ -284,6 +296,21 @@ async def test_garbage_from_one_peer_leaves_the_others_alone(sdp: str) -> None:
             listening = asyncio.create_task(hear(transports[MULISA], ALICE, 30))
             await say(transports[ALICE], tone(440.0, 40))
             assert pitch((await listening)[4_800:]) == pytest.approx(440.0, abs=3.0)
+
+
+async def test_a_peer_that_replaces_its_connection_all_the_time_slows_only_itself() -> None:
+    async with gateway() as room, call(room, ALICE) as (transports, _):
+        async with mallory(room) as socket:
+            joined = await next_of(socket, "joined")
+            her = next(p["sid"] for p in joined["participants"] if p["kind"] == "agent")
+            listening = asyncio.create_task(hear(transports[MULISA], ALICE, 30))
+            for i in range(300):
+                offer = {"type": "offer", "to": her, "sdp": GARBAGE["not a peer"]}
+                await socket.send_json(offer | {"connection": f"again{i:04}"})
+            await say(transports[ALICE], tone(440.0, 40))
+            assert pitch((await listening)[4_800:]) == pytest.approx(440.0, abs=3.0)
+            answer = await next_of(socket, "answer")
+            assert answer["connection"] == "again0000"
 
 
 async def test_a_garbage_answer_is_followed_by_a_fresh_offer() -> None:
@@ -342,3 +369,20 @@ async def test_joining_can_be_cancelled_at_any_time() -> None:
 async def enter_and_leave(room: Gateway) -> None:
     async with room.transport("mulisa", "agent") as mulisa:
         await Witness(mulisa).until(TrackSubscribed)
+
+
+@pytest.mark.slow
+async def test_many_stays_leave_nothing_behind() -> None:
+    process = psutil.Process()
+    async with gateway() as room, room.transport("mulisa", "agent") as mulisa:
+        at_mulisa = Witness(mulisa)
+        before = 0
+        for stay in range(40):
+            async with room.transport("alice") as alice:
+                if stay % 2:
+                    await at_mulisa.until(TrackSubscribed(ALICE))
+                    await say(alice, tone(440.0, 5))
+            await at_mulisa.until(ParticipantLeft)
+            if stay == 4:
+                before = process.num_fds()
+        assert process.num_fds() <= before + 2

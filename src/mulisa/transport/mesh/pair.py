@@ -49,6 +49,11 @@ CONNECT_TIME: Final = 15.0
 FIRST_BACKOFF: Final = 0.5
 LAST_BACKOFF: Final = 30.0
 MAX_WAITING_CHATS: Final = 100
+OPEN_INTERVAL: Final = 0.25
+"""Seconds from one connection to the next, however often a peer replaces it: each costs a
+certificate, sockets and a handshake."""
+MAX_WAITING_EVENTS: Final = 256
+"""What a peer may send ahead of that; more is lost, and its connection with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +107,7 @@ class Pair:
         self._inbox: Inbox = asyncio.Queue()
         self._waiting_chats: deque[str] = deque(maxlen=MAX_WAITING_CHATS)
         self._replace_at: float | None = None
+        self._may_open_at = 0.0
         self._failures = 0
         self._log = logging.LoggerAdapter(logger, {"peer": remote.sid})
 
@@ -118,6 +124,9 @@ class Pair:
 
     def receive(self, message: OfferFrom | AnswerFrom | CandidateFrom) -> None:
         """The peer sent this through the gateway."""
+        if self._inbox.qsize() >= MAX_WAITING_EVENTS:
+            self._log.debug("a peer sends more than we can follow; a message is dropped")
+            return
         self._inbox.put_nowait(_event_of(message))
 
     def send_caption(self, caption: Caption) -> None:
@@ -171,7 +180,8 @@ class Pair:
             try:
                 await self._perform(action)
             except NegotiationError as error:
-                self._log.warning("negotiation with a peer failed: %s", error)
+                level = logging.DEBUG if self._failures else logging.WARNING
+                self._log.log(level, "negotiation with a peer failed: %s", error)
                 self._fail()
                 await self._negotiate(negotiation.DescriptionRefused(action.connection))
                 return
@@ -179,7 +189,7 @@ class Pair:
     async def _perform(self, action: negotiation.Action) -> None:
         match action:
             case negotiation.OpenConnection(name):
-                self._open_peer(name)
+                await self._open_peer(name)
             case negotiation.CloseConnection():
                 await self._close_peer()
             case _:
@@ -239,7 +249,10 @@ class Pair:
         except NegotiationError as error:
             self._log.warning("a text message was not sent: %s", error)
 
-    def _open_peer(self, name: str) -> None:
+    async def _open_peer(self, name: str) -> None:
+        loop = asyncio.get_running_loop()
+        await asyncio.sleep(max(0.0, self._may_open_at - loop.time()))
+        self._may_open_at = loop.time() + OPEN_INTERVAL
         self._expect_connection()
         self._peer = Peer(
             name,
