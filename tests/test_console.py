@@ -200,6 +200,11 @@ def test_loading_on_a_terminal_leaves_what_came_of_it() -> None:
     console.loading("tts", "loading piper", 0.25)
     console.event("joined", "standup", "Alice joined")
     console.loading("stt", "whisper tiny.en (bundled)", 1.0)
+    before = len(terminal.getvalue())
+    console.loading("tts", "loading piper", 0.5)
+    console.event("joined", "standup", "Bob joined")
+    assert "loading piper" in terminal.getvalue()[before:]
+    assert "loading whisper" not in terminal.getvalue()[before:]
     console.loading("tts", "piper joe (bundled)", 1.0)
     console.event("agent_ready", "agent", "Mulisa is ready")
     shown_text = terminal.getvalue()

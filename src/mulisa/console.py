@@ -85,6 +85,7 @@ class Console:
         if fraction == 1.0:
             if (task := self._tasks.pop(name, None)) is not None:
                 progress.remove_task(task)
+                progress.refresh()
             self.fact(name, doing)
             if not self._tasks:
                 self.end_loading()
