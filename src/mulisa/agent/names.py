@@ -22,21 +22,27 @@ that is said, or within it, where it usually is talk *about* somebody."""
 
 MISHEARINGS: Final = {
     "mulisa": frozenset(
-        "nilsa nilesa melissa meilosa milisof muleisa yourelisa melisa molisa mulissa malisa "
-        "milisa moolisa mulesa mulisha mylisa melisha nelisa alisa nolisa newlisa monalisa "
-        "mealisa milesa millisa mullisa elisa theelisa mioza miosa niosa yulisa yolisa yilissa "
-        "imyulisa imyolasa imyulasa imyolisa youlisa mulesir neilasaid meillicit".split()
+        (
+            "nilsa nilesa melissa meilosa milisof muleisa yourelisa melisa molisa mulissa malisa "
+            "milisa moolisa mulesa mulisha mylisa melisha nelisa alisa nolisa newlisa monalisa "
+            "mealisa milesa millisa mullisa elisa theelisa mioza miosa niosa yulisa yolisa yilissa "
+            "imyulisa imyolasa imyulasa imyolisa youlisa mulesir amulesir anulisa neilasaid "
+            "meillicit"
+        ).split()
     )
 }
 """What recognisers wrote for a name, joined and lower case, by name."""
 
 UNLIKELY_MISHEARINGS: Final = {
     "mulisa": frozenset(
-        "lisa lesa nila nielsen mule neilsaid neilisaid neilassert youlllisten youlllearn "
-        "yourelisten youreliterally yourlisten youknowlisten youallisa yourelesser yourlesser "
-        "yourelater yourlater yourlizard yourelittle yourlittle yourliterature yourletter "
-        "yourlitter yourlister yourlisha yourelisha yourealoser yourloser youreloser youllanswer "
-        "yourealisa youlovelisa meallofa mealisten melisten mylisten".split()
+        (
+            "lisa lesa nila neil nielsen nielesuh yosa yoursir imyoursir nosir youlisten mule "
+            "neilsaid neilisaid neilassert youlllisten youlllearn yourelisten youreliterally "
+            "yourlisten youknowlisten youallisa yourelesser yourlesser yourelater yourlater "
+            "yourlizard yourelittle yourlittle yourliterature yourletter yourlitter yourlister "
+            "yourlisha yourelisha yourealoser yourloser youreloser youllanswer yourealisa "
+            "youlovelisa meallofa mealisten melisten mylisten"
+        ).split()
     )
 }
 """Usual words that recognisers wrote for a name; they call somebody only where a name would
@@ -133,7 +139,7 @@ class NameMatcher:
             for match in self._in_sentence(text, sentence, rivals)
         ]
         apart: list[NameMatch] = []
-        for match in sorted(found, key=lambda match: (-match.score, match.start)):
+        for match in sorted(found, key=_preference):
             if all(match.end <= other.start or other.end <= match.start for other in apart):
                 apart.append(match)
         return max(apart, key=lambda match: (match.position != "within", match.score), default=None)
@@ -278,6 +284,8 @@ _NEAR = {
         ("lw", 0.5),
         ("vw", 0.4),
         ("ly", 0.6),
+        ("lu", 0.6),
+        ("li", 0.6),
         ("my", 0.5),
         ("ny", 0.5),
     )
@@ -356,6 +364,11 @@ _SUBJECTS = frozenset(
 
 def _comma(text: str, start: int, end: int) -> bool:
     return any(c in ",;:—–" for c in text[start:end])
+
+
+def _preference(match: NameMatch) -> tuple[float, int, int]:
+    """Of overlapping matches the surest counts, and of these the longest."""
+    return -match.score, match.start - match.end, match.start
 
 
 def _is_rivals(spoken: str, score: float, rivals: Sequence[str]) -> bool:

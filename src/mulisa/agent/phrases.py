@@ -46,7 +46,8 @@ _REQUEST = re.compile(
     r"|translate|go on|continue|any|anything|anyone)\b"
 )
 _GREETING = re.compile(
-    r"(?:(?:ok(?:ay)?|well|great|good|hey) )*(?:thanks|thank you|hello|hi|bye)\b"
+    r"(?:(?:ok(?:ay)?|well|great|hey) )*(?:thanks|thank you|hello|hi|bye"
+    r"|good (?:morning|evening))\b"
 )
 _CONTINUATION = re.compile(
     r"(?:and|or|but|what about|how about|no|yes|more|again|the other|not|since|from|about|in|at|for"
