@@ -98,10 +98,13 @@ async def test_awkward_text_is_one_answer_each() -> None:
     await tts.aclose()
 
 
-async def test_letters_without_phonemes_are_silent_and_do_no_harm() -> None:
+async def test_a_line_without_phonemes_ends_the_child_and_not_the_voice() -> None:
     tts = await loaded()
-    await say(tts, "\u0621\u16a0\ua015")
+    (child,) = children()
+    assert (await tts._speak("...")).size == 0  # hygiene keeps it away; other voices, other gaps
     assert (await say(tts, "Yes.")).size > 0
+    (other,) = children()
+    assert other.pid != child.pid
     await tts.aclose()
 
 

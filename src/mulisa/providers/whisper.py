@@ -25,8 +25,6 @@ from mulisa.providers.whisper_model import (
 
 log = logging.getLogger(__name__)
 
-THREADS: Final = 1
-"""On two cores a second thread makes a decode slower as soon as anything else runs."""
 INTERIM_SAMPLES: Final = HEARING_RATE_HZ * 6 // 5
 PIECE_SAMPLES: Final = round((MAX_SECONDS - 1) * HEARING_RATE_HZ)
 EARLIEST_CUT_SAMPLES: Final = PIECE_SAMPLES // 2
@@ -54,7 +52,7 @@ class WhisperSTT:
     async def load(self, progress: Progress) -> None:
         """Check the weights, load and decode once. Raises ProviderUnavailable."""
         progress(f"loading the recogniser {self._name}", None)
-        self._model = await asyncio.to_thread(WhisperModel, self._name, self._language, THREADS)
+        self._model = await asyncio.to_thread(WhisperModel, self._name, self._language)
         self._queue = DecodeQueue("whisper")
 
     def stream(self, names: Sequence[str] = ()) -> WhisperStream:

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import importlib.util
 import math
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -38,6 +38,9 @@ WINDOW_TAIL: Final = 100
 """Silence after the last word, by which the decoder knows that it is the last."""
 MAX_SECONDS: Final = (WHOLE_WINDOW - WINDOW_TAIL) / FRAMES_PER_SECOND
 MIN_SAMPLES: Final = HEARING_RATE_HZ // 10
+
+MAX_THREADS: Final = min(4, os.cpu_count() or 1)
+"""For models larger than tiny, which a second thread makes slower when the cores are busy."""
 
 MIN_TOKENS: Final = 12
 TOKENS_PER_SECOND: Final = 10
@@ -70,12 +73,12 @@ class _Decoded:
 class WhisperModel:
     """A loaded model. All methods block for as long as they compute."""
 
-    def __init__(self, model: str, language: str, threads: int) -> None:
+    def __init__(self, model: str, language: str) -> None:
         """Load by name or path; without a language it is detected in each utterance.
 
         Raises ProviderUnavailable.
         """
-        self._whisper = _load(model, threads)
+        self._whisper = _load(model)
         from faster_whisper.tokenizer import _LANGUAGE_CODES, Tokenizer  # type: ignore[import-untyped]
         from faster_whisper.transcribe import get_suppressed_tokens  # type: ignore[import-untyped]
 
@@ -177,7 +180,7 @@ def find_model(model: str) -> str:
     return str(folder)
 
 
-def _load(model: str, threads: int) -> FasterWhisper:
+def _load(model: str) -> FasterWhisper:
     try:
         from faster_whisper import WhisperModel as FasterWhisper
     except ImportError as error:
@@ -187,13 +190,13 @@ def _load(model: str, threads: int) -> FasterWhisper:
             find_model(model),
             device="cpu",
             compute_type="int8",
-            cpu_threads=threads,
+            cpu_threads=1 if model.startswith("tiny") else MAX_THREADS,
             num_workers=1,
         )
     except (OSError, RuntimeError, ValueError) as error:
-        kind = "path" if Path(model).exists() else "name or path"
+        reason = " ".join(str(error).split())
         raise ProviderUnavailable(
-            f"cannot load the Whisper model {model!r}: {error}; check the {kind},"
+            f"cannot load the Whisper model {model!r}: {reason}; check its name or path,"
             f" or use {BUNDLED_MODEL}, which comes with {LOCAL_EXTRA}"
         ) from error
 
