@@ -43,7 +43,7 @@ _REQUEST = re.compile(
     r"(?:you|i|we|it|he|she|they|there|that|this|anyone|anybody|everyone|everybody|the|any)"
     r"|tell|say|repeat|give|show|explain|summari[sz]e|sum|stop|be quiet|stay|help|list|read|remind"
     r"|please|let me know|let us know|introduce|describe|answer|note|remember|speak|start|define"
-    r"|translate|go on|continue|any|anything|anyone)\b"
+    r"|translate|catch|fill|bring|find|search|look|check|go on|continue|any|anything|anyone)\b"
 )
 _GREETING = re.compile(
     r"(?:(?:ok(?:ay)?|well|great|hey) )*(?:thanks|thank you|hello|hi|bye"
