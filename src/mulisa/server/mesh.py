@@ -56,11 +56,16 @@ class MeshEndpoint:
         ice_servers: Iterable[IceServer] = (),
         max_people: int = MAX_PEOPLE,
         on_event: Callable[[RoomEvent], None] = lambda event: None,
+        on_message: Callable[[], None] = lambda: None,
     ) -> None:
-        """`verify` raises TokenError. `on_event` is called at once, in order, and may not raise."""
+        """`verify` raises TokenError. `on_event` is called at once, in order, and may not raise.
+
+        `on_message` is called for each message of a client, good or bad.
+        """
         self._verify = verify
         self._relay = MeshRelay(ice_servers=ice_servers, max_people=max_people)
         self._on_event = on_event
+        self._on_message = on_message
         self._clients: dict[ParticipantSid, _Client] = {}
         self._is_open = True
         self._all_gone = asyncio.Event()
@@ -84,6 +89,9 @@ class MeshEndpoint:
             timeout=FLUSH_TIME, autoping=False, max_msg_size=_ABSURD_BYTES, compress=False
         )
         await socket.prepare(request)
+        if not self._is_open:  # shut down while this socket was being upgraded
+            await socket.close(code=WSCloseCode.GOING_AWAY)
+            return socket
         await self._serve(request, socket, grant, grant.room)
         return socket
 
@@ -152,6 +160,7 @@ class MeshEndpoint:
                 return "vanished"
             match message.type:
                 case WSMsgType.TEXT:
+                    self._on_message()
                     self._perform(self._relay.receive(sid, message.data, loop.time()))
                 case WSMsgType.BINARY:  # the relay refuses it, and counts it as any other
                     self._perform(self._relay.receive(sid, "", loop.time()))

@@ -11,8 +11,9 @@ from typing import Any
 
 import aiohttp
 import numpy as np
-import psutil
+import psutil  # type: ignore[import-untyped]
 import pytest
+from aiortc import AudioStreamTrack, RTCPeerConnection, RTCSessionDescription
 
 from mulisa.core.errors import ConnectionLost, SignalingError, TransportError
 from mulisa.core.events import (
@@ -369,6 +370,41 @@ async def test_joining_can_be_cancelled_at_any_time() -> None:
 async def enter_and_leave(room: Gateway) -> None:
     async with room.transport("mulisa", "agent") as mulisa:
         await Witness(mulisa).until(TrackSubscribed)
+
+
+async def test_who_comes_without_a_microphone_is_heard_once_there_is_one() -> None:
+    async with gateway() as room, mallory(room) as socket, closing(RTCPeerConnection()) as theirs:
+        await next_of(socket, "joined")
+        async with room.transport("mulisa", "agent") as mulisa:
+            at_mulisa = Witness(mulisa)
+            offer = await next_of(socket, "offer")
+            names = {"to": offer["from"], "connection": offer["connection"]}
+            await theirs.setRemoteDescription(RTCSessionDescription(offer["sdp"], "offer"))
+            (audio,) = theirs.getTransceivers()
+            audio.direction = "recvonly"
+            await theirs.setLocalDescription()
+            sdp = theirs.localDescription.sdp
+            await socket.send_json({"type": "answer", "sdp": sdp, **names})
+            await at_mulisa.until(ListenerConnected)
+            assert not [e for e in at_mulisa.seen if isinstance(e, TrackSubscribed)]
+
+            theirs.addTrack(AudioStreamTrack())
+            await theirs.setLocalDescription()
+            sdp = theirs.localDescription.sdp
+            await socket.send_json({"type": "offer", "sdp": sdp, **names})
+            answer = await next_of(socket, "answer")
+            assert answer["connection"] == offer["connection"], "renegotiated, not replaced"
+            await theirs.setRemoteDescription(RTCSessionDescription(answer["sdp"], "answer"))
+            await at_mulisa.until(TrackSubscribed)
+            assert len(await hear(mulisa, Identity("mallory"), 20)) == 20 * 960
+
+
+@asynccontextmanager
+async def closing(connection: RTCPeerConnection) -> AsyncIterator[RTCPeerConnection]:
+    try:
+        yield connection
+    finally:
+        await connection.close()
 
 
 @pytest.mark.slow

@@ -26,6 +26,7 @@ from mulisa.transport.mesh.peer import (
     PeerEvent,
     PeerFailed,
     PeerListening,
+    PeerSpeaking,
     PeerText,
     PeerTextOpen,
 )
@@ -214,13 +215,13 @@ class Pair:
 
     def _on_peer(self, peer: Peer, event: PeerEvent) -> None:
         match event:
-            case PeerConnected(subscription):
+            case PeerConnected():
                 self._failures = 0
                 self._replace_at = None
                 self._log.info("connected to a peer")
-                if subscription is not None and self._subscription is None:
-                    self._subscription = subscription
-                    self._report(self, Hearing())
+            case PeerSpeaking(subscription):
+                self._subscription = subscription
+                self._report(self, Hearing())
             case PeerListening():
                 self._report(self, Listening())
             case PeerTextOpen():

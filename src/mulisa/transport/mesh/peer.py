@@ -53,9 +53,14 @@ AudioDirection: TypeAlias = Literal["sendrecv", "inactive"]
 
 @dataclass(frozen=True, slots=True)
 class PeerConnected:
-    """Media and text can flow; `subscription` is what the peer says, if we listen to it."""
+    """Media and text can flow."""
 
-    subscription: Subscription | None
+
+@dataclass(frozen=True, slots=True)
+class PeerSpeaking:
+    """The peer sends audio, at once or since a later description, and it is being decoded."""
+
+    subscription: Subscription
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +85,9 @@ class PeerFailed:
     """The connection is of no use any more."""
 
 
-PeerEvent: TypeAlias = PeerConnected | PeerListening | PeerTextOpen | PeerText | PeerFailed
+PeerEvent: TypeAlias = (
+    PeerConnected | PeerSpeaking | PeerListening | PeerTextOpen | PeerText | PeerFailed
+)
 
 
 class Peer:
@@ -200,7 +207,9 @@ class Peer:
     def _on_connection_state(self) -> None:
         state = self._rtc.connectionState
         if state == "connected":
-            self._report(self, PeerConnected(self.subscription))
+            self._report(self, PeerConnected())
+            if self.subscription is not None:
+                self._report(self, PeerSpeaking(self.subscription))
         elif state in ("failed", "closed"):
             self._report(self, PeerFailed())
 
@@ -211,6 +220,8 @@ class Peer:
         self._hearing = asyncio.create_task(
             _hear(track, self.subscription), name=f"hearing {self.connection}"
         )
+        if self._rtc.connectionState == "connected":
+            self._report(self, PeerSpeaking(self.subscription))
 
     def _on_text(self, data: str | bytes) -> None:
         if isinstance(data, str) and len(data) <= MAX_TEXT_BYTES:
