@@ -12,7 +12,15 @@ import pytest
 from mulisa.core.errors import ConfigError
 from mulisa.core.room import Identity
 from mulisa.core.transcript import TranscriptEntry
-from mulisa.server.events import GatewayEvent, Joined, Left, Listening, RoomClosed, RoomOpened
+from mulisa.server.events import (
+    GatewayEvent,
+    Joined,
+    Left,
+    Listening,
+    RoomClosed,
+    RoomOpened,
+    Updated,
+)
 from mulisa.server.gateway import serve
 from mulisa.server.tokens import TokenVerifier, utc_now
 from mulisa.store.transcript import TranscriptStore
@@ -269,6 +277,15 @@ async def test_comings_and_goings_are_told_and_counted(gateway: RunningGateway) 
     await gateway.wait_for(lambda event: isinstance(event, RoomClosed))
     assert [type(event) for event in gateway.events] == [RoomOpened, Joined, Left, RoomClosed]
     assert "mulisa_rooms 0.0" in (await look(gateway, "/metrics"))[1]
+
+
+async def test_signalling_messages_are_counted(gateway: RunningGateway) -> None:
+    async with gateway.person() as alice:
+        await alice.send_json({"type": "update", "muted": True})
+        assert (await alice.receive_json(timeout=5))["participant"]["muted"]
+        _, metrics = await look(gateway, "/metrics")
+        assert "mulisa_signalling_messages_total 1.0" in metrics
+    assert [event for event in gateway.events if isinstance(event, Updated)]
 
 
 async def test_serving_ends_cleanly_and_tells_everybody(tmp_path: Path) -> None:

@@ -58,7 +58,10 @@ class Gateway:
         issuer = TokenIssuer(config.api_key, config.api_secret)
         verifier = TokenVerifier(config.api_key, config.api_secret)
         self._mesh = MeshEndpoint(
-            verifier.verify, ice_servers=config.ice_servers, on_event=self._follow_room
+            verifier.verify,
+            ice_servers=config.ice_servers,
+            on_event=self._follow_room,
+            on_message=self._metrics.signalling_message,
         )
         self._agents = AgentEndpoint(
             config, issuer, verifier, self._metrics, on_event, self._mesh.close_room

@@ -163,6 +163,7 @@ class MeshEndpoint:
                     self._on_message()
                     self._perform(self._relay.receive(sid, message.data, loop.time()))
                 case WSMsgType.BINARY:  # the relay refuses it, and counts it as any other
+                    self._on_message()
                     self._perform(self._relay.receive(sid, "", loop.time()))
                 case WSMsgType.PING:
                     self._clients[sid].pong(message.data)
