@@ -286,6 +286,8 @@ async def test_tools_and_what_is_said_of_their_results(
         ("Mulisa, can you hear me?", "Yes, Alice, I hear you."),
         ("stop", "Okay."),
         ("I think we need a bigger office.", "Noted, Alice."),
+        ("Nelissa.", "Yes, Alice?"),
+        ("Ok, mjilasa, stop.", "Okay."),
     ],
 )
 async def test_what_needs_no_tool(text: str, spoken: str) -> None:
@@ -302,6 +304,11 @@ async def test_a_question_beyond_it_is_answered_with_what_was_said() -> None:
     )
     assert spoken.startswith("I do not know that, Alice.")
     assert "who is here" in spoken
+
+
+async def test_her_name_alone_is_acknowledged() -> None:
+    _, spoken = await answer(asks("Mulisa?"), results=[{"turns": [], "found": 0}])
+    assert spoken == "Yes, Alice?"
 
 
 async def test_wording_varies_with_the_turn_and_is_deterministic() -> None:

@@ -123,7 +123,13 @@ PARAPHRASES: tuple[tuple[Kind, tuple[str, ...]], ...] = (
     ),
     (
         "stop",
-        ("stop", "Okay, Melissa, stop.", "okay thank you that's enough", "never mind"),
+        (
+            "stop",
+            "Okay, Melissa, stop.",
+            "okay thank you that's enough",
+            "never mind",
+            "Yulasa, please be quiet.",
+        ),
     ),
     (
         "quiet",

@@ -352,6 +352,8 @@ def _help(question: _Question) -> list[str]:
 
 def _unknown(question: _Question) -> list[str]:
     """A question beyond the intents: what was said about it is better than nothing."""
+    if len(question.intent.topic.split()) < 2:
+        return [f"Yes{question.you}?"]
     heard = [turn for turn in question.result.get("turns") or [] if not turn["by_agent"]]
     if turns := _worth_telling(heard):
         opening = question.vary("I cannot answer that myself", "I have no answer of my own")
@@ -363,9 +365,8 @@ def _unknown(question: _Question) -> list[str]:
 
 
 def _statement(question: _Question) -> list[str]:
-    words = len(question.intent.topic.split())
-    if words < 3:
-        return [question.vary("I did not quite get that", "Sorry, I am not sure what you mean")]
+    if len(question.intent.topic.split()) < 3:
+        return [f"Yes{question.you}?"]
     return [
         question.vary("Noted", "I will remember that", "All right, I keep that in mind")
         + question.you

@@ -63,7 +63,7 @@ def understand(
     Any text has an intent: a `question` or a `statement` if nothing more is known.
     """
     found = [
-        _understand(sentence, agent, people, before)
+        _without_call(sentence, agent, people, before)
         for sentence in re.split(r"(?<=[.?!])\s+", text[-_MAX_CHARS:])
     ]
     for weak in (_UNKNOWN | _CIVIL, _UNKNOWN):
@@ -71,6 +71,17 @@ def understand(
             if intent.kind not in weak:
                 return intent
     return _understand(text[-_MAX_CHARS:], agent, people, before)
+
+
+def _without_call(text: str, agent: str, people: Sequence[str], before: Intent | None) -> Intent:
+    """As `_understand`; if nothing is, without one to three words that a comma sets off."""
+    whole = intent = _understand(text, agent, people, before)
+    for _ in range(_MAX_CALLS):
+        call, comma, text = text.partition(",")
+        if intent.kind not in _UNKNOWN or not comma or len(call.split()) > 3:
+            break
+        intent = _understand(text, agent, people, before)
+    return whole if intent.kind in _UNKNOWN else intent
 
 
 def _understand(text: str, agent: str, people: Sequence[str], before: Intent | None) -> Intent:
@@ -119,6 +130,7 @@ def _most_alike(heard: Mapping[int, str], name: str) -> int:
 
 _MAX_CHARS = 600
 _ALIKE = 72.0
+_MAX_CALLS = 2
 _CIVIL: Final = frozenset({"thanks", "hello", "bye", "yes", "wellbeing", "hearing"})
 """What is said beside the point if there is a point."""
 _UNKNOWN: Final = frozenset({"question", "statement"})
