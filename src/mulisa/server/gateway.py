@@ -31,7 +31,7 @@ from mulisa.server.metrics import GatewayMetrics
 from mulisa.server.page import NOT_BUILT, Page
 from mulisa.server.ratelimit import RateLimit
 from mulisa.server.responses import add_security_headers, answer_errors, error_response
-from mulisa.server.tokens import TokenIssuer, TokenVerifier
+from mulisa.server.tokens import TokenIssuer, TokenVerifier, load_signing
 from mulisa.transport.mesh import relay
 
 __all__ = ["Gateway", "GatewayConfig", "serve"]
@@ -146,6 +146,7 @@ async def serve(config: GatewayConfig, on_event: OnEvent = _ignore) -> None:
     try:
         await _listen(runner, config)
         on_event(Listening(_own_url(runner, config)))
+        await asyncio.to_thread(load_signing)
         await asyncio.get_running_loop().create_future()
     finally:
         await runner.cleanup()
