@@ -51,6 +51,8 @@ export class Room extends EventTarget {
   lines: readonly Line[] = [];
   signaling: Signaling;
   ended: EndReason | null = null;
+  /** The name of the agent that comes when somebody is here. */
+  expected: string | null = null;
   /** The last thing a screen reader should say. */
   announcement = "";
   readonly #names = new Map<string, { name: string; isAgent: boolean }>();
@@ -66,6 +68,12 @@ export class Room extends EventTarget {
       if (person.participant.kind === "agent") return person;
     }
     return null;
+  }
+
+  /** Who will come as an AI, as the token's answer says. */
+  expect(agent: string | null): void {
+    this.expected = agent;
+    this.#changed();
   }
 
   get people(): Person[] {

@@ -80,6 +80,7 @@ export class Visit {
       throw new Refusal("refused", "This page cannot join a room of that kind yet.");
     }
     writeToken(room, admission.token);
+    this.room.expect(admission.agent?.name ?? null);
     return admission;
   }
 

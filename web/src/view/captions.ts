@@ -24,8 +24,12 @@ export class Captions extends Lines {
 
   protected override empty(): TemplateResult {
     const agent = this.room.agent?.participant.name;
-    if (agent === undefined) return html`Nobody writes captions in this room.`;
-    return html`What you all say appears here. Try “${agent}, what can you do?”`;
+    if (agent !== undefined) {
+      return html`What you all say appears here. Try “${agent}, what can you do?”`;
+    }
+    const { expected } = this.room;
+    if (expected === null) return html`Nobody writes captions in this room.`;
+    return html`What you all say appears here once ${expected} has come.`;
   }
 
   protected override line(line: Line): TemplateResult {

@@ -17,6 +17,10 @@ export abstract class Lines extends View {
   };
   declare room: Room;
   declare following: boolean;
+  /** A list that grows or shrinks, or was hidden, stays at its end. */
+  readonly #resizes = new ResizeObserver(() => {
+    if (this.following) this.#toTheEnd();
+  });
 
   constructor() {
     super();
@@ -47,6 +51,16 @@ export abstract class Lines extends View {
 
   protected override updated(): void {
     if (this.following) this.#toTheEnd();
+  }
+
+  protected override firstUpdated(): void {
+    const list = this.querySelector("ol");
+    if (list !== null) this.#resizes.observe(list);
+  }
+
+  override disconnectedCallback(): void {
+    super.disconnectedCallback();
+    this.#resizes.disconnect();
   }
 
   #scrolled(): void {

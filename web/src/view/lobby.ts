@@ -102,6 +102,8 @@ export class Lobby extends View {
 
   #withWhom(): TemplateResult | string {
     if (this.refused === "away") return "The server does not answer. Still trying.";
+    if (this.refused === "full") return "There is no place free now. Still looking.";
+    if (this.refused === "refused") return "";
     if (this.present === null) return "Looking who is there";
     const ai = this.agent === null ? [] : [`${this.agent.name} (AI, listens and speaks)`];
     const everybody = [...this.present, ...ai];

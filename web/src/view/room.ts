@@ -77,7 +77,7 @@ export class RoomView extends View {
   }
 
   #tiles(): TemplateResult {
-    const { agent, people, local } = this.visit.room;
+    const { agent, people, local, expected } = this.visit.room;
     const everybody = local === null ? people : [local, ...people];
     return html`${agent === null ? nothing : this.#tile(agent)}
       <div class="people" data-count=${everybody.length}>
@@ -89,9 +89,11 @@ export class RoomView extends View {
       </div>
       ${everybody.length === 1
         ? html`<p class="alone">
-            ${agent === null
-              ? "Nobody else is here yet."
-              : `It is just you and ${agent.participant.name}.`}
+            ${agent !== null
+              ? `It is just you and ${agent.participant.name}.`
+              : expected === null
+                ? "Nobody else is here yet."
+                : `${expected} is on her way.`}
             Copy the link to bring somebody in.
           </p>`
         : nothing}`;

@@ -1,0 +1,362 @@
+/** The mesh transport over small stand-ins for the browser's WebSocket and RTCPeerConnection. */
+
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+
+import { type Admission, Refusal } from "../src/api";
+import { MeshTransport } from "../src/transport/mesh";
+import type { FromClient, FromGateway } from "../src/transport/signaling";
+import type { Participant, TransportEvent } from "../src/transport/types";
+
+class FakeSocket {
+  static readonly OPEN = 1;
+  static all: FakeSocket[] = [];
+  readyState = 1;
+  readonly sent: FromClient[] = [];
+  onmessage: ((event: { data: string }) => void) | null = null;
+  onclose: (() => void) | null = null;
+
+  constructor(readonly url: string) {
+    FakeSocket.all.push(this);
+  }
+
+  send(data: string): void {
+    this.sent.push(JSON.parse(data) as FromClient);
+  }
+
+  close(): void {
+    this.readyState = 3;
+  }
+
+  /** The gateway sends. */
+  give(message: FromGateway): void {
+    this.onmessage?.({ data: JSON.stringify(message) });
+  }
+
+  break(): void {
+    this.readyState = 3;
+    this.onclose?.();
+  }
+}
+
+class FakeConnection {
+  static all: FakeConnection[] = [];
+  static refusesAnswers = false;
+  connectionState: RTCPeerConnectionState = "new";
+  localDescription: RTCSessionDescriptionInit | null = null;
+  currentLocalDescription: RTCSessionDescriptionInit | null = null;
+  currentRemoteDescription: RTCSessionDescriptionInit | null = null;
+  onconnectionstatechange: (() => void) | null = null;
+  onnegotiationneeded: (() => void) | null = null;
+  readonly channel = { readyState: "connecting", sent: [] as string[], onopen: () => undefined };
+  readonly sender = { track: null as unknown, replaceTrack: vi.fn(() => Promise.resolve()) };
+  readonly transceiver = {
+    direction: "recvonly",
+    sender: this.sender,
+    receiver: { track: { kind: "audio" } },
+  };
+  closed = false;
+  iceRestarts = 0;
+
+  constructor(readonly configuration: RTCConfiguration) {
+    FakeConnection.all.push(this);
+  }
+
+  addTransceiver(_: string, { direction }: RTCRtpTransceiverInit) {
+    this.transceiver.direction = direction ?? "";
+    return this.transceiver;
+  }
+  getTransceivers() {
+    return [this.transceiver];
+  }
+  createDataChannel() {
+    return {
+      ...this.channel,
+      send: (data: string) => this.channel.sent.push(data),
+      set onopen(_: () => void) {
+        // The test opens nothing by itself.
+      },
+    };
+  }
+  createOffer() {
+    return Promise.resolve({ type: "offer", sdp: `offer ${FakeConnection.all.indexOf(this)}` });
+  }
+  createAnswer() {
+    return Promise.resolve({ type: "answer", sdp: `answer ${FakeConnection.all.indexOf(this)}` });
+  }
+  setLocalDescription(description: RTCSessionDescriptionInit) {
+    this.localDescription = description;
+    return Promise.resolve();
+  }
+  setRemoteDescription(description: RTCSessionDescriptionInit) {
+    if (description.type === "answer" && FakeConnection.refusesAnswers) {
+      return Promise.reject(new Error("not SDP"));
+    }
+    this.currentRemoteDescription = description;
+    this.currentLocalDescription = this.localDescription;
+    return Promise.resolve();
+  }
+  restartIce() {
+    this.iceRestarts += 1;
+  }
+  close() {
+    this.closed = true;
+  }
+
+  become(state: RTCPeerConnectionState): void {
+    this.connectionState = state;
+    this.onconnectionstatechange?.();
+  }
+}
+
+function participant(name: string, kind: Participant["kind"] = "standard"): Participant {
+  const identity = name.toLowerCase();
+  return { sid: `PA_${identity}`, identity, name, kind, muted: false, attributes: {} };
+}
+
+const ALICE = participant("Alice");
+const BOB = participant("Bob");
+const MULISA = participant("Mulisa", "agent");
+
+let events: TransportEvent[];
+let admissions: (() => Promise<Admission>)[];
+let transport: MeshTransport;
+
+function admission(): Promise<Admission> {
+  return Promise.resolve({ url: "ws://host", token: "t" } as Admission);
+}
+
+/** Let what is ready happen, without letting time pass. */
+async function settle(): Promise<void> {
+  await vi.advanceTimersByTimeAsync(0);
+}
+
+async function join(...participants: Participant[]): Promise<FakeSocket> {
+  transport.join();
+  await settle();
+  return enter(ALICE, participants);
+}
+
+async function enter(local: Participant, participants: Participant[]): Promise<FakeSocket> {
+  const socket = FakeSocket.all.at(-1);
+  if (socket === undefined) throw new Error("no socket was opened");
+  socket.give({ type: "joined", participant: local, participants, ice_servers: [] });
+  await settle();
+  return socket;
+}
+
+function sent<T extends FromClient["type"]>(socket: FakeSocket, type: T) {
+  return socket.sent.filter((message): message is FromClient & { type: T } => {
+    return message.type === type;
+  });
+}
+
+function types(): string[] {
+  return events.map(({ type }) => type);
+}
+
+beforeEach(() => {
+  vi.useFakeTimers();
+  vi.stubGlobal("WebSocket", FakeSocket);
+  vi.stubGlobal("RTCPeerConnection", FakeConnection);
+  vi.stubGlobal("MediaStream", EventTarget);
+  FakeSocket.all = [];
+  FakeConnection.all = [];
+  FakeConnection.refusesAnswers = false;
+  events = [];
+  admissions = [];
+  transport = new MeshTransport({
+    admit: () => (admissions.shift() ?? admission)(),
+    receive: (event) => events.push(event),
+    relayOnly: false,
+  });
+});
+
+afterEach(() => {
+  transport.leave();
+  vi.useRealTimers();
+  vi.unstubAllGlobals();
+});
+
+describe("joining", () => {
+  it("offers one audio line to everybody who is there, under a name of its own", async () => {
+    const socket = await join(BOB, MULISA);
+    const offers = sent(socket, "offer");
+    expect(offers.map(({ to, sdp }) => [to, sdp])).toEqual([
+      ["PA_bob", "offer 0"],
+      ["PA_mulisa", "offer 1"],
+    ]);
+    expect(new Set(offers.map(({ connection }) => connection)).size).toBe(2);
+    expect(FakeConnection.all.map((pc) => pc.transceiver.direction)).toEqual([
+      "sendrecv",
+      "sendrecv",
+    ]);
+  });
+
+  it("waits for the offer of who comes later, and answers it on the line that is offered", async () => {
+    const socket = await join();
+    socket.give({ type: "participant_joined", participant: BOB });
+    await settle();
+    expect(FakeConnection.all).toHaveLength(0);
+    socket.give({ type: "offer", from: "PA_bob", connection: "remote01", sdp: "offer" });
+    await settle();
+    expect(sent(socket, "answer")).toEqual([
+      { type: "answer", to: "PA_bob", connection: "remote01", sdp: "answer 0" },
+    ]);
+    expect(FakeConnection.all[0]?.transceiver.direction).toBe("sendrecv");
+  });
+
+  it("uses relays only if it is told to", async () => {
+    transport = new MeshTransport({ admit: admission, receive: () => undefined, relayOnly: true });
+    await join(BOB);
+    expect(FakeConnection.all[0]?.configuration.iceTransportPolicy).toBe("relay");
+  });
+
+  it("ignores offers of who is not in the room", async () => {
+    const socket = await join();
+    socket.give({ type: "offer", from: "PA_nobody", connection: "remote01", sdp: "offer" });
+    await settle();
+    expect(FakeConnection.all).toHaveLength(0);
+  });
+
+  it("tries again while the server is away, and gives up when it is refused", async () => {
+    admissions = [
+      () => Promise.reject(new Refusal("away", "")),
+      () => Promise.reject(new Refusal("full", "")),
+    ];
+    transport.join();
+    await settle();
+    expect(types()).toEqual(["signaling_lost"]);
+    await vi.advanceTimersByTimeAsync(1_000);
+    expect(events.at(-1)).toEqual({ type: "ended", reason: "full" });
+    await vi.advanceTimersByTimeAsync(60_000);
+    expect(FakeSocket.all).toHaveLength(0);
+  });
+});
+
+describe("losing the way to the server", () => {
+  it("keeps connections until it is back, and then makes them anew", async () => {
+    const first = await join(BOB);
+    const before = FakeConnection.all[0];
+    before?.become("connected");
+    first.break();
+    expect(events.at(-1)?.type).toBe("signaling_lost");
+    await vi.advanceTimersByTimeAsync(5_000);
+    expect(FakeSocket.all).toHaveLength(2);
+    expect(before?.closed).toBe(false);
+    const second = await enter({ ...ALICE, sid: "PA_alice2" }, [BOB]);
+    expect(before?.closed).toBe(true);
+    expect(sent(second, "offer").map(({ to }) => to)).toEqual(["PA_bob"]);
+  });
+
+  it("tells the new stay that it is muted", async () => {
+    const first = await join();
+    transport.setMuted(true);
+    expect(sent(first, "update")).toEqual([{ type: "update", muted: true }]);
+    first.break();
+    await vi.advanceTimersByTimeAsync(5_000);
+    const second = await enter(ALICE, []);
+    expect(sent(second, "update")).toEqual([{ type: "update", muted: true }]);
+  });
+
+  it("comes back by itself after a shutdown, but not after being replaced", async () => {
+    const first = await join();
+    first.give({ type: "closing", reason: "shutdown" });
+    first.break();
+    await vi.advanceTimersByTimeAsync(5_000);
+    expect(FakeSocket.all).toHaveLength(2);
+    const second = await enter(ALICE, []);
+    second.give({ type: "closing", reason: "replaced" });
+    second.break();
+    expect(events.at(-1)).toEqual({ type: "ended", reason: "replaced" });
+    await vi.advanceTimersByTimeAsync(60_000);
+    expect(FakeSocket.all).toHaveLength(2);
+  });
+
+  it("takes a room that seems full for one that still holds its former place", async () => {
+    const first = await join();
+    admissions = [() => Promise.reject(new Refusal("full", ""))];
+    first.break();
+    await vi.advanceTimersByTimeAsync(10_000);
+    expect(types()).not.toContain("ended");
+    expect(FakeSocket.all).toHaveLength(2);
+  });
+});
+
+describe("a broken connection", () => {
+  async function answered(...participants: Participant[]): Promise<FakeSocket> {
+    const socket = await join(...participants);
+    for (const { to, connection } of sent(socket, "offer")) {
+      socket.give({ type: "answer", from: to, connection, sdp: "answer" });
+    }
+    await settle();
+    for (const pc of FakeConnection.all) pc.become("connected");
+    return socket;
+  }
+
+  it("between browsers is given time to heal, then its ICE is restarted", async () => {
+    await answered(BOB);
+    const [pc] = FakeConnection.all;
+    pc?.become("disconnected");
+    expect(events.at(-1)).toMatchObject({ type: "connection_changed", state: "interrupted" });
+    await vi.advanceTimersByTimeAsync(2_000);
+    expect(pc?.iceRestarts).toBe(0);
+    await vi.advanceTimersByTimeAsync(2_000);
+    expect(pc?.iceRestarts).toBe(1);
+    expect(FakeConnection.all).toHaveLength(1);
+  });
+
+  it("that heals alone is left alone", async () => {
+    await answered(BOB);
+    const [pc] = FakeConnection.all;
+    pc?.become("disconnected");
+    pc?.become("connected");
+    await vi.advanceTimersByTimeAsync(60_000);
+    expect(pc?.iceRestarts).toBe(0);
+    expect(events.at(-1)).toMatchObject({ type: "connection_changed", state: "connected" });
+  });
+
+  it("with an agent is replaced under a new name", async () => {
+    const socket = await answered(MULISA);
+    FakeConnection.all[0]?.become("failed");
+    await vi.advanceTimersByTimeAsync(5_000);
+    const names = sent(socket, "offer").map(({ connection }) => connection);
+    expect(names).toHaveLength(2);
+    expect(names[0]).not.toBe(names[1]);
+    expect(FakeConnection.all.map(({ closed, iceRestarts }) => [closed, iceRestarts])).toEqual([
+      [true, 0],
+      [false, 0],
+    ]);
+  });
+
+  it("is replaced when the answer to it cannot be used", async () => {
+    vi.spyOn(console, "warn").mockReturnValue();
+    FakeConnection.refusesAnswers = true;
+    const socket = await join(BOB);
+    const [offer] = sent(socket, "offer");
+    const connection = offer?.connection ?? "";
+    socket.give({ type: "answer", from: "PA_bob", connection, sdp: "nonsense" });
+    await settle();
+    expect(FakeConnection.all[0]?.closed).toBe(true);
+    await vi.advanceTimersByTimeAsync(6_000);
+    expect(sent(socket, "offer")).toHaveLength(2);
+  });
+
+  it("is forgotten with who left", async () => {
+    const socket = await answered(BOB);
+    const { sid, identity } = BOB;
+    socket.give({ type: "participant_left", sid, identity, reason: "vanished" });
+    expect(FakeConnection.all[0]?.closed).toBe(true);
+    expect(transport.connections().size).toBe(0);
+    await vi.advanceTimersByTimeAsync(60_000);
+    expect(sent(socket, "offer")).toHaveLength(1);
+  });
+});
+
+it("leaving says so, closes everything and stays away", async () => {
+  const socket = await join(BOB);
+  transport.leave();
+  expect(socket.sent.at(-1)).toEqual({ type: "leave" });
+  expect(FakeConnection.all[0]?.closed).toBe(true);
+  await vi.advanceTimersByTimeAsync(60_000);
+  expect(FakeSocket.all).toHaveLength(1);
+});
