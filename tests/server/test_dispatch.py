@@ -180,6 +180,10 @@ def test_a_failed_session_is_tried_again_with_growing_pauses() -> None:
     dispatcher.receive(Accepted(W1, JobId("AJ_2"), MULISA), now=6.0)
     dispatcher.receive(JobEnded(W1, JobId("AJ_2"), failed=True), now=7.0)
     assert dispatcher.deadline() == 9.0
+    dispatcher.receive(Tick(), now=9.0)
+    dispatcher.receive(Accepted(W1, JobId("AJ_3"), MULISA), now=9.0)
+    dispatcher.receive(JobEnded(W1, JobId("AJ_3"), failed=True), now=100.0)
+    assert dispatcher.deadline() == 101.0, "it had worked for a while"
 
 
 def test_a_session_that_ended_well_is_not_repeated_until_the_room_was_empty() -> None:

@@ -53,6 +53,8 @@ AGENT_PROTOCOL: Final = 1
 _PROTOCOL: Final = 17
 _REGISTER_TIMEOUT: Final = 10.0
 _HEARTBEAT: Final = 5.0
+_GOODBYE_TIME: Final = 2.0
+"""Seconds for a worker to answer that its connection is closed."""
 _MAX_MESSAGE_BYTES: Final = 64 * 1024
 _MAX_ERROR_CHARS: Final = 300
 _ID_LETTERS: Final = string.ascii_letters + string.digits
@@ -98,7 +100,9 @@ class AgentEndpoint:
     async def connect(self, request: web.Request) -> web.StreamResponse:
         """Handle ``GET /agent``. Raises TokenError or NotAllowed before the upgrade."""
         self._check_token(request)
-        socket = web.WebSocketResponse(heartbeat=_HEARTBEAT, max_msg_size=_MAX_MESSAGE_BYTES)
+        socket = web.WebSocketResponse(
+            timeout=_GOODBYE_TIME, heartbeat=_HEARTBEAT, max_msg_size=_MAX_MESSAGE_BYTES
+        )
         await socket.prepare(request)
         try:
             link = await self._register(socket)
@@ -122,8 +126,10 @@ class AgentEndpoint:
         """Let all workers go; they come back to the next gateway."""
         if self._timer:
             self._timer.cancel()
-        for link in list(self._links.values()):
-            await link.socket.close(code=WSCloseCode.GOING_AWAY, message=b"shutdown")
+        sockets = [link.socket for link in self._links.values()]
+        await asyncio.gather(
+            *(socket.close(code=WSCloseCode.GOING_AWAY, message=b"shutdown") for socket in sockets)
+        )
 
     def _check_token(self, request: web.Request) -> None:
         grant = self._verifier.verify(token_of(request.headers, request.query) or "")

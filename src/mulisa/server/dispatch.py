@@ -21,6 +21,8 @@ WorkerId = NewType("WorkerId", str)
 JobId = NewType("JobId", str)
 
 _LONGEST_PAUSE: Final = 30.0
+_STEADY_AFTER: Final = 60.0
+"""Seconds after which a session counts as one that worked; a later failure is a new one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +184,7 @@ class _Offer:
     worker_id: WorkerId
     answer_by: float | None
     """None once the worker has the job."""
+    assigned_at: float = 0.0
 
 
 @dataclass(slots=True)
@@ -225,7 +228,7 @@ class Dispatcher:
             case WorkerDeparted(worker_id):
                 self._give_back_rooms(worker_id)
             case Accepted():
-                actions += self._assign(event)
+                actions += self._assign(event, now)
             case Refused(worker_id, job_id):
                 self._refuse(worker_id, job_id)
             case JobEnded():
@@ -281,14 +284,14 @@ class Dispatcher:
             if room.offer and room.offer.worker_id == worker_id:
                 room.offer = None
 
-    def _assign(self, accepted: Accepted) -> list[DispatchAction]:
+    def _assign(self, accepted: Accepted, now: float) -> list[DispatchAction]:
         room = self._room_of(accepted.worker_id, accepted.job_id)
         if room is None or room.offer is None or room.offer.answer_by is None:
             return []
         if not room.people:  # nobody to join; who comes back within the timeout asks anew
             room.offer = None
             return []
-        room.offer.answer_by = None
+        room.offer.answer_by, room.offer.assigned_at = None, now
         room.refused_by.clear()
         room.ask_again_at = None
         identity = _free_identity(accepted.identity, room.people)
@@ -306,8 +309,10 @@ class Dispatcher:
 
     def _end_job(self, ended: JobEnded, now: float) -> None:
         room = self._room_of(ended.worker_id, ended.job_id)
-        if room is None:
+        if room is None or room.offer is None:
             return
+        if now - room.offer.assigned_at >= _STEADY_AFTER:
+            room.failures = 0
         room.offer = None
         if ended.failed:
             pause = self._config.failure_pause * 2.0**room.failures

@@ -102,8 +102,7 @@ class Gateway:
         return web.Response(body=text, content_type="text/plain", charset="utf-8")
 
     async def _say_goodbye(self, _: web.Application) -> None:
-        await self._agents.aclose()
-        await self._mesh.shut_down()
+        await asyncio.gather(self._agents.aclose(), self._mesh.shut_down())
 
     def _follow_room(self, event: relay.RoomEvent) -> None:
         match event:
