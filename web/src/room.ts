@@ -111,6 +111,7 @@ export class Room extends EventTarget {
         break;
       case "chat_received":
         this.#chat(event.identity, event.id, event.text, now);
+        this.announcement = `${this.#speaker(event.identity).name} writes: ${event.text}`;
         break;
       case "signaling_lost":
         this.#signalingLost(now);

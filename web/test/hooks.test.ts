@@ -127,6 +127,19 @@ it("captions carry a name and whether they are final; cut words are struck", asy
   expect(hook("captions").contains(first)).toBe(true);
 });
 
+it("a typed message that is captioned, too, stands in the captions once", async () => {
+  const lines = () => [...hook("captions").querySelectorAll(".line")].map((e) => e.textContent);
+  room.receive({ type: "chat_received", identity: "bob", id: "1", text: "who is here?" }, 1);
+  await rendered();
+  expect(lines()).toHaveLength(1);
+  const echo = { segmentId: "1", identity: "bob", text: "who is here?", final: true };
+  const caption = { ...echo, interrupted: false, unspoken: "" };
+  room.receive({ type: "caption_received", caption }, 2);
+  await rendered();
+  expect(lines()).toHaveLength(1);
+  expect(hook("caption").textContent).toContain("writes");
+});
+
 it("chat-input sends and empties itself", () => {
   const input = hook("chat-input") as HTMLInputElement;
   input.value = "hello";
