@@ -21,7 +21,14 @@ from mulisa.core.provider import (
     ToolCall,
     Transcription,
 )
-from mulisa.providers.scripted import Rule, ScriptedLLM, ScriptedSTT, ScriptedTTS, ScriptedVAD
+from mulisa.providers.scripted import (
+    SMALL_TALK,
+    Rule,
+    ScriptedLLM,
+    ScriptedSTT,
+    ScriptedTTS,
+    ScriptedVAD,
+)
 from mulisa.providers.tones import recognise
 from tests.speech import say
 
@@ -117,7 +124,7 @@ async def test_the_llm_answers_by_rule_in_deltas() -> None:
         TextDelta(f" {word}") for word in ("and", "Bob", "are", "here.")
     ]
     default = [delta async for delta in llm.chat(request("something"))]
-    assert "".join(d.text for d in default if isinstance(d, TextDelta)) == "I hear you."
+    assert "".join(d.text for d in default if isinstance(d, TextDelta)) == SMALL_TALK
     assert len(llm.requests) == 4
 
 

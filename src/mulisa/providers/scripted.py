@@ -31,6 +31,8 @@ WINDOW_SAMPLES: Final = 512
 AUDIBLE: Final = 1000
 """Amplitude (int16): -30 dBFS."""
 
+SMALL_TALK: Final = "I hear you, and I go on for a while, so that somebody can interrupt me."
+
 Script: TypeAlias = Sequence[str] | Callable[[int], str]
 """What tone `n` says; a sequence says "word n" for what it does not have."""
 Answer: TypeAlias = str | ToolCall | Callable[[ChatRequest], str | ToolCall]
@@ -193,7 +195,7 @@ class ScriptedLLM(_Scripted):
         self,
         rules: Sequence[Rule] = (),
         *,
-        default: Answer = "I hear you.",
+        default: Answer = SMALL_TALK,
         first_token: float = 0.0,
         pace: float = 0.0,
         failures: Collection[int] = (),

@@ -28,6 +28,7 @@ from mulisa.core.events import (
 from mulisa.core.room import Identity, Participant, ParticipantSid, RoomName, Topology
 from mulisa.core.transport import Caption, ChatMessage, SubscriptionStats, Transport
 from mulisa.transport.mesh.pair import Hearing, Listening, NotHearing, Pair, PairEvent
+from mulisa.transport.mesh.peer import CLOSING_TIME
 from mulisa.transport.mesh.signaling import (
     MAX_MESSAGE_BYTES,
     AnswerFrom,
@@ -128,6 +129,9 @@ class MeshTransport:
         try:
             await self._say_goodbye()
         finally:
+            # Its socket is closed, so it ends by itself. Cancelled while it closes connections
+            # it would leave them half closed, which aiortc never recovers from.
+            await asyncio.wait({self._signaling}, timeout=LEAVE_TIME + CLOSING_TIME)
             self._signaling.cancel()
             await asyncio.wait({self._signaling})
             await self._http.close()

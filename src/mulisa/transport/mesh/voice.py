@@ -26,7 +26,7 @@ GAP: Final = 3 * FRAME_DURATION
 """A frame that is later than this begins a new talk spurt; anything less is jitter."""
 TAIL_AFTER: Final = 2 * FRAME_DURATION
 """By how much a frame is late when the talk spurt is taken for ended."""
-TAIL_FRAMES: Final = 3
+TAIL_FRAMES: Final = 5
 MAX_WAITING_PACKETS: Final = 5
 
 _TIME_BASE: Final = Fraction(1, SAMPLE_RATE_HZ)
