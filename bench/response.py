@@ -22,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections import deque
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -31,7 +32,14 @@ from pathlib import Path
 import numpy as np
 
 from mulisa.agent.endpointing import EndpointingConfig
-from mulisa.core.audio import FRAME_DURATION, FRAME_SAMPLES, SAMPLE_RATE_HZ, AudioFrame, Samples
+from mulisa.core.audio import (
+    FRAME_DURATION,
+    FRAME_SAMPLES,
+    SAMPLE_RATE_HZ,
+    AudioFrame,
+    Samples,
+    silence,
+)
 from mulisa.core.events import TrackSubscribed
 from mulisa.core.room import Identity, ParticipantKind, RoomName
 from mulisa.providers.tones import tone
@@ -97,20 +105,40 @@ class Ear:
         return self.first
 
 
-async def speak(transport: MeshTransport, speech: Samples) -> tuple[float, float]:
-    """Send as a microphone does: 20 ms when they are over. First and last audible instant."""
-    loop = asyncio.get_running_loop()
-    frames = np.pad(speech, (0, -len(speech) % FRAME_SAMPLES)).reshape(-1, FRAME_SAMPLES)
-    start = loop.time()
-    for number, frame in enumerate(frames, 1):
-        await asyncio.sleep(start + number * FRAME_DURATION - loop.time())
-        transport.send_frame(frame)
-    (loud,) = np.nonzero(np.abs(speech.astype(np.int32)) > AUDIBLE)
-    return start + loud[0] / SAMPLE_RATE_HZ, start + loud[-1] / SAMPLE_RATE_HZ
+class Microphone:
+    """Sends 20 ms when they are over, silence included, as a browser's does."""
+
+    def __init__(self, transport: MeshTransport) -> None:
+        self._transport = transport
+        self._frames: deque[Samples] = deque()
+        self._spoken = asyncio.Event()
+        self._begun_at = 0.0
+
+    async def run(self) -> None:
+        """Send for ever."""
+        loop = asyncio.get_running_loop()
+        due = loop.time()
+        while True:
+            due += FRAME_DURATION
+            await asyncio.sleep(due - loop.time())
+            self._transport.send_frame(self._frames.popleft() if self._frames else silence())
+            self._begun_at = due
+            if not self._frames:
+                self._spoken.set()
+
+    async def speak(self, speech: Samples) -> tuple[float, float]:
+        """Speak; the instants of the first and the last audible sample, once all is sent."""
+        (loud,) = np.nonzero(np.abs(speech.astype(np.int32)) > AUDIBLE)
+        whole = np.pad(speech, (0, -len(speech) % FRAME_SAMPLES)).reshape(-1, FRAME_SAMPLES)
+        start = self._begun_at
+        self._frames.extend(whole)
+        self._spoken.clear()
+        await self._spoken.wait()
+        return start + loud[0] / SAMPLE_RATE_HZ, start + loud[-1] / SAMPLE_RATE_HZ
 
 
 async def measure(
-    person: MeshTransport, ears: dict[Identity, Ear], speeches: Sequence[Samples], trials: int
+    microphone: Microphone, ears: dict[Identity, Ear], speeches: Sequence[Samples], trials: int
 ) -> Figures:
     """All trials; the answer to one is interrupted by the next."""
     figures = Figures()
@@ -118,7 +146,7 @@ async def measure(
     rng = np.random.default_rng(1)
     for trial in range(trials + 1):
         echo.reset()
-        onset, end = await speak(person, speeches[trial % len(speeches)])
+        onset, end = await microphone.speak(speeches[trial % len(speeches)])
         heard_after_onset = mulisa.last - onset  # she answers only after the end of speech
         mulisa.reset()
         async with asyncio.timeout(PATIENCE):
@@ -174,6 +202,8 @@ def server(engines: str, data: str) -> Iterator[str]:
     else:
         command += ["--stt", "whisper", "--llm", "concierge", "--tts", "piper"]
     env = os.environ | {"LIVEKIT_API_KEY": KEY, "LIVEKIT_API_SECRET": SECRET}
+    if engines == "scripted":
+        env["MULISA_VAD"] = "scripted"
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env)
     try:
         assert process.stdout is not None
@@ -212,6 +242,8 @@ async def run(engines: str, trials: int, url: str) -> Figures:
         MeshTransport(url, grant_of(PERSON, "standard")) as person,
         asyncio.TaskGroup() as tasks,
     ):
+        microphone = Microphone(person)
+        sending = tasks.create_task(microphone.run())
         listening = {}
         async with asyncio.timeout(PATIENCE):
             async for event in person.events():
@@ -223,8 +255,8 @@ async def run(engines: str, trials: int, url: str) -> Figures:
                 if len(listening) == len(ears):
                     break
         await asyncio.sleep(1.0)  # DTLS of the other direction; figures do not depend on it
-        figures = await measure(person, ears, speeches, trials)
-        for task in listening.values():
+        figures = await measure(microphone, ears, speeches, trials)
+        for task in (sending, *listening.values()):
             task.cancel()
     return figures
 
