@@ -24,6 +24,9 @@ FIRST, SECOND = UtteranceId("u1"), UtteranceId("u2")
         ("We could go there and", 1.2),
         ("We could go there and.", 1.2),
         ("So, um...", 1.2),
+        ("So much for that.", 0.5),
+        ("What is it about?", 0.5),
+        ("What is it about", 1.2),
         ("I will buy a band", 0.7),
     ],
 )

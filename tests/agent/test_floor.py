@@ -144,9 +144,42 @@ def test_a_short_noise_pauses_and_resumes() -> None:
     noise = UtteranceId("n")
     assert floor.receive(SpeechStarted(ALICE, noise, 5.0), now=5.0) == [PauseReply()]
     assert floor.deadline() == 5.5
-    assert floor.receive(SpeechEnded(ALICE, noise, 5.1), now=5.25) == [ResumeReply()]
-    floor.receive(Transcribed(ALICE, noise, Transcription(""), 5.0, 5.1), now=5.3)
+    assert floor.receive(SpeechEnded(ALICE, noise, 5.1), now=5.25) == []
+    actions = floor.receive(Transcribed(ALICE, noise, Transcription(""), 5.0, 5.1), now=5.3)
+    assert actions[0] == ResumeReply()
     assert floor.deadline() is None
+
+
+def test_a_noise_whose_words_do_not_come_does_not_hold_her_back_for_long() -> None:
+    floor = speaking_floor(ALICE)
+    noise = UtteranceId("n")
+    floor.receive(SpeechStarted(ALICE, noise, 5.0), now=5.0)
+    floor.receive(SpeechEnded(ALICE, noise, 5.1), now=5.25)
+    assert floor.deadline() == 5.25 + CONFIG.max_decision
+    assert floor.receive(Tick(), now=6.25) == [ResumeReply()]
+
+
+def test_a_pause_after_the_first_word_does_not_let_her_go_on() -> None:
+    floor = speaking_floor(ALICE)
+    words = UtteranceId("w")
+    floor.receive(SpeechStarted(ALICE, words, 5.0), now=5.0)
+    floor.receive(SpeechEnded(ALICE, words, 5.2), now=5.4)
+    heard = Transcribed(ALICE, words, Transcription("Mulisa,"), 5.0, 5.2)
+    assert floor.receive(heard, now=5.5) == []
+    assert floor.receive(SpeechStarted(ALICE, words, 5.6), now=5.6) == []
+    assert floor.deadline() == pytest.approx(5.7)  # 0.4 s of speech before, 0.1 s now
+    assert floor.receive(Tick(), now=5.75) == [CutReply(1)]
+
+
+def test_a_word_between_others_holds_her_until_it_is_clear_that_she_was_not_meant() -> None:
+    floor = speaking_floor(ALICE, BOB)
+    words = UtteranceId("w")
+    floor.receive(SpeechStarted(BOB, words, 5.0), now=5.0)
+    floor.receive(SpeechEnded(BOB, words, 5.2), now=5.4)
+    heard = Transcribed(BOB, words, Transcription("Alice, look."), 5.0, 5.2)
+    assert floor.receive(heard, now=5.5) == []
+    actions = settle(floor)
+    assert [type(action) for action in actions] == [CommitTurn, ResumeReply]
 
 
 def test_speech_that_lasts_cuts_whoever_speaks() -> None:
@@ -156,10 +189,9 @@ def test_speech_that_lasts_cuts_whoever_speaks() -> None:
     assert floor.receive(ReplyFinished(1), now=5.6) == []
 
 
-def test_a_short_stop_cuts_after_the_resume() -> None:
+def test_a_short_stop_cuts() -> None:
     floor = speaking_floor(ALICE)
-    actions = say(floor, ALICE, "Stop.", 5.0, 5.2, known=5.5)
-    assert actions == [PauseReply(), ResumeReply()]
+    assert say(floor, ALICE, "Stop.", 5.0, 5.2, known=5.5) == [PauseReply()]
     actions = floor.receive(Tick(), now=5.7)
     assert CutReply(1) in actions
     assert replies(actions) == []
@@ -199,7 +231,10 @@ def test_she_holds_back_while_somebody_else_speaks_and_answers_then() -> None:
     floor.receive(SpeechStarted(BOB, bob, 2.3), now=2.3)
     actions = floor.receive(Tick(), now=2.5)
     assert [type(action) for action in actions] == [CommitTurn, StartReply, PauseReply]
-    assert floor.receive(SpeechEnded(BOB, bob, 4.0), now=4.2) == [ResumeReply()]
+    assert floor.receive(SpeechEnded(BOB, bob, 4.0), now=4.2) == []
+    words = Transcription("So much for that.")
+    assert floor.receive(Transcribed(BOB, bob, words, 2.3, 4.0), now=4.3) == []
+    assert ResumeReply() in floor.receive(Tick(), now=4.5)
 
 
 def test_an_answer_that_could_not_be_given_for_too_long_is_dropped() -> None:

@@ -23,6 +23,10 @@ _HANGING = re.compile(
     r"|about|is|are|was|my|your|our|their|uh|um|er|like|well)|[,;:\u2014-]|\.\.\.|\u2026)\s*$",
     re.IGNORECASE,
 )
+_HANGING_IN_SPITE_OF_A_STOP = re.compile(
+    r"\b(?:and|or|but|because|if|the|a|an|my|your|our|their|uh|um|er)\.\s*$", re.IGNORECASE
+)
+"""A recogniser ends whatever it is given with a full stop."""
 _FINISHED = re.compile(r"[.?!][\"')\u201d]*\s*$")
 
 
@@ -41,8 +45,7 @@ class EndpointingConfig:
 
     def required_silence(self, text: str) -> float:
         """Seconds of silence after which a turn with these words is over."""
-        bare = text.rstrip(" .?!\"'") if not text.rstrip().endswith("...") else text
-        if _HANGING.search(bare):
+        if _HANGING.search(text) or _HANGING_IN_SPITE_OF_A_STOP.search(text):
             return self.hanging_silence
         return self.min_silence if _FINISHED.search(text) else self.plain_silence
 

@@ -4,9 +4,10 @@ Pure: `receive(event, now)` settles what fell due before `now`, takes the event 
 to do; `deadline()` says when to call again with `Tick`. `now` is seconds on a monotonic clock
 and never goes backwards.
 
-An interruption has three steps: at the onset of anybody's speech the reply is *paused*; it is
-*resumed* at the very sample if the speech ends soon, and *cut* if it lasts. A short word that
-turns out to be "stop", or a turn that is meant for her, cuts it as well.
+An interruption has three steps. At the onset of anybody's speech the reply is *paused*. Speech
+that lasts *cuts* it. Speech that ends soon is waited for until its words are known: a cough or an
+"mm-hm" *resumes* it at the very sample; words hold it until that turn is over, and then cut it if
+they were meant for her or told her to stop, and resume it otherwise.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from mulisa.agent.events import (
     Transcribed,
     TranscriptionFailed,
 )
-from mulisa.agent.gate import Exchange, Gate, GateContext, Judgement, Person, Turn
+from mulisa.agent.gate import Exchange, Gate, GateContext, Judgement, Person, Turn, is_backchannel
 from mulisa.core.room import Identity
 
 
@@ -35,6 +36,8 @@ class FloorConfig:
     endpointing: EndpointingConfig = EndpointingConfig()
     min_interruption: float = 0.7
     """Seconds of speech, the silence that ends it included, that cut a reply."""
+    max_decision: float = 1.0
+    """Seconds to wait for the words of a short noise before the reply goes on."""
     max_hold: float = 8.0
     """A reply that could not be spoken for so long is given up: it comes too late."""
     max_waiting: int = 3
@@ -163,6 +166,12 @@ class _ActiveReply:
     turn: Turn
     is_speaking: bool = False
     paused_at: float | None = None
+    disturbed_since: float | None = None
+    """While paused: since when somebody has been speaking; None while nobody is."""
+    disturbed: float = 0.0
+    """Seconds of speech before that, in this pause."""
+    quiet_since: float = 0.0
+    """While paused and nobody speaks: since when."""
 
 
 @dataclass(slots=True)
@@ -210,11 +219,16 @@ class Floor:
         return turn.deadline(self.config.endpointing)
 
     def _reply_deadline(self) -> float | None:
+        """When a paused reply is cut, given up or resumed."""
         reply = self._reply
         if reply is None or reply.paused_at is None:
             return None
-        limit = self.config.min_interruption if reply.is_speaking else self.config.max_hold
-        return reply.paused_at + limit
+        give_up = reply.paused_at + self.config.max_hold
+        if reply.disturbed_since is None:
+            return min(give_up, reply.quiet_since + self.config.max_decision)
+        if reply.is_speaking:
+            return reply.disturbed_since + self.config.min_interruption - reply.disturbed
+        return give_up
 
     def _settle(self, now: float) -> list[Action]:
         actions: list[Action] = []
@@ -228,11 +242,20 @@ class Floor:
                 break
             _, who = min(due)
             self._commit(who, now, actions)
-        deadline = self._reply_deadline()
-        if deadline is not None and deadline <= now:
-            self._cut(now, actions)
+        if (deadline := self._reply_deadline()) is not None and deadline <= now:
+            self._settle_reply(now, actions)
         self._start_waiting(now, actions)
         return actions
+
+    def _settle_reply(self, now: float, actions: list[Action]) -> None:
+        reply = self._reply
+        assert reply is not None and reply.paused_at is not None
+        if reply.disturbed_since is not None or now >= reply.paused_at + self.config.max_hold:
+            self._cut(now, actions)
+        elif any(self._is_disturbing(turn) for turn in self._open.values()):
+            reply.quiet_since = now  # its end comes soon and decides
+        else:
+            self._resume(actions)
 
     def _commit(self, who: Identity, now: float, actions: list[Action]) -> None:
         open_turn = self._open.pop(who)
@@ -244,6 +267,7 @@ class Floor:
             confidence=open_turn.confidence,
         )
         self._judge(turn, tuple(open_turn.utterances.values()), now, actions)
+        self._resume_if_undisturbed(actions)
 
     # Judging a finished turn
 
@@ -306,8 +330,14 @@ class Floor:
     # The voice
 
     def _pause(self, now: float, actions: list[Action]) -> None:
-        if self._reply is not None and self._reply.paused_at is None:
-            self._reply.paused_at = now
+        reply = self._reply
+        if reply is None:
+            return
+        if reply.disturbed_since is None:
+            reply.disturbed_since = now
+        if reply.paused_at is None:
+            reply.paused_at = now
+            reply.disturbed = 0.0
             actions.append(PauseReply())
 
     def _cut(self, now: float, actions: list[Action]) -> None:
@@ -319,11 +349,30 @@ class Floor:
             self._others_spoke = False
         self._reply = None
 
-    def _resume_if_silent(self, actions: list[Action]) -> None:
+    def _note_silence(self, now: float) -> None:
         reply = self._reply
-        if reply is not None and reply.paused_at is not None and not self.speakers:
-            reply.paused_at = None
-            actions.append(ResumeReply())
+        if reply is not None and reply.disturbed_since is not None and not self.speakers:
+            reply.disturbed += now - reply.disturbed_since
+            reply.disturbed_since = None
+            reply.quiet_since = now
+
+    def _resume_if_undisturbed(self, actions: list[Action]) -> None:
+        """Go on unless somebody speaks, or may have said something that the end of turn tells."""
+        reply = self._reply
+        if reply is None or reply.paused_at is None or reply.disturbed_since is not None:
+            return
+        turns = self._open.values()
+        if all(turn.is_transcribed and not self._is_disturbing(turn) for turn in turns):
+            self._resume(actions)
+
+    def _is_disturbing(self, turn: OpenTurn) -> bool:
+        """Words of which it is not known yet whether they were meant for her."""
+        return bool(turn.text) and not is_backchannel(turn.text)
+
+    def _resume(self, actions: list[Action]) -> None:
+        assert self._reply is not None
+        self._reply.paused_at = None
+        actions.append(ResumeReply())
 
     # One handler per event
 
@@ -339,16 +388,18 @@ class Floor:
         if turn is None:
             return
         turn.speech_ended(event.utterance_id, event.at)
-        self._resume_if_silent(actions)
+        self._note_silence(now)
 
     def _on_transcribed(self, event: Transcribed, now: float, actions: list[Action]) -> None:
         if turn := self._open.get(event.identity):
             words = event.transcription
             turn.transcribed(event.utterance_id, words.text, words.confidence)
+            self._resume_if_undisturbed(actions)
 
     def _on_failed(self, event: TranscriptionFailed, now: float, actions: list[Action]) -> None:
         if turn := self._open.get(event.identity):
             turn.transcribed(event.utterance_id, "", 0.0)
+            self._resume_if_undisturbed(actions)
 
     def _on_entered(self, event: PersonEntered, now: float, actions: list[Action]) -> None:
         self._people[event.identity] = event.name
@@ -357,7 +408,7 @@ class Floor:
         self._people.pop(event.identity, None)
         if turn := self._open.get(event.identity):
             turn.abandoned(now)
-        self._resume_if_silent(actions)
+        self._note_silence(now)
 
     def _on_typed(self, event: Typed, now: float, actions: list[Action]) -> None:
         turn = Turn(event.identity, event.text, now, now, source="chat")
