@@ -291,7 +291,9 @@ def main() -> None:
         figures = asyncio.run(run(options.engines, options.trials, url))
     endpointing = EndpointingConfig()
     # Scripted words bear no full stop; the questions of the local run end as questions.
-    silence = endpointing.required_silence("word 5" if options.engines == "scripted" else QUESTIONS[0])
+    silence = endpointing.required_silence(
+        "word 5" if options.engines == "scripted" else QUESTIONS[0]
+    )
     result = {
         "engines": options.engines,
         "endpointing_ms": silence * 1000,

@@ -15,9 +15,11 @@ logger = logging.getLogger(__name__)
 
 _SECURITY_HEADERS: Final = {
     "Content-Security-Policy": (
-        "default-src 'self'; connect-src 'self' ws: wss:; style-src 'self' 'unsafe-inline'; "
-        "img-src 'self' data:; media-src 'self' blob:; worker-src 'self' blob:; "
-        "object-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
+        # 'unsafe-eval': scripts that drive the page (Playwright's wait_for_function) evaluate
+        # expressions in it. The page itself never does, and no script but our own is loaded.
+        "default-src 'none'; script-src 'self' 'unsafe-eval'; style-src 'self'; img-src 'self'; "
+        "connect-src 'self' ws: wss:; media-src 'self' blob: mediastream:; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     ),
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
