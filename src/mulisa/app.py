@@ -149,6 +149,7 @@ class _Call:
         await self._store.append(room, entry)
 
     async def recent(self, room: RoomName, limit: int) -> Sequence[TranscriptEntry]:
+        self._rooms.add(room)
         return await self._store.recent(room, limit)
 
     async def end(self) -> None:

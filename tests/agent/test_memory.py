@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from mulisa.agent.memory import Memory, MemoryConfig
 from mulisa.core.provider import Message
-from mulisa.core.room import Identity, Participant
+from mulisa.core.room import Identity, Participant, ParticipantKind
+from mulisa.core.transcript import TranscriptEntry
 
 pytestmark = pytest.mark.unit
 
@@ -32,6 +33,49 @@ def say(
 def test_loop_times_are_told_on_the_wall_clock() -> None:
     assert memory().wall(100.0) == NOON
     assert f"{memory().wall(400.0):%H:%M}" == "12:05"
+
+
+def written(
+    who: Participant, text: str, minutes_ago: float, kind: ParticipantKind = "standard"
+) -> TranscriptEntry:
+    began = NOON - timedelta(minutes=minutes_ago)
+    return TranscriptEntry(
+        f"s{minutes_ago}", who.identity, who.name, kind, "voice", text, began, began
+    )
+
+
+def test_what_was_written_down_before_is_known_again() -> None:
+    call = memory()
+    call.recall(
+        [
+            written(BOB, "The budget is nine thousand.", 10),
+            written(ALICE, "Mulisa, what is the budget?", 9),
+            written(AGENT, "Bob said nine thousand.", 8, kind="agent"),
+            written(BOB, "Good.", 7),
+        ]
+    )
+    assert [(e.name, e.started_at) for e in call.entries()] == [
+        ("Bob", -500.0),
+        ("Alice", -440.0),
+        ("Mulisa", -380.0),
+        ("Bob", -320.0),
+    ]
+    assert [e.text for e in call.entries() if e.addressed] == ["Mulisa, what is the budget?"]
+    assert (reply := call.last_reply(ALICE.identity)) is not None and reply.kind == "agent"
+    assert call.started_at == -500.0
+    assert f"{call.wall(call.started_at):%H:%M}" == "11:50"
+    assert [(s.name, s.joined_at, s.left_at) for s in call.stays()] == [
+        ("Bob", -500.0, -320.0),
+        ("Alice", -440.0, -440.0),
+    ]
+    call.joined(ALICE, 101.0)
+    assert [s.name for s in call.stays() if s.left_at is None] == ["Alice"]
+
+
+def test_a_wall_clock_that_was_set_back_puts_nothing_into_the_future() -> None:
+    call = memory()
+    call.recall([written(BOB, "Hello.", -3)])
+    assert [entry.ended_at for entry in call.entries()] == [100.0]
 
 
 def test_who_came_and_went() -> None:

@@ -12,9 +12,9 @@ import pytest
 from mulisa.agent.persona import Persona
 from mulisa.agent.session import Session
 from mulisa.core.audio import AudioFrame
-from mulisa.core.errors import ConnectionLost
+from mulisa.core.errors import ConfigError, ConnectionLost
 from mulisa.core.metrics import TurnMetrics
-from mulisa.core.provider import Engines
+from mulisa.core.provider import Engines, ToolCall
 from mulisa.core.room import AGENT_STATE_ATTRIBUTE, Identity, RoomName
 from mulisa.core.transcript import TranscriptEntry
 from mulisa.core.transport import Caption, ChatMessage
@@ -57,10 +57,10 @@ class WrittenDown:
 class Call:
     """A room with Mulisa in it and people to speak for."""
 
-    def __init__(self, room: LoopbackRoom, engines: Engines) -> None:
+    def __init__(self, room: LoopbackRoom, engines: Engines, log: WrittenDown) -> None:
         self.room = room
         self.engines = engines
-        self.log = WrittenDown()
+        self.log = log
         self.metrics: list[TurnMetrics] = []
         self.transport = room.join("mulisa", "Mulisa", kind="agent")
         self.session = Session(
@@ -87,7 +87,11 @@ class Call:
 
 @asynccontextmanager
 async def a_call(
-    *, loss: float = 0.0, llm: ScriptedLLM | None = None, tts: ScriptedTTS | None = None
+    *,
+    loss: float = 0.0,
+    llm: ScriptedLLM | None = None,
+    tts: ScriptedTTS | None = None,
+    log: WrittenDown | None = None,
 ) -> AsyncIterator[Call]:
     engines = Engines(
         vad=ScriptedVAD(),
@@ -95,7 +99,8 @@ async def a_call(
         llm=llm or ScriptedLLM([Rule("story", STORY)], default="Alice and Bob are here."),
         tts=tts or ScriptedTTS(first_audio=0.1),
     )
-    call = Call(LoopbackRoom("conversation", seed=7, loss=loss), engines)
+    room = LoopbackRoom("conversation", seed=7, loss=loss)
+    call = Call(room, engines, log or WrittenDown())
     running = asyncio.create_task(call.session.run())
     try:
         yield call
@@ -301,6 +306,42 @@ async def test_turns_are_measured_stage_by_stage() -> None:
         assert stages["endpointing"] == pytest.approx(0.5, abs=0.05)
         assert stages["first_audio"] == pytest.approx(0.1, abs=0.05)
         assert stages["response"] == pytest.approx(0.6, abs=0.1)
+
+
+async def test_after_a_crash_she_knows_what_was_said_before_also_by_who_is_gone() -> None:
+    log = WrittenDown()
+    async with a_call(log=log) as call:
+        bob = await call.enter("bob")
+        await speak(bob, say(9))
+        await call.settles(lambda: len(log.of("mulisa")) == 1)
+    recalling = ScriptedLLM(
+        [
+            Rule("what did Bob say", ToolCall("c1", "what_was_said", {"by": "Bob"})),
+            Rule("word 9", "Bob said word nine.", role="tool"),
+        ]
+    )
+    async with a_call(log=log, llm=recalling) as call:
+        alice = await call.enter("alice")
+        await speak(alice, say(MORE))
+        await call.settles(lambda: len(log.of("mulisa")) == 2)
+    assert log.of("mulisa")[1].text == "Bob said word nine."
+    first_request = recalling.requests[0].messages
+    assert [(m.role, m.name) for m in first_request[1:]] == [
+        ("user", "Bob"),
+        ("assistant", ""),
+        ("user", "Alice"),
+    ]
+
+
+async def test_a_transcript_that_cannot_be_read_keeps_nobody_from_talking() -> None:
+    class Unreadable(WrittenDown):
+        async def recent(self, room: RoomName, limit: int) -> Sequence[TranscriptEntry]:
+            raise ConfigError("cannot write the transcript")
+
+    async with a_call(log=Unreadable()) as call:
+        alice = await call.enter("alice")
+        await speak(alice, say(ASK))
+        await call.settles(lambda: len(call.log.of("mulisa")) == 1)
 
 
 async def test_a_room_that_is_lost_ends_the_session_with_its_error() -> None:

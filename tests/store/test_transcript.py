@@ -151,6 +151,17 @@ async def test_a_process_that_died_comes_back_into_its_call(tmp_path: Path) -> N
     assert said(tmp_path) == ["before", "after"]
 
 
+async def test_a_call_that_a_dead_process_left_open_ends_with_the_room(tmp_path: Path) -> None:
+    async with TranscriptStore(tmp_path) as store:
+        await store.append(ROOM, entry("s1", "before"))
+    async with TranscriptStore(tmp_path) as store:
+        await store.end_call(ROOM)
+        transcript = TranscriptReader(tmp_path).latest(ROOM)
+        assert transcript is not None and transcript.ended_at is not None
+        await store.end_call(ROOM)
+        assert TranscriptReader(tmp_path).latest(ROOM) == transcript, "it ended once"
+
+
 async def test_a_write_that_fails_leaves_nothing_half_done(tmp_path: Path) -> None:
     async with TranscriptStore(tmp_path) as store:
         await store.append(ROOM, entry("s1", "before"))

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from itertools import zip_longest
 from typing import Literal
 
 from mulisa.agent.minutes import (
@@ -21,6 +22,7 @@ from mulisa.agent.names import sounds_like
 from mulisa.agent.phrases import is_request
 from mulisa.core.provider import Message
 from mulisa.core.room import Identity, Participant
+from mulisa.core.transcript import TranscriptEntry
 
 _CUT = "[you were interrupted here; nobody heard the rest]"
 _MAX_STAYS = 1_000
@@ -38,6 +40,8 @@ class MemoryConfig:
     """Of these, what is kept word for word; older turns are summarised into the rest."""
     max_entries: int = 5_000
     """Turns kept for questions about the call; older ones are forgotten."""
+    max_recalled: int = 300
+    """Utterances taken over from the transcript of a call that she comes into again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +84,7 @@ class Memory:
     def __init__(self, config: MemoryConfig, *, agent: str, now: float, wall: datetime) -> None:
         self._config = config
         self._agent = agent
-        self._started_at = now
+        self._origin = self._started_at = now
         self._wall = wall
         self._entries: deque[Entry] = deque(maxlen=config.max_entries)
         self._notes: deque[Note] = deque(maxlen=config.max_entries)
@@ -101,7 +105,34 @@ class Memory:
 
     def wall(self, at: float) -> datetime:
         """The wall-clock time of a loop time, in the time zone given at the beginning."""
-        return self._wall + timedelta(seconds=at - self._started_at)
+        return self._wall + timedelta(seconds=at - self._origin)
+
+    def recall(self, entries: Sequence[TranscriptEntry]) -> None:
+        """What was written down of this call, oldest first, before the agent came (again).
+
+        Nobody of then counts as present, until they are reported with `joined`. Whom a reply
+        answered is not written down: it is taken to be who spoke right before.
+        """
+        before: TranscriptEntry | None = None
+        for entry, following in zip_longest(entries, entries[1:]):
+            started_at, ended_at = self._at(entry.started_at), self._at(entry.ended_at)
+            self._started_at = min(self._started_at, started_at)
+            if entry.kind == "agent":
+                to = before.identity if before is not None and before.kind != "agent" else None
+                self.replied(entry.text, entry.unspoken, to, started_at, ended_at)
+            else:
+                answered = following is not None and following.kind == "agent"
+                self._recall_stay(entry, started_at, ended_at)
+                self.said(
+                    entry.identity,
+                    entry.name,
+                    entry.text,
+                    started_at,
+                    ended_at,
+                    answered,
+                    entry.source,
+                )
+            before = entry
 
     def joined(self, participant: Participant, now: float) -> None:
         """Somebody came in. Agents are ignored; a second call renews the name."""
@@ -212,6 +243,16 @@ class Memory:
         likely = [(score, stay) for score, stay in scored if score >= 0.75]
         likely.sort(key=lambda pair: (-pair[0], pair[1].left_at is not None))
         return [stay for _, stay in likely]
+
+    def _at(self, wall: datetime) -> float:
+        """The loop time of a time on the wall clock, which may have been set since."""
+        return self._origin + min((wall - self._wall).total_seconds(), 0.0)
+
+    def _recall_stay(self, entry: TranscriptEntry, joined_at: float, left_at: float) -> None:
+        name = self._label(entry.identity, entry.name)
+        known = self._stays.get(entry.identity)
+        first = joined_at if known is None else known.joined_at
+        self._stays[entry.identity] = Stay(entry.identity, name, first, left_at)
 
     def _label(self, identity: Identity, name: str) -> str:
         """The name, with a number if somebody else in this call has it already."""

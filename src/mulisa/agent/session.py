@@ -14,7 +14,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from itertools import count
 from uuid import uuid4
 
@@ -46,7 +46,7 @@ from mulisa.agent.mouth import Mouth, MouthConfig, PlayoutPosition
 from mulisa.agent.persona import Persona
 from mulisa.agent.reply import Reply, ReplyConfig
 from mulisa.agent.tools import Presence, Toolbox
-from mulisa.core.errors import ProviderError
+from mulisa.core.errors import MulisaError, ProviderError
 from mulisa.core.events import (
     ChatReceived,
     ParticipantJoined,
@@ -136,13 +136,13 @@ class Session:
         """
         loop = asyncio.get_running_loop()
         self._clock = loop.time
-        self._wall_origin = datetime.now(UTC) - timedelta(seconds=loop.time())
         wall = datetime.now().astimezone()
         self._memory = Memory(
             self._config.memory, agent=self._persona.name, now=loop.time(), wall=wall
         )
         self._toolbox = Toolbox(self._memory, self, self)
         async with self._transport, asyncio.TaskGroup() as outer:
+            await self._recall()
             teller = outer.create_task(self._tell())
             try:
                 async with asyncio.TaskGroup() as self._tasks:
@@ -155,6 +155,18 @@ class Session:
                 self._cut()
                 await self._outbox.join()
                 teller.cancel()
+
+    async def _recall(self) -> None:
+        """Know what was said in this call before: she may have been here and have crashed."""
+        try:
+            async with asyncio.timeout(self._config.max_delivery):
+                entries = await self._log.recent(
+                    self._transport.room, self._config.memory.max_recalled
+                )
+        except (MulisaError, TimeoutError) as error:
+            logger.warning("what was said before is not known: %s", error)
+        else:
+            self._memory.recall(entries)
 
     def _steady_jobs(self) -> tuple[Coroutine[None, None, None], ...]:
         return self._converse(), self._mouth.play()
@@ -440,7 +452,7 @@ class Session:
             self._outbox.put_nowait(lambda: self._transport.set_attributes(attributes))
 
     def _wall(self, at: float) -> datetime:
-        return self._wall_origin + timedelta(seconds=at)
+        return self._memory.wall(at).astimezone(UTC)
 
     # What the tools may see and do
 

@@ -61,7 +61,7 @@ class TranscriptStore:
         self._closed = False
 
     async def end_call(self, room: RoomName) -> None:
-        """The room is empty. Nothing happens if nothing was said in it."""
+        """The room is empty: end its call, also one that another process left open by dying."""
         await self._run(lambda: self._end(room, _now()))
 
     async def append(self, room: RoomName, entry: TranscriptEntry) -> None:
@@ -116,9 +116,10 @@ class TranscriptStore:
         return call
 
     def _end(self, room: RoomName, now: datetime) -> None:
-        call = self._calls.pop(room, None)
+        call = self._calls.pop(room, None) or _call_to_continue(self._connection, room, now)
         self._connection.execute(
-            "UPDATE calls SET ended_at = ? WHERE call_id = ?", (_iso(now), call)
+            "UPDATE calls SET ended_at = ? WHERE call_id = ? AND ended_at IS NULL",
+            (_iso(now), call),
         )
 
     def _append(self, room: RoomName, entry: TranscriptEntry) -> None:
