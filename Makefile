@@ -50,7 +50,7 @@ fix: $(DEV) $(NODE_MODULES) ## what lint can repair by itself
 	$(NPM) run --silent fix
 
 bench: $(DEV) $(PAGE) $(BROWSER) ## all benchmarks, small sizes
-	@for file in bench/[!_]*.py; do echo "$$file"; $(PY) "$$file" $(ARGS) || exit 1; done
+	@for file in bench/[!_]*.py; do echo "$$file"; $(PY) "$$file" --small $(ARGS) || exit 1; done
 
 golden: $(DEV) ## rewrite the golden recordings and tables; review the diff like code
 	@for file in tests/golden/[!_]*.py; do \

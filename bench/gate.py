@@ -38,6 +38,7 @@ def main() -> None:
     parser.add_argument("--calls", type=Path, default=HEARD, help="what a recogniser wrote")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     parser.add_argument("--show", action="store_true", help="print each false alarm and miss")
+    parser.add_argument("--small", action="store_true", help="without meetings it is small already")
     options = parser.parse_args()
     gate = Gate(GateConfig(), Persona())
     figures: dict[str, Any] = {"python": platform.python_version(), "machine": platform.machine()}

@@ -51,7 +51,10 @@ def main() -> None:
     parser.add_argument("--prefetch", type=int, default=4, help="aiortc's jitter buffer, packets")
     parser.add_argument("--json", type=Path, help="write the figures here")
     parser.add_argument("--be-people", type=int, metavar="N", help=argparse.SUPPRESS)
+    parser.add_argument("--small", action="store_true", help="a quick look, no p95 to rely on")
     options = parser.parse_args()
+    if options.small:
+        options.peers, options.seconds, options.trials = [1, 2], 2.0, 20
     if options.be_people:
         asyncio.run(be_people(options.be_people))
         return

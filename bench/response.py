@@ -282,7 +282,10 @@ def main() -> None:
     parser.add_argument("--engines", choices=("scripted", "local"), default="scripted")
     parser.add_argument("--trials", type=int, default=100, help="at least 100 for a p95")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result here")
+    parser.add_argument("--small", action="store_true", help="a quick look, no p95 to rely on")
     options = parser.parse_args()
+    if options.small:
+        options.trials = 10
     with (
         tempfile.TemporaryDirectory() as data,
         server(options.engines, data) as url,
