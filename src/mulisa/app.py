@@ -7,7 +7,7 @@ wishes that depend on the machine and are settled here: ``local``, ``auto`` and 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -18,7 +18,7 @@ from mulisa.providers.registry import Kind, available, create
 
 if TYPE_CHECKING:
     from mulisa.agent.persona import Persona
-    from mulisa.core.metrics import TurnMetrics
+    from mulisa.core.metrics import SessionObserver
     from mulisa.core.room import RoomName
     from mulisa.core.transcript import TranscriptEntry
     from mulisa.core.transport import Transport
@@ -119,7 +119,7 @@ async def run_session(
     engines: Engines,
     persona: Persona,
     store: TranscriptStore,
-    observe: Callable[[TurnMetrics], None] | None = None,
+    observer: SessionObserver | None = None,
 ) -> None:
     """Take part in a room from joining to leaving; the room's call ends with it.
 
@@ -130,7 +130,7 @@ async def run_session(
 
     call = _Call(store)
     try:
-        await Session(transport, engines, persona, call, observe=observe).run()
+        await Session(transport, engines, persona, call, observer=observer).run()
     except asyncio.CancelledError:
         await call.end()
         raise

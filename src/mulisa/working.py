@@ -33,7 +33,7 @@ async def take_part(config: Config, on_status: OnStatus) -> None:
             async def session(transport: Transport) -> None:
                 metrics.session_started()
                 try:
-                    await run_session(transport, engines, persona, store, metrics.turn)
+                    await run_session(transport, engines, persona, store, metrics)
                 finally:
                     metrics.session_ended()
 

@@ -13,7 +13,7 @@ from mulisa.agent.persona import Persona
 from mulisa.agent.session import Session
 from mulisa.core.audio import AudioFrame
 from mulisa.core.errors import ConfigError, ConnectionLost
-from mulisa.core.metrics import TurnMetrics
+from mulisa.core.metrics import SessionObserver, TurnMetrics
 from mulisa.core.provider import Engines, ToolCall
 from mulisa.core.room import AGENT_STATE_ATTRIBUTE, Identity, RoomName
 from mulisa.core.transcript import TranscriptEntry
@@ -54,6 +54,30 @@ class WrittenDown:
         return [entry for entry in self.entries if entry.identity == identity]
 
 
+class Observed(SessionObserver):
+    """Remembers what the session reports."""
+
+    def __init__(self) -> None:
+        self.turns: list[bool] = []
+        self.replies: list[TurnMetrics] = []
+        self.interrupted = self.failed = self.underruns = 0
+
+    def turn_committed(self, *, addressed: bool) -> None:
+        self.turns.append(addressed)
+
+    def reply_started(self, metrics: TurnMetrics) -> None:
+        self.replies.append(metrics)
+
+    def reply_interrupted(self) -> None:
+        self.interrupted += 1
+
+    def reply_failed(self) -> None:
+        self.failed += 1
+
+    def voice_gaps(self, *, underruns: int, stalls: int) -> None:
+        self.underruns += underruns
+
+
 class Call:
     """A room with Mulisa in it and people to speak for."""
 
@@ -61,11 +85,9 @@ class Call:
         self.room = room
         self.engines = engines
         self.log = log
-        self.metrics: list[TurnMetrics] = []
+        self.observed = Observed()
         self.transport = room.join("mulisa", "Mulisa", kind="agent")
-        self.session = Session(
-            self.transport, engines, Persona(), self.log, observe=self.metrics.append
-        )
+        self.session = Session(self.transport, engines, Persona(), self.log, observer=self.observed)
         self._stack = AsyncExitStack()
 
     async def enter(self, identity: str) -> LoopbackTransport:
@@ -189,6 +211,7 @@ async def test_several_are_heard_by_name_and_not_answered() -> None:
             ("Alice", SCRIPT[CHAT]),
             ("Bob", "word 9"),
         }
+        assert call.observed.turns == [False, False]
 
 
 async def test_with_several_she_answers_who_calls_her_and_their_next_question() -> None:
@@ -222,6 +245,7 @@ async def test_an_interruption_pauses_then_cuts_and_memory_ends_at_what_was_hear
         assert reply.interrupted
         assert f"{reply.text} {reply.unspoken}" == STORY
         assert 0 < len(reply.text.split()) < 9
+        assert call.observed.interrupted == 1
 
 
 async def test_a_cough_only_pauses_and_no_word_is_lost() -> None:
@@ -234,6 +258,8 @@ async def test_a_cough_only_pauses_and_no_word_is_lost() -> None:
         await call.settles(lambda: len(call.log.of("mulisa")) == 1)
         reply = call.log.of("mulisa")[0]
         assert reply.text == STORY and not reply.interrupted
+        assert call.observed.turns == [True], "a cough is no turn"
+        assert call.observed.interrupted == call.observed.failed == call.observed.underruns == 0
 
 
 async def test_a_chat_message_is_answered_aloud_and_in_the_chat() -> None:
@@ -264,6 +290,7 @@ async def test_an_engine_that_fails_is_apologised_for_and_the_room_goes_on() -> 
         await speak(alice, say(ASK))
         await call.settles(lambda: len(call.log.of("mulisa")) == 2)
         assert call.log.of("mulisa")[1].text == "I am back."
+        assert call.observed.failed == 1
 
 
 async def test_a_voice_that_fails_frees_the_floor() -> None:
@@ -273,6 +300,7 @@ async def test_a_voice_that_fails_frees_the_floor() -> None:
         await call.settles(lambda: len(call.log.of("alice")) == 1)
         await call.settles(lambda: call.state(alice) == "listening")
         assert call.log.of("mulisa") == []
+        assert call.observed.failed == 1 and call.observed.replies == []
         await speak(alice, say(ASK))
         await call.settles(lambda: len(call.log.of("mulisa")) == 1)
 
@@ -301,8 +329,8 @@ async def test_turns_are_measured_stage_by_stage() -> None:
     async with a_call() as call:
         alice = await call.enter("alice")
         await speak(alice, say(ASK))
-        await call.settles(lambda: len(call.metrics) == 1)
-        stages = call.metrics[0].stages()
+        await call.settles(lambda: len(call.observed.replies) == 1)
+        stages = call.observed.replies[0].stages()
         assert stages["endpointing"] == pytest.approx(0.5, abs=0.05)
         assert stages["first_audio"] == pytest.approx(0.1, abs=0.05)
         assert stages["response"] == pytest.approx(0.6, abs=0.1)
@@ -342,6 +370,14 @@ async def test_a_transcript_that_cannot_be_read_keeps_nobody_from_talking() -> N
         alice = await call.enter("alice")
         await speak(alice, say(ASK))
         await call.settles(lambda: len(call.log.of("mulisa")) == 1)
+
+
+async def test_gaps_in_her_voice_are_counted() -> None:
+    async with a_call(tts=ScriptedTTS(pace=0.5)) as call:
+        alice = await call.enter("alice")
+        await speak(alice, say(ASK))
+        await call.settles(lambda: len(call.log.of("mulisa")) == 1)
+        assert call.observed.underruns == 4, "between five words"
 
 
 async def test_a_room_that_is_lost_ends_the_session_with_its_error() -> None:

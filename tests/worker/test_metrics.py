@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,9 +17,16 @@ from mulisa.core.metrics import TurnMetrics
 from mulisa.worker.metrics import AgentMetrics
 metrics = AgentMetrics()
 metrics.session_started()
-metrics.turn(TurnMetrics(10.0, transcribed_at=10.2, committed_at=10.5, first_frame_sent_at=10.9))
-metrics.turn(TurnMetrics(20.0, committed_at=20.3))
-metrics.interruption()
+metrics.turn_committed(addressed=False)
+for turn in (
+    TurnMetrics(10.0, transcribed_at=10.2, committed_at=10.5, first_frame_sent_at=10.9),
+    TurnMetrics(20.0, committed_at=20.3, first_frame_sent_at=20.7),
+):
+    metrics.turn_committed(addressed=True)
+    metrics.reply_started(turn)
+metrics.reply_interrupted()
+metrics.reply_failed()
+metrics.voice_gaps(underruns=1, stalls=2)
 """
 GATEWAY = """
 from prometheus_client.multiprocess import mark_process_dead
@@ -46,16 +54,28 @@ def run(code: str, folder: Path) -> tuple[int, str]:
 def test_the_gateway_shows_the_agents_stages_too(tmp_path: Path) -> None:
     pid, _ = run(AGENT, tmp_path)
     _, page = run(GATEWAY.format(pid=0), tmp_path)
-    assert 'mulisa_stage_seconds_count{stage="response"} 1.0' in page
+    assert 'mulisa_stage_seconds_count{stage="response"} 2.0' in page
     assert 'mulisa_stage_seconds_count{stage="endpointing"} 2.0' in page
     assert 'mulisa_stage_seconds_bucket{le="0.3",stage="transcription"} 1.0' in page
-    for line in ("turns_total 2.0", "replies_total 1.0", "interruptions_total 1.0", "rooms 2.0"):
+    for line in (
+        'turns_total{addressed="true"} 2.0',
+        'turns_total{addressed="false"} 1.0',
+        "replies_total 2.0",
+        "interruptions_total 1.0",
+        "reply_failures_total 1.0",
+        'voice_gaps_total{cause="synthesis"} 1.0',
+        'voice_gaps_total{cause="loop"} 2.0',
+        "rooms 2.0",
+    ):
         assert f"mulisa_{line}" in page
     assert "mulisa_sessions 1.0" in page
+    protocol = Path(__file__).parents[2] / "docs/protocol.md"
+    documented = re.findall(r"^\| `(mulisa_\w+)", protocol.read_text(), re.MULTILINE)
+    assert set(re.findall(r"# TYPE (mulisa_\w+)", page)) <= set(documented)
 
     _, later = run(GATEWAY.format(pid=pid), tmp_path)
     assert "mulisa_sessions 1.0" not in later, "a dead process is in no room"
-    assert "mulisa_turns_total 2.0" in later, "but its turns were there"
+    assert "mulisa_replies_total 2.0" in later, "but its replies were heard"
 
 
 def test_the_gateway_loads_neither_media_nor_models() -> None:

@@ -56,6 +56,8 @@ class Reply:
         self.turn = turn
         self.playout = playout
         self.metrics = metrics
+        self.failed = False
+        """An engine failed, so that it ended early or is an apology."""
         self._messages = list(messages)
         self._llm = llm
         self._tts = tts
@@ -73,6 +75,7 @@ class Reply:
                 tasks.create_task(self._think(segments))
                 tasks.create_task(self._synthesize(segments))
         except ExceptionGroup as group:
+            self.failed = True
             raise group.exceptions[0] from group
         self.playout.finish()
 
@@ -84,6 +87,7 @@ class Reply:
                 logger.warning("the LLM had nothing to say")
         except ProviderError as error:
             logger.warning("no answer from %s: %s", self._llm.label, error)
+            self.failed = True
             if self.metrics.first_token_at is None:
                 segments.put_nowait(self._config.apology)
         for segment in splitter.flush():

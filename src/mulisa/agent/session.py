@@ -55,7 +55,7 @@ from mulisa.core.events import (
     TrackSubscribed,
     TransportEvent,
 )
-from mulisa.core.metrics import TurnMetrics
+from mulisa.core.metrics import SessionObserver, TurnMetrics
 from mulisa.core.provider import Engines
 from mulisa.core.room import (
     AGENT_STATE_ATTRIBUTE,
@@ -97,6 +97,11 @@ class _Speaking:
     task: asyncio.Task[None]
     is_told: bool = False
 
+    @property
+    def is_heard(self) -> bool:
+        """A frame of it was sent."""
+        return self.reply.playout.first_frame_sent_at is not None
+
 
 class Session:
     """One agent in one room, from joining to leaving."""
@@ -108,14 +113,14 @@ class Session:
         persona: Persona,
         log: TranscriptLog,
         config: SessionConfig | None = None,
-        observe: Callable[[TurnMetrics], None] | None = None,
+        observer: SessionObserver | None = None,
     ) -> None:
         self._transport = transport
         self._engines = engines
         self._persona = persona
         self._log = log
         self._config = config or SessionConfig()
-        self._observe = observe or (lambda metrics: None)
+        self._observer = observer or SessionObserver()
         self._floor = Floor(Gate(self._config.gate, persona), self._config.floor)
         self._mouth = Mouth(transport.send_frame, self._config.mouth)
         self._inbox: asyncio.Queue[Event] = asyncio.Queue()
@@ -125,6 +130,7 @@ class Session:
         self._people: dict[Identity, Presence] = {}
         self._speaking: _Speaking | None = None
         self._transcribed_at: dict[Identity, float] = {}
+        self._gaps = (0, 0)
         self._state: AgentState | None = None
         self._stay = uuid4().hex[:8]
         self._numbers = count(1)
@@ -267,6 +273,8 @@ class Session:
             case ResumeReply():
                 self._mouth.resume()
             case CutReply():
+                if self._speaking is not None and self._speaking.is_heard:
+                    self._observer.reply_interrupted()
                 self._cut()
 
     def _commit(self, action: CommitTurn) -> None:
@@ -280,6 +288,7 @@ class Session:
             self._write_utterance(turn, typed)
         if turn.text:
             addressed = action.judgement.addressed
+            self._observer.turn_committed(addressed=addressed)
             self._memory.said(
                 turn.identity,
                 self._name_of(turn.identity),
@@ -331,7 +340,10 @@ class Session:
             follow.cancel()
         self._told(position)
         self._speaking = None
-        if reply.playout.first_frame_sent_at is None:
+        is_heard = reply.playout.first_frame_sent_at is not None
+        if reply.failed or not is_heard:
+            self._observer.reply_failed()
+        if not is_heard:
             self._inbox.put_nowait(ReplyFailed(reply_id))
         else:
             asked = position.heard_text.rstrip().endswith("?")
@@ -342,7 +354,7 @@ class Session:
         if started_at is None:
             return
         reply.metrics.first_frame_sent_at = started_at
-        self._observe(reply.metrics)
+        self._observer.reply_started(reply.metrics)
         self._inbox.put_nowait(ReplyStarted(reply_id))
         shown = ""
         while True:
@@ -367,6 +379,7 @@ class Session:
         if speaking is None or speaking.is_told:
             return
         speaking.is_told = True
+        self._report_gaps()
         started_at = speaking.reply.playout.first_frame_sent_at
         if started_at is None or not position.heard_text:
             return
@@ -391,6 +404,12 @@ class Session:
         if turn.source == "chat":
             message = ChatMessage(speaking.segment_id, position.heard_text)
             self._outbox.put_nowait(lambda: self._transport.send_chat(message))
+
+    def _report_gaps(self) -> None:
+        before, self._gaps = self._gaps, (self._mouth.underruns, self._mouth.stalls)
+        underruns, stalls = (now - then for now, then in zip(self._gaps, before, strict=True))
+        if underruns or stalls:
+            self._observer.voice_gaps(underruns=underruns, stalls=stalls)
 
     # Tell
 
@@ -444,8 +463,7 @@ class Session:
     def _show_state(self) -> None:
         state = AgentState.LISTENING
         if self._speaking is not None:
-            started = self._speaking.reply.playout.first_frame_sent_at is not None
-            state = AgentState.SPEAKING if started else AgentState.THINKING
+            state = AgentState.SPEAKING if self._speaking.is_heard else AgentState.THINKING
         if state is not self._state:
             self._state = state
             attributes = {AGENT_STATE_ATTRIBUTE: state.value}

@@ -1,4 +1,4 @@
-"""What one turn cost, stamped stage by stage on one clock."""
+"""What happens in a session, and what one turn cost, stamped stage by stage on one clock."""
 
 from __future__ import annotations
 
@@ -29,3 +29,25 @@ class TurnMetrics:
             ("response", self.speech_ended_at, self.first_frame_sent_at),
         )
         return {name: b - a for name, a, b in path if a is not None and b is not None}
+
+
+class SessionObserver:
+    """Told what happens in a session, on its event loop; does nothing.
+
+    Override what you want to know. A method must neither block nor raise.
+    """
+
+    def turn_committed(self, *, addressed: bool) -> None:
+        """Somebody's turn with words in it is over; `addressed` if it was meant for the agent."""
+
+    def reply_started(self, metrics: TurnMetrics) -> None:
+        """The first frame of a reply was sent."""
+
+    def reply_interrupted(self) -> None:
+        """A reply that was being heard was cut by people."""
+
+    def reply_failed(self) -> None:
+        """A reply ended early, was an apology or was not heard at all: an engine failed."""
+
+    def voice_gaps(self, *, underruns: int, stalls: int) -> None:
+        """A reply had gaps: synthesis was slower than speech, or the event loop woke too late."""

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from mulisa.core.metrics import TurnMetrics
+from mulisa.core.metrics import SessionObserver, TurnMetrics
 
 _BUCKETS: Final = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0)
 
 
-class AgentMetrics:
+class AgentMetrics(SessionObserver):
     """What the agent counts over all its rooms. No label holds a name or a room."""
 
     def __init__(self) -> None:
@@ -28,12 +28,25 @@ class AgentMetrics:
             buckets=_BUCKETS,
             registry=self._registry,
         )
-        self._turns = Counter("mulisa_turns", "Turns of people", registry=self._registry)
+        self._turns = Counter(
+            "mulisa_turns", "Turns of people", ["addressed"], registry=self._registry
+        )
         self._replies = Counter(
             "mulisa_replies", "Replies that were heard", registry=self._registry
         )
         self._interruptions = Counter(
             "mulisa_interruptions", "Replies that people cut", registry=self._registry
+        )
+        self._failures = Counter(
+            "mulisa_reply_failures",
+            "Replies that an engine kept from being whole, apologies included",
+            registry=self._registry,
+        )
+        self._gaps = Counter(
+            "mulisa_voice_gaps",
+            "Gaps in her voice: synthesis slower than speech, or the event loop late",
+            ["cause"],
+            registry=self._registry,
         )
         self._sessions = Gauge(
             "mulisa_sessions",
@@ -42,17 +55,28 @@ class AgentMetrics:
             multiprocess_mode="livesum",
         )
 
-    def turn(self, metrics: TurnMetrics) -> None:
-        """A turn is over; it had a reply if a frame of one was sent."""
-        self._turns.inc()
-        if metrics.first_frame_sent_at is not None:
-            self._replies.inc()
+    def turn_committed(self, *, addressed: bool) -> None:
+        """Somebody's turn is over."""
+        self._turns.labels("true" if addressed else "false").inc()
+
+    def reply_started(self, metrics: TurnMetrics) -> None:
+        """A reply is heard: count it, and what each stage before it took."""
+        self._replies.inc()
         for stage, seconds in metrics.stages().items():
             self._stages.labels(stage).observe(max(0.0, seconds))
 
-    def interruption(self) -> None:
-        """Somebody cut a reply."""
+    def reply_interrupted(self) -> None:
+        """People cut a reply."""
         self._interruptions.inc()
+
+    def reply_failed(self) -> None:
+        """An engine failed."""
+        self._failures.inc()
+
+    def voice_gaps(self, *, underruns: int, stalls: int) -> None:
+        """A reply had gaps."""
+        self._gaps.labels("synthesis").inc(underruns)
+        self._gaps.labels("loop").inc(stalls)
 
     def session_started(self) -> None:
         """We are in one more room."""
