@@ -118,6 +118,20 @@ def test_a_pause_inside_a_sentence_does_not_end_the_turn() -> None:
     assert turns(floor.receive(Tick(), now=3.5)) == ["Mulisa, who is here?"]
 
 
+def test_speech_that_goes_on_just_as_its_turn_ends_is_the_next_turn() -> None:
+    floor = make_floor(ALICE)
+    say(floor, ALICE, "What time is it?", 1.0, 2.0, known=2.2)
+    actions = floor.receive(SpeechStarted(ALICE, UtteranceId(f"{ALICE}@1.0"), 2.45), now=2.55)
+    assert turns(actions) == ["What time is it?"]
+    next_one = UtteranceId("next")
+    floor.receive(SpeechEnded(ALICE, UtteranceId(f"{ALICE}@1.0"), 2.45), now=2.55)
+    floor.receive(SpeechStarted(ALICE, next_one, 2.45), now=2.55)
+    floor.receive(SpeechEnded(ALICE, next_one, 3.0), now=3.2)
+    words = Transcription("And who is here?")
+    floor.receive(Transcribed(ALICE, next_one, words, 2.45, 3.0), now=3.3)
+    assert turns(floor.receive(Tick(), now=3.5)) == ["And who is here?"]
+
+
 def test_people_who_talk_to_each_other_are_written_down_and_not_answered() -> None:
     floor = make_floor(ALICE, BOB)
     say(floor, ALICE, "Bob, how was your weekend?", 1.0, 2.0, known=2.2)

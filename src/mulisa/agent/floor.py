@@ -24,6 +24,7 @@ from mulisa.agent.events import (
     SpeechStarted,
     Transcribed,
     TranscriptionFailed,
+    UtteranceId,
 )
 from mulisa.agent.gate import Exchange, Gate, GateContext, Judgement, Person, Turn, is_backchannel
 from mulisa.core.room import Identity
@@ -184,6 +185,8 @@ class Floor:
     _open: dict[Identity, OpenTurn] = field(default_factory=dict)
     _reply: _ActiveReply | None = None
     _waiting: deque[Turn] = field(default_factory=deque)
+    _committed: deque[UtteranceId] = field(default_factory=lambda: deque(maxlen=64))
+    """The latest ones."""
     _exchange: Exchange | None = None
     _others_spoke: bool = False
     _quiet: bool = False
@@ -266,6 +269,7 @@ class Floor:
             ended_at=open_turn.ended_at,
             confidence=open_turn.confidence,
         )
+        self._committed.extend(open_turn.utterances)
         self._judge(turn, tuple(open_turn.utterances.values()), now, actions)
         self._resume_if_undisturbed(actions)
 
@@ -377,6 +381,8 @@ class Floor:
     # One handler per event
 
     def _on_speech_started(self, event: SpeechStarted, now: float, actions: list[Action]) -> None:
+        if event.utterance_id in self._committed:
+            return  # it went on while it was committed; its ear begins a new one at once
         turn = self._open.get(event.identity)
         if turn is None:
             turn = self._open[event.identity] = OpenTurn(event.at)
