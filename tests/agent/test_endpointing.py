@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from mulisa.agent.endpointing import EndpointingConfig, OpenTurn
+from mulisa.agent.endpointing import EndpointingConfig, OpenTurn, respelled
 from mulisa.agent.events import UtteranceId
+from mulisa.agent.names import NameMatcher
 
 pytestmark = pytest.mark.unit
 
@@ -88,3 +89,26 @@ def test_words_of_another_turn_are_ignored() -> None:
     turn.speech_started(SECOND, at=1.0)
     turn.transcribed(FIRST, "late words")
     assert turn.text == ""
+
+
+@pytest.mark.parametrize(
+    ("heard", "written"),
+    [
+        (("Nilesa, what", "did Alice say?"), ["Mulisa, what", "did Alice say?"]),
+        (("Well.", "", "Nilesa, who is here?"), ["Well.", "", "Mulisa, who is here?"]),
+        (("Mule", "is a who is here"), ["Mule", "is a who is here"]),
+    ],
+)
+def test_a_name_is_corrected_in_the_utterance_that_holds_it(
+    heard: tuple[str, ...], written: list[str]
+) -> None:
+    turn = OpenTurn(started_at=1.0)
+    for number, text in enumerate(heard):
+        turn.speech_started(UtteranceId(str(number)), at=1.0 + number)
+        turn.transcribed(UtteranceId(str(number)), text)
+    matcher = NameMatcher("Mulisa")
+    match = matcher.find(turn.text)
+    assert match is not None
+    utterances = respelled(turn.utterances.values(), matcher.respelling(match))
+    assert [utterance.text for utterance in utterances] == written
+    assert [utterance.text for utterance in turn.utterances.values()] == list(heard)

@@ -23,6 +23,10 @@ THREE = GateContext(people=(ALICE, BOB, CAROL), now=12.0)
 FOLLOWING = replace(THREE, exchange=Exchange(ALICE.identity, ended_at=6.8))
 
 
+def letters(text: str) -> str:
+    return "".join(c for c in text.lower() if c.isalnum())
+
+
 def judge(text: str, context: GateContext, confidence: float = 1.0) -> Judgement:
     return GATE.judge(Turn(ALICE.identity, text, 10.0, 11.5, confidence), context)
 
@@ -187,6 +191,40 @@ def test_recall_on_what_a_recogniser_wrote() -> None:
     missed = [x["heard"] for x in calls if not judge(x["heard"], THREE).addressed]
     assert len(calls) == 148
     assert len(missed) <= 0.05 * len(calls), missed
+
+
+def test_what_was_recognised_for_her_name_is_respelled_and_nothing_else() -> None:
+    """Of 148 calls 130 then read word for word as they were said, with her name and without."""
+    lines = json.loads((Path(__file__).parent / "mulisa_heard.json").read_text())
+    calls = [x for x in lines if "Mulisa" in x["said"] and x["voice"].startswith("joe")]
+    as_said = 0
+    for call in calls:
+        heard = written = call["heard"]
+        if (respelling := judge(heard, THREE).respelling) is not None:
+            written = respelling.apply(heard)
+            assert written == f"{heard[: respelling.start]}Mulisa{heard[respelling.end :]}"
+        as_said += letters(written) == letters(call["said"])
+    assert as_said >= 130
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["I asked Melissa yesterday.", "Mulisa said that it was late.", "Bob, where is Lisa?", "Well."],
+)
+def test_nothing_is_respelled_in_what_does_not_call_her(text: str) -> None:
+    assert judge(text, THREE).respelling is None
+
+
+def test_somebody_with_such_a_name_keeps_it() -> None:
+    with_melissa = replace(THREE, people=(*THREE.people, Person(Identity("melissa-1"), "Melissa")))
+    assert judge("Melissa, who is here?", THREE).respelling is not None
+    assert judge("Melissa, who is here?", with_melissa).respelling is None
+
+
+def test_what_was_typed_stays_as_it_was_typed() -> None:
+    typed = Turn(ALICE.identity, "Melissa, who is here?", 10.0, 10.0, source="chat")
+    assert GATE.judge(typed, THREE).addressed
+    assert GATE.judge(typed, THREE).respelling is None
 
 
 def test_no_false_alarm_on_what_was_said_to_others() -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mulisa.agent.names import NameMatcher, Position, find_person, sounds_like
+from mulisa.agent.names import NameMatcher, Position, Respelling, find_person, sounds_like
 
 pytestmark = pytest.mark.unit
 
@@ -46,6 +46,47 @@ def test_where_the_name_stands(text: str, words: str, position: Position) -> Non
     assert match is not None
     assert (match.words, match.position) == (words, position)
     assert text[match.start : match.end] == words
+
+
+@pytest.mark.parametrize(
+    ("heard", "written"),
+    [
+        ("Nilesa, what did Alice say?", "Mulisa, what did Alice say?"),
+        ("Mule is a who is here", "Mulisa who is here"),
+        ("Hello, I'm Yulisa. What time is it", "Hello, Mulisa. What time is it"),
+        ("What do you think, Neil said?", "What do you think, Mulisa?"),
+        ("okay, melissa... STOP!", "okay, Mulisa... STOP!"),
+        ("Mulisa, who is here?", "Mulisa, who is here?"),
+    ],
+)
+def test_the_name_is_written_as_it_should_be_and_all_else_stays(heard: str, written: str) -> None:
+    match = MULISA.find(heard)
+    assert match is not None
+    assert MULISA.respelling(match).apply(heard) == written
+
+
+@pytest.mark.parametrize(
+    ("heard", "written"),
+    [
+        ("Computer, who is here?", "Computer, who is here?"),
+        ("Ada, who is here?", "Ada, who is here?"),
+        ("Komputer, who is here?", "Computer, who is here?"),
+        ("Aida Lovelass, who is here?", "Ada Lovelace, who is here?"),
+    ],
+)
+def test_of_several_names_the_one_that_was_said_is_written(heard: str, written: str) -> None:
+    matcher = NameMatcher("Ada Lovelace", ["Computer"])
+    match = matcher.find(heard)
+    assert match is not None
+    assert matcher.respelling(match).apply(heard) == written
+
+
+def test_a_part_of_a_text_is_corrected_if_it_holds_the_whole_name() -> None:
+    respelling = Respelling(10, 16, "Mulisa")
+    assert respelling.apply("Okay then.", offset=0) == "Okay then."
+    assert respelling.apply("Nilesa?", offset=10) == "Mulisa?"
+    assert respelling.apply("and Nilesa?", offset=6) == "and Mulisa?"
+    assert respelling.apply("and Nil", offset=6) == "and Nil"
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from tests.speech import say, speak
 
 pytestmark = pytest.mark.unit
 
-ASK, CHAT, STOP, LONG, COUGH, MORE = range(6)
+ASK, CHAT, STOP, LONG, COUGH, MORE, MISHEARD = range(7)
 SCRIPT = [
     "Mulisa, who is in the call?",
     "Bob, how was your weekend?",
@@ -32,6 +32,7 @@ SCRIPT = [
     "Mulisa, tell me a long story.",
     "",
     "And what did Bob say?",
+    "Nilasa, who is in the call?",
 ]
 STORY = "Once upon a time there was a very small fox. He lived in a wood. That is all of it."
 MULISA = Identity("mulisa")
@@ -182,6 +183,20 @@ async def test_words_are_on_disk_before_they_are_shown_as_final() -> None:
         await call.settles(lambda: len(final_captions()) == 2)
         assert min(written) >= 0
         assert [c.text for c in alice.captions if c.final] == [e.text for e in call.log.entries]
+
+
+async def test_her_name_is_written_as_it_should_be_whatever_was_recognised() -> None:
+    async with a_call() as call:
+        alice, _ = await call.enter("alice"), await call.enter("bob")
+        await speak(alice, say(MISHEARD))
+        await call.settles(lambda: len(call.log.of("mulisa")) == 1)
+        assert call.log.entries[0].text == SCRIPT[ASK]
+        shown = [caption for caption in alice.captions if caption.identity == "alice"]
+        assert {c.text for c in shown if not c.final} == {SCRIPT[MISHEARD]}
+        assert [c.text for c in shown if c.final] == [SCRIPT[ASK]]
+        llm = call.engines.llm
+        assert isinstance(llm, ScriptedLLM)
+        assert llm.requests[0].messages[-1].content == SCRIPT[ASK]
 
 
 async def test_her_state_follows_what_she_does() -> None:

@@ -14,9 +14,11 @@ the turn stays open.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 
 from mulisa.agent.events import UtteranceId
+from mulisa.agent.names import Respelling
 
 _HANGING = re.compile(
     r"(?:\b(?:and|or|but|so|because|if|when|that|which|who|the|a|an|of|to|for|with|in|on|at|from"
@@ -127,3 +129,15 @@ class OpenTurn:
         if not self.text:
             return self.ended_at
         return self.ended_at + config.required_silence(self.text)
+
+
+def respelled(utterances: Iterable[Utterance], respelling: Respelling) -> tuple[Utterance, ...]:
+    """The utterances of a turn with a name corrected that was found in the turn's `text`."""
+    corrected: list[Utterance] = []
+    offset = 0
+    for utterance in utterances:
+        if text := utterance.text:
+            utterance = replace(utterance, text=respelling.apply(text, offset))
+            offset += len(text) + 1
+        corrected.append(utterance)
+    return tuple(corrected)

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
-from mulisa.agent.endpointing import EndpointingConfig, OpenTurn, Utterance
+from mulisa.agent.endpointing import EndpointingConfig, OpenTurn, Utterance, respelled
 from mulisa.agent.events import (
     InterimTranscribed,
     SpeechEnded,
@@ -110,7 +110,10 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class CommitTurn:
-    """A turn is over: write it down. `judgement` says whether it was meant for her, and why."""
+    """A turn is over: write it down. `judgement` says whether it was meant for her, and why.
+
+    If it calls her, her name is written as it should be, whatever was recognised for it.
+    """
 
     turn: Turn
     utterances: tuple[Utterance, ...]
@@ -279,6 +282,9 @@ class Floor:
         self, turn: Turn, utterances: tuple[Utterance, ...], now: float, actions: list[Action]
     ) -> None:
         judgement = self.gate.judge(turn, self._context(now))
+        if judgement.respelling is not None:
+            turn = replace(turn, text=judgement.respelling.apply(turn.text))
+            utterances = respelled(utterances, judgement.respelling)
         actions.append(CommitTurn(turn, utterances, judgement))
         if not turn.text:
             return

@@ -7,10 +7,10 @@ called by name or somebody follows up on their exchange with her. In doubt she i
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
-from mulisa.agent.names import NameMatch, NameMatcher, find_person
+from mulisa.agent.names import NameMatch, NameMatcher, Respelling, find_person
 from mulisa.agent.persona import Persona
 from mulisa.agent.phrases import (
     asks_or_continues,
@@ -116,6 +116,8 @@ class Judgement:
     """0..1: how sure her name was in it."""
     command: Command | None = None
     """What an addressed turn orders that needs no reply (stop) or a short one (quiet)."""
+    respelling: Respelling | None = None
+    """For a spoken turn that calls her: what was recognised for her name, and how it is written."""
 
 
 class Gate:
@@ -134,7 +136,11 @@ class Gate:
         if not has_words(turn.text):
             return Judgement(False, ("no words",), score)
         if match and self._is_call(match, turn.text):
-            return self._addressed(turn, f"called by name: {match.words}", score)
+            called = self._addressed(turn, f"called by name: {match.words}", score)
+            is_spoken = turn.source == "voice"
+            return (
+                replace(called, respelling=self._matcher.respelling(match)) if is_spoken else called
+            )
         if context.quiet:
             return Judgement(False, ("asked to stay quiet until called",), score)
         if not others:

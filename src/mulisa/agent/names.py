@@ -109,6 +109,26 @@ class NameMatch:
 
 
 @dataclass(frozen=True, slots=True)
+class Respelling:
+    """Words of a text that stand for a name, and how it is written."""
+
+    start: int
+    end: int
+    """Character offsets in the text that was searched."""
+    name: str
+
+    def apply(self, text: str, offset: int = 0) -> str:
+        """`text`, which begins at `offset` of the searched one, with the name in its place.
+
+        All else stays as it is, and so does a text that does not hold all of these words.
+        """
+        start, end = self.start - offset, self.end - offset
+        if start < 0 or end > len(text):
+            return text
+        return f"{text[:start]}{self.name}{text[end:]}"
+
+
+@dataclass(frozen=True, slots=True)
 class _Word:
     lower: str
     start: int
@@ -119,10 +139,11 @@ class NameMatcher:
     """Finds one name, however a recogniser may have written it."""
 
     def __init__(self, name: str, aliases: Sequence[str] = ()) -> None:
-        own = [_letters(name), *map(_letters, aliases)]
-        if " " in name.strip():
-            own.append(_letters(name.split()[0]))
-        self._names = tuple(dict.fromkeys(filter(None, own)))
+        self._name = name
+        self._names: dict[str, str] = {}
+        for own in (name, *aliases, *name.split()[:1]):
+            if letters := _letters(own):
+                self._names.setdefault(letters, own)
         self._known = MISHEARINGS.get(_letters(name), frozenset())
         self._unlikely = UNLIKELY_MISHEARINGS.get(_letters(name), frozenset())
         self._max_words = max([_MAX_WORDS, *(len(n.split()) for n in (name, *aliases))])
@@ -166,6 +187,17 @@ class NameMatcher:
         if match is None or match.position == "within":
             return text
         return f"{text[: match.start]} {text[match.end :]}".strip(" ,.;:?!")
+
+    def respelling(self, match: NameMatch) -> Respelling:
+        """How what was understood for the name is written; an alias that was said stays one."""
+        letters = _letters(match.words)
+        if letters in self._names:
+            name = self._names[letters]
+        elif letters in self._known or letters in self._unlikely:
+            name = self._name
+        else:
+            name = self._names[max(self._names, key=lambda own: sounds_like(letters, own))]
+        return Respelling(match.start, match.end, name)
 
     def _in_sentence(
         self, text: str, words: Sequence[_Word], rivals: Sequence[str]
