@@ -64,7 +64,7 @@ PersonaOption = Annotated[
     typer.Option(
         "--persona",
         metavar="FILE",
-        help="TOML with name, aliases, instructions, language, greeting.",
+        help="TOML with name, identity, aliases, instructions, language.",
     ),
 ]
 SttOption = Annotated[

@@ -23,14 +23,13 @@ def test_an_empty_file_is_mulisa(tmp_path: Path) -> None:
 def test_all_keys_are_read(tmp_path: Path) -> None:
     path = _file(
         tmp_path,
-        'name = "Doctor  Who"\naliases = ["Doc"]\ninstructions = "You heal."\n'
-        'language = "de-AT"\ngreeting = "Servus!"\n',
+        'name = "Doctor  Who"\naliases = ["Doc"]\ninstructions = "You heal."\nlanguage = "de-AT"\n',
     )
     persona = load_persona(path)
     assert persona.name == "Doctor Who"
     assert persona.identity == "doctor-who"
     assert persona.aliases == ("Doc",)
-    assert (persona.language, persona.greeting) == ("de-AT", "Servus!")
+    assert persona.language == "de-AT"
 
 
 @pytest.mark.parametrize(

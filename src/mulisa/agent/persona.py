@@ -40,8 +40,6 @@ class Persona:
     """What she is for, in the system prompt; rules for spoken answers are always added."""
     language: str = "en"
     """BCP 47 code of the language she speaks by default."""
-    greeting: str = ""
-    """Said to somebody who comes into an otherwise empty room; empty for none."""
 
     def system_prompt(self, *, room: str, people: Sequence[str]) -> str:
         """The system message of a reply: who she is, where, with whom, and how to answer.
@@ -79,7 +77,6 @@ def load_persona(path: Path) -> Persona:
             DEFAULT_INSTRUCTIONS
         )
         language: Annotated[str, StringConstraints(pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]+)*$")] = "en"
-        greeting: Annotated[str, StringConstraints(max_length=500)] = ""
 
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -104,7 +101,6 @@ def load_persona(path: Path) -> Persona:
         aliases=tuple(file.aliases),
         instructions=file.instructions.strip(),
         language=file.language,
-        greeting=file.greeting.strip(),
     )
 
 
