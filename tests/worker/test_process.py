@@ -9,6 +9,10 @@ from typing import Any, Self, cast
 
 import aiohttp
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from livekit.protocol import agent as wire
+from livekit.protocol import models
 
 from mulisa.core.errors import ConfigError
 from mulisa.core.events import TransportEvent
@@ -191,6 +195,66 @@ async def test_a_session_that_does_not_leave_is_not_waited_for_in_vain(
             asyncio.get_running_loop().call_later(0.5, release.set)
         assert Draining(1) in log.said
         await gateway.wait_for(lambda event: isinstance(event, WorkerLost))
+
+
+async def test_a_stay_that_is_still_leaving_ends_its_own_job_and_not_the_next() -> None:
+    """Else the room would count as done, and get no other session when the next one fails."""
+    may_go = asyncio.Event()
+    jobs: list[tuple[str, str]] = []
+
+    async def leaves_slowly(_: Transport) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await may_go.wait()
+
+    async def hear(socket: web.WebSocketResponse, kind: str) -> wire.WorkerMessage:
+        while True:
+            message = wire.WorkerMessage.FromString(await socket.receive_bytes(timeout=5))
+            if message.HasField("update_job"):
+                job = message.update_job
+                jobs.append((job.job_id, wire.JobStatus.Name(job.status)))
+            if message.WhichOneof("message") == kind:
+                return message
+
+    async def dispatch(request: web.Request) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+
+        async def say(message: wire.ServerMessage) -> None:
+            await socket.send_bytes(message.SerializeToString())
+
+        def assignment(job_id: str) -> wire.ServerMessage:
+            job = wire.Job(id=job_id, room=models.Room(name="r"), metadata='{"topology": "mesh"}')
+            return wire.ServerMessage(assignment=wire.JobAssignment(job=job, token="t"))
+
+        await hear(socket, "register")
+        await say(wire.ServerMessage(register=wire.RegisterWorkerResponse(worker_id="w")))
+        await say(assignment("first"))
+        await hear(socket, "update_job")
+        await say(wire.ServerMessage(termination=wire.JobTermination(job_id="first")))
+        await say(assignment("second"))
+        question = wire.AvailabilityRequest(job=wire.Job(id="third"))
+        await say(wire.ServerMessage(availability=question))
+        await hear(socket, "availability")  # so the second job was taken before
+        may_go.set()
+        while len(jobs) < 3:
+            await hear(socket, "update_job")
+        return socket
+
+    app = web.Application()
+    app.router.add_get("/agent", dispatch)
+    async with (
+        TestServer(app) as server,
+        running_agent(f"ws://127.0.0.1:{server.port}", leaves_slowly) as log,
+    ):
+        await log.wait_for(lambda status: log.said.count(SessionStarted(RoomName("r"))) == 2)
+        await log.wait_for(lambda status: isinstance(status, GatewayLost))
+    assert jobs == [
+        ("first", "JS_RUNNING"),
+        ("first", "JS_SUCCESS"),
+        ("second", "JS_RUNNING"),
+    ]
 
 
 async def test_a_full_process_leaves_rooms_to_others(gateway: RunningGateway) -> None:

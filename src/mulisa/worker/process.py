@@ -176,42 +176,43 @@ class AgentProcess:
         former: asyncio.Task[None] | None,
     ) -> None:
         """One stay in a room, from joining to leaving: the place where a session's failure ends."""
+        session = self._sessions[room]  # ours; the next stay begins while we are still leaving
         if former:
             await asyncio.wait([former])
-        self._started(room)
+        self._started(room, session)
         url = assignment.url or self._config.url
         try:
             transport = self._open_transport(_topology(assignment.job), url, assignment.token)
             await self._run_session(transport)
         except asyncio.CancelledError:
-            self._ended(room)
+            self._ended(room, session)
             raise
         except Exception as error:
-            self._failed(room, error)
+            self._failed(room, session, error)
         else:
-            self._ended(room)
+            self._ended(room, session)
 
     def _forget(self, room: RoomName, task: asyncio.Task[None]) -> None:
         if self._sessions[room].task is task:
             del self._sessions[room]
         self._report_load()
 
-    def _started(self, room: RoomName) -> None:
-        self._report_job(self._sessions[room].job_id, wire.JS_RUNNING)
+    def _started(self, room: RoomName, session: _RoomSession) -> None:
+        self._report_job(session.job_id, wire.JS_RUNNING)
         self._report_load()
         self._on_status(SessionStarted(room))
 
-    def _ended(self, room: RoomName) -> None:
+    def _ended(self, room: RoomName, session: _RoomSession) -> None:
         if not self._is_draining:  # else the room is not done with us: another process may take it
-            self._report_job(self._sessions[room].job_id, wire.JS_SUCCESS)
+            self._report_job(session.job_id, wire.JS_SUCCESS)
         self._on_status(SessionEnded(room))
 
-    def _failed(self, room: RoomName, error: Exception) -> None:
+    def _failed(self, room: RoomName, session: _RoomSession, error: Exception) -> None:
         cause = _first_cause(error)
         ours = isinstance(cause, MulisaError)
         message = str(cause) if ours else f"{type(cause).__name__}: {cause}"
         logger.error("a session failed: %s", message, exc_info=error)
-        self._report_job(self._sessions[room].job_id, wire.JS_FAILED, message)
+        self._report_job(session.job_id, wire.JS_FAILED, message)
         self._on_status(SessionFailed(room, message))
 
     def _terminate(self, job_id: str) -> None:
