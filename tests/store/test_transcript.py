@@ -48,6 +48,21 @@ def said(path: Path, room: RoomName = ROOM) -> list[str]:
     return [] if transcript is None else [e.text for e in transcript.entries]
 
 
+async def test_a_call_that_could_not_be_begun_is_begun_with_the_next_words(tmp_path: Path) -> None:
+    async with TranscriptStore(tmp_path) as store:
+        with sqlite3.connect(tmp_path / FILE_NAME) as disk:
+            disk.execute(
+                "CREATE TRIGGER full BEFORE INSERT ON entries"
+                " BEGIN SELECT RAISE(ABORT, 'disk full'); END"
+            )
+        with pytest.raises(ConfigError, match="disk full"):
+            await store.append(ROOM, entry("s1", "Lost."))
+        disk.execute("DROP TRIGGER full")
+        disk.close()
+        await store.append(ROOM, entry("s2", "Kept."))
+    assert said(tmp_path) == ["Kept."]
+
+
 async def test_an_entry_reads_back_as_it_was_written(tmp_path: Path) -> None:
     written = TranscriptEntry(
         segment_id="s1",

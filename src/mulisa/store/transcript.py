@@ -112,7 +112,6 @@ class TranscriptStore:
             call = self._connection.execute(insert, (room, _iso(now))).lastrowid
         self._connection.execute("UPDATE calls SET ended_at = NULL WHERE call_id = ?", (call,))
         assert call is not None
-        self._calls[room] = call
         return call
 
     def _end(self, room: RoomName, now: datetime) -> None:
@@ -137,6 +136,7 @@ class TranscriptStore:
                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (*(known or (None, call)), *values),
             )
+        self._calls[room] = call  # only now: a call that was rolled back is none
 
     def _recent(self, room: RoomName, limit: int) -> Sequence[TranscriptEntry]:
         call = self._calls.get(room) or _call_to_continue(self._connection, room, _now())
