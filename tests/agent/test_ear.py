@@ -260,6 +260,35 @@ async def test_a_failed_recognition_is_told_and_the_next_goes_on() -> None:
     assert alice.story[-1] == "u1 said 1 2"
 
 
+@pytest.mark.parametrize("place", ["flush", "interims", "aclose"])
+async def test_a_recogniser_that_raises_something_of_its_own_does_not_deafen(place: str) -> None:
+    """Engines come from other packages, too."""
+
+    class BuggySTT(ScriptedSTTStream):
+        async def flush(self) -> Transcription:
+            if place == "flush":
+                raise IndexError("list index out of range")
+            return await super().flush()
+
+        async def interims(self) -> AsyncIterator[str]:
+            if place == "interims":
+                raise IndexError("list index out of range")
+            async for text in super().interims():
+                yield text
+
+        async def aclose(self) -> None:
+            await super().aclose()
+            if place == "aclose":
+                raise IndexError("list index out of range")
+
+    alice = Listening()
+    alice.stt.stream = lambda names=(): BuggySTT(alice.stt, names)  # type: ignore
+    await alice.hear(say(1, pause=1.0), say(2, pause=1.0))
+    end = "failed" if place == "flush" else "said 1 2"
+    assert alice.story[-2:] == ["u1 ended", f"u1 {end}"]
+    assert alice.stt.open_streams == 0
+
+
 async def test_a_recogniser_that_hangs_is_given_up() -> None:
     alice = Listening(EarConfig(transcription_timeout=5.0), latency=1e6)
     await alice.hear(say(1, pause=1.0))

@@ -76,7 +76,7 @@ class Reply:
                 tasks.create_task(self._synthesize(segments))
         except ExceptionGroup as group:
             self.failed = True
-            raise group.exceptions[0] from group
+            raise _as_provider_error(group.exceptions[0]) from group
         self.playout.finish()
 
     async def _think(self, segments: asyncio.Queue[str | None]) -> None:
@@ -85,8 +85,8 @@ class Reply:
             said = await self._converse(splitter, segments)
             if not said:
                 logger.warning("the LLM had nothing to say")
-        except ProviderError as error:
-            logger.warning("no answer from %s: %s", self._llm.label, error)
+        except Exception as error:  # an engine of somebody else may raise anything
+            logger.warning("no answer from %s: %s", self._llm.label, _as_provider_error(error))
             self.failed = True
             if self.metrics.first_token_at is None:
                 segments.put_nowait(self._config.apology)
@@ -138,6 +138,13 @@ class Reply:
                 if self.metrics.first_audio_at is None:
                     self.metrics.first_audio_at = asyncio.get_running_loop().time()
                 await self.playout.write(samples, self._tts.sample_rate_hz)
+
+
+def _as_provider_error(error: Exception) -> ProviderError:
+    """A failed reply is no failed session, whatever an engine raised."""
+    if isinstance(error, ProviderError):
+        return error
+    return ProviderError(f"an engine failed: {type(error).__name__}: {error}")
 
 
 async def _bounded(

@@ -97,7 +97,7 @@ class Utterance:
         self._interims.cancel()
         try:
             await self._stream.aclose()
-        except ProviderError as error:
+        except Exception as error:
             log.warning("a recogniser's stream did not close: %s", error)
 
     async def _live(self) -> None:
@@ -107,7 +107,9 @@ class Utterance:
         await self.aclose()
 
     async def _report_interims(self) -> None:
-        with suppress(ProviderError):  # the flush meets the same failure and reports it
+        # The flush meets the same failure and reports it; and an engine of somebody else may
+        # raise anything.
+        with suppress(Exception):
             async for text in self._stream.interims():
                 # After the pause comes the result; an interim that is late must not undo it.
                 if self._is_speaking and (words := words_only(text)):
@@ -123,6 +125,9 @@ class Utterance:
             self._fail(str(error))
         except TimeoutError:
             self._fail(f"no transcription after {self._timeout:g} s")
+        except Exception as error:  # the ear goes on
+            log.exception("a recogniser failed")
+            self._fail(f"{type(error).__name__}: {error}")
         else:
             text = words_only(transcription.text)
             self._emit(self._transcribed(replace(transcription, text=text), ended_at))
