@@ -161,7 +161,7 @@ async def test_chat_and_attributes_reach_everybody() -> None:
     async with gateway() as room, call(room, ALICE, BOB) as (transports, witnesses):
         await transports[ALICE].send_chat(ChatMessage("m1", "hello \U0001f44b"))
         for who in (BOB, MULISA):
-            await witnesses[who].until(ChatReceived(ALICE, "hello \U0001f44b"))
+            await witnesses[who].until(ChatReceived(ALICE, "m1", "hello \U0001f44b"))
         await transports[MULISA].set_attributes({"lk.agent.state": "thinking", "x": "y"})
         await transports[MULISA].set_attributes({"lk.agent.state": "speaking", "x": ""})
         for who in (ALICE, BOB):
@@ -181,8 +181,34 @@ async def test_chat_waits_for_those_who_are_still_connecting() -> None:
             await mulisa.send_chat(ChatMessage("m1", "welcome"))
             await mulisa.send_chat(ChatMessage("m2", "Alice"))
             await Witness(alice).until(
-                ChatReceived(MULISA, "welcome"), ChatReceived(MULISA, "Alice")
+                ChatReceived(MULISA, "m1", "welcome"), ChatReceived(MULISA, "m2", "Alice")
             )
+
+
+async def test_who_types_like_a_machine_is_not_listened_to_all_the_time() -> None:
+    async with gateway() as room, call(room, ALICE, BOB) as (transports, witnesses):
+        heard: list[tuple[Identity, str]] = []
+
+        async def hear_chats(last: tuple[Identity, str]) -> None:
+            while last not in heard:
+                event = await witnesses[MULISA].until(ChatReceived)
+                assert isinstance(event, ChatReceived)
+                heard.append((event.identity, event.text))
+
+        async def keep_asking() -> None:
+            while True:
+                await transports[ALICE].send_chat(ChatMessage("m", "still there?"))
+                await asyncio.sleep(0.2)
+
+        for _ in range(300):
+            await transports[ALICE].send_chat(ChatMessage("m", "spam"))
+        async with asyncio.TaskGroup() as tasks:
+            asking = tasks.create_task(keep_asking())
+            await hear_chats((ALICE, "still there?"))
+            asking.cancel()
+        assert heard.count((ALICE, "spam")) < 40
+        await transports[BOB].send_chat(ChatMessage("m", "hello"))
+        await hear_chats((BOB, "hello"))
 
 
 async def test_captions_go_to_people() -> None:
@@ -210,7 +236,7 @@ async def test_two_agents_exchange_text_but_no_audio() -> None:
             await Witness(one).until(ParticipantJoined)
             await one.send_chat(ChatMessage("m1", "hello"))
             at_two = Witness(two)
-            await at_two.until(ChatReceived(MULISA, "hello"))
+            await at_two.until(ChatReceived(MULISA, "m1", "hello"))
             assert not [event for event in at_two.seen if isinstance(event, HEARD)]
 
 

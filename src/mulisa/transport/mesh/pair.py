@@ -55,6 +55,9 @@ OPEN_INTERVAL: Final = 0.25
 certificate, sockets and a handshake."""
 MAX_WAITING_EVENTS: Final = 256
 """What a peer may send ahead of that; more is lost, and its connection with it."""
+CHAT_BURST: Final = 30.0
+CHATS_PER_SECOND: Final = 2.0
+"""What a peer may type: each message is judged, written to disk and shown to everybody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +113,7 @@ class Pair:
         self._replace_at: float | None = None
         self._may_open_at = 0.0
         self._failures = 0
+        self._chats = _Allowance(CHAT_BURST, CHATS_PER_SECOND)
         self._log = logging.LoggerAdapter(logger, {"peer": remote.sid})
 
     async def run(self, *, is_newcomer: bool) -> None:
@@ -235,9 +239,20 @@ class Pair:
 
     def _on_text(self, text: str) -> None:
         try:
-            self._report(self, parse_text(text))
+            message = parse_text(text)
         except SignalingError as error:
             self._log.debug("a text message is ignored: %s", error)
+            return
+        now = asyncio.get_running_loop().time()
+        if isinstance(message, ChatMessage) and not self._chats.admits(now):
+            self._log.debug("a peer types more than a person can; a message is dropped")
+            return
+        self._report(self, message)
+
+    def _from_peer(self, peer: Peer, event: PeerEvent) -> None:
+        if isinstance(event, PeerText) and self._inbox.qsize() >= MAX_WAITING_EVENTS:
+            return
+        self._inbox.put_nowait((peer, event))
 
     def _send_chats(self) -> None:
         peer = self._peer
@@ -260,7 +275,7 @@ class Pair:
             voice=self._voice,
             audio="sendrecv" if self._has_audio else "inactive",
             ice_servers=self._ice_servers,
-            report=lambda peer, event: self._inbox.put_nowait((peer, event)),
+            report=self._from_peer,
         )
 
     async def _close_peer(self) -> None:
@@ -283,6 +298,25 @@ class Pair:
         """
         if self._role in (Role.IMPOLITE, Role.OFFERER):
             self._replace_at = asyncio.get_running_loop().time() + delay
+
+
+class _Allowance:
+    """A token bucket: `burst` at once, `per_second` for ever. Pure."""
+
+    def __init__(self, burst: float, per_second: float) -> None:
+        self._burst = self._left = burst
+        self._per_second = per_second
+        self._at: float | None = None
+
+    def admits(self, now: float) -> bool:
+        """Count one; False if it is one too many."""
+        elapsed = 0.0 if self._at is None else now - self._at
+        self._at = now
+        self._left = min(self._burst, self._left + elapsed * self._per_second)
+        if self._left < 1.0:
+            return False
+        self._left -= 1.0
+        return True
 
 
 def _event_of(message: OfferFrom | AnswerFrom | CandidateFrom) -> negotiation.Event:
