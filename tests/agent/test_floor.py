@@ -15,6 +15,7 @@ from mulisa.agent.events import (
     Transcribed,
     TranscriptionFailed,
     UtteranceId,
+    typed_id,
 )
 from mulisa.agent.floor import (
     Action,
@@ -42,6 +43,7 @@ from mulisa.core.room import Identity
 pytestmark = pytest.mark.unit
 
 ALICE, BOB = Identity("alice-1"), Identity("bob-1")
+MESSAGE = typed_id(ALICE, "m1")
 CONFIG = FloorConfig(endpointing=EndpointingConfig(min_silence=0.5), min_interruption=0.5)
 
 
@@ -270,7 +272,7 @@ def test_two_who_ask_are_answered_one_after_the_other() -> None:
 
 def test_a_chat_message_is_a_turn() -> None:
     floor = make_floor(ALICE)
-    actions = floor.receive(Typed(ALICE, "What time is it?"), now=1.0)
+    actions = floor.receive(Typed(ALICE, MESSAGE, "What time is it?"), now=1.0)
     assert turns(actions) == ["What time is it?"]
     assert replies(actions) == [1]
 
@@ -296,7 +298,7 @@ def test_words_that_never_come_do_not_keep_the_turn_open() -> None:
 def test_a_failed_reply_frees_the_floor() -> None:
     floor = speaking_floor(ALICE)
     floor.receive(ReplyFailed(1), now=4.0)
-    assert replies(floor.receive(Typed(ALICE, "And now?"), now=5.0)) == [2]
+    assert replies(floor.receive(Typed(ALICE, MESSAGE, "And now?"), now=5.0)) == [2]
 
 
 IDENTITIES = st.sampled_from([ALICE, BOB])

@@ -283,7 +283,22 @@ async def test_a_chat_message_is_answered_aloud_and_in_the_chat() -> None:
         await call.settles(lambda: MULISA in alice.participants)
         await alice.send_chat(ChatMessage("m1", "Who is here?"))
         await call.settles(lambda: len(call.log.entries) == 2)
+        question, answer = call.log.entries
         assert [e.source for e in call.log.entries] == ["chat", "voice"]
+        assert question.segment_id == "chat:alice:m1"
+        await call.settles(lambda: alice.captions[-1].text == answer.text)
+        finals = {caption.segment_id: caption.text for caption in alice.captions if caption.final}
+        assert finals == {entry.segment_id: entry.text for entry in call.log.entries}
+
+
+async def test_nobody_overwrites_what_another_wrote() -> None:
+    async with a_call() as call:
+        alice, bob = await call.enter("alice"), await call.enter("bob")
+        await call.settles(lambda: MULISA in alice.participants and MULISA in bob.participants)
+        await alice.send_chat(ChatMessage("m1", "I am for it."))
+        await bob.send_chat(ChatMessage("m1", "And I am not."))
+        await call.settles(lambda: len(call.log.entries) == 2)
+        assert {e.segment_id for e in call.log.entries} == {"chat:alice:m1", "chat:bob:m1"}
 
 
 async def test_the_last_words_of_somebody_who_leaves_are_kept() -> None:

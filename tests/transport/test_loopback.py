@@ -188,7 +188,7 @@ async def test_text_reaches_everybody_else_in_order() -> None:
         await asyncio.sleep(0.1)
         assert bob.captions == captions
         assert alice.captions == []
-        assert (await next_events(bob.events(), 4))[-1] == ChatReceived(ALICE, "hello")
+        assert (await next_events(bob.events(), 4))[-1] == ChatReceived(ALICE, "m1", "hello")
 
 
 async def test_attributes_and_mute_are_seen_by_others() -> None:

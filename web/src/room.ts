@@ -19,6 +19,8 @@ const AGENT_STATES: readonly string[] = ["initializing", "listening", "thinking"
 /** Connecting is not trouble unless it takes longer than this. */
 const PATIENCE_MS = 4_000;
 const MAX_LINES = 2_000;
+/** How the segments of people's typed messages begin (docs/protocol.md). */
+const TYPED = "chat:";
 
 export interface Person {
   readonly participant: Participant;
@@ -31,6 +33,7 @@ export interface Person {
 /** A caption or a typed message, with the name as it was then. */
 export interface Line {
   readonly kind: "caption" | "chat";
+  /** The segment; a typed message and its caption have the same. */
   readonly id: string;
   readonly identity: string;
   readonly name: string;
@@ -234,8 +237,9 @@ export class Room extends EventTarget {
 
   #chat(identity: string, id: string, text: string, now: number): void {
     const speaker = this.#speaker(identity);
+    const segment = speaker.isAgent ? id : typedSegment(identity, id);
     const rest = { final: true, interrupted: false, unspoken: "" };
-    this.#put({ kind: "chat", id: `${identity} ${id}`, identity, ...speaker, at: now, text, ...rest });
+    this.#put({ kind: "chat", id: segment, identity, ...speaker, at: now, text, ...rest });
   }
 
   /** A segment stays where its first words came; a final one does not change any more. */
@@ -266,6 +270,15 @@ export class Room extends EventTarget {
   #changed(): void {
     this.dispatchEvent(new Event("change"));
   }
+}
+
+/** What a person typed, and was not said. */
+export function isTyped({ id }: Line): boolean {
+  return id.startsWith(TYPED);
+}
+
+function typedSegment(identity: string, messageId: string): string {
+  return `${TYPED}${identity}:${messageId}`;
 }
 
 /** What an agent says it is doing; `initializing` until it says so. */

@@ -132,12 +132,16 @@ it("a typed message that is captioned, too, stands in the captions once", async 
   room.receive({ type: "chat_received", identity: "bob", id: "1", text: "who is here?" }, 1);
   await rendered();
   expect(lines()).toHaveLength(1);
-  const echo = { segmentId: "1", identity: "bob", text: "who is here?", final: true };
-  const caption = { ...echo, interrupted: false, unspoken: "" };
+  const rest = { text: "who is here?", final: true, interrupted: false, unspoken: "" };
+  const caption = { segmentId: "chat:bob:1", identity: "bob", ...rest };
   room.receive({ type: "caption_received", caption }, 2);
   await rendered();
   expect(lines()).toHaveLength(1);
   expect(hook("caption").textContent).toContain("writes");
+  const spoken = { ...caption, segmentId: "1" };
+  room.receive({ type: "caption_received", caption: spoken }, 3);
+  await rendered();
+  expect(lines()).toHaveLength(2); // the same words, said aloud
 });
 
 it("chat-input sends and empties itself", () => {

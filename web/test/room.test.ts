@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, it } from "vitest";
 
-import { agentState, Room } from "../src/room";
+import { agentState, isTyped, Room } from "../src/room";
 import { AGENT_STATE_ATTRIBUTE, type Caption, type Participant } from "../src/transport/types";
 
 function participant(name: string, more: Partial<Participant> = {}): Participant {
@@ -102,6 +102,17 @@ describe("captions", () => {
     expect(room.agentLine(2_000)?.text).toBe("Five o'clock.");
     expect(room.agentLine(60_000)).toBeNull();
   });
+});
+
+it("what an agent writes is the segment of what it says", () => {
+  room.receive({ type: "chat_received", identity: "mulisa", id: "S1", text: "Hello." }, 300);
+  const said = caption("Hello.", { identity: "mulisa", final: true });
+  room.receive({ type: "caption_received", caption: said }, 400);
+  expect(room.lines.map(({ kind, id }) => [kind, id])).toEqual([
+    ["chat", "S1"],
+    ["caption", "S1"],
+  ]);
+  expect(room.lines.some(isTyped)).toBe(false);
 });
 
 it("typed messages of two people with the same id stay two", () => {

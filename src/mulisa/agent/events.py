@@ -12,6 +12,11 @@ UtteranceId = NewType("UtteranceId", str)
 """Unique in its room; also the segment id of captions and transcript entries."""
 
 
+def typed_id(identity: Identity, message_id: str) -> UtteranceId:
+    """Of a chat message (docs/protocol.md): nobody's is taken for another's, nor for speech."""
+    return UtteranceId(f"chat:{identity}:{message_id}")
+
+
 @dataclass(frozen=True, slots=True)
 class SpeechStarted:
     """Somebody began to speak, or went on after a pause in the same utterance."""

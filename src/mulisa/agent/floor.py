@@ -70,6 +70,7 @@ class Typed:
     """Somebody wrote a chat message: a turn without a pause."""
 
     identity: Identity
+    utterance_id: UtteranceId
     text: str
 
 
@@ -117,7 +118,7 @@ class CommitTurn:
 
     turn: Turn
     utterances: tuple[Utterance, ...]
-    """What it was made of; none for a typed turn."""
+    """What it was made of."""
     judgement: Judgement
 
 
@@ -424,7 +425,8 @@ class Floor:
 
     def _on_typed(self, event: Typed, now: float, actions: list[Action]) -> None:
         turn = Turn(event.identity, event.text, now, now, source="chat")
-        self._judge(turn, (), now, actions)
+        message = Utterance(event.utterance_id, now, now, event.text)
+        self._judge(turn, (message,), now, actions)
 
     def _on_quiet(self, event: QuietRequested, now: float, actions: list[Action]) -> None:
         self._quiet = event.until_called

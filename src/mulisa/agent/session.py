@@ -20,7 +20,13 @@ from uuid import uuid4
 
 from mulisa.agent.ear import Ear, EarConfig
 from mulisa.agent.endpointing import Utterance
-from mulisa.agent.events import InterimTranscribed, Transcribed, TranscriptionFailed, UtteranceId
+from mulisa.agent.events import (
+    InterimTranscribed,
+    Transcribed,
+    TranscriptionFailed,
+    UtteranceId,
+    typed_id,
+)
 from mulisa.agent.floor import (
     Action,
     CommitTurn,
@@ -200,8 +206,8 @@ class Session:
                 listening = self._tasks.create_task(self._listen(identity))
                 self._listening.add(listening)
                 listening.add_done_callback(self._listening.discard)
-            case ChatReceived(identity, text) if identity in self._people:
-                self._inbox.put_nowait(Typed(identity, text))
+            case ChatReceived(identity, message_id, text) if identity in self._people:
+                self._inbox.put_nowait(Typed(identity, typed_id(identity, message_id), text))
 
     def _meet(self, participant: Participant, joined_at: float) -> None:
         self._people[participant.identity] = Presence(
@@ -283,9 +289,6 @@ class Session:
             if ear := self._ears.get(turn.identity):
                 ear.commit(utterance.utterance_id)
             self._write_utterance(turn, utterance)
-        if turn.source == "chat":
-            typed = Utterance(self._next_utterance_id(), turn.started_at, turn.ended_at, turn.text)
-            self._write_utterance(turn, typed)
         if turn.text:
             addressed = action.judgement.addressed
             self._observer.turn_committed(addressed=addressed)

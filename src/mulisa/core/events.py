@@ -58,6 +58,8 @@ class ChatReceived:
     """Somebody typed a message (``lk.chat``)."""
 
     identity: Identity
+    message_id: str
+    """As in `mulisa.core.transport.ChatMessage`; checked where it came in."""
     text: str
 
 

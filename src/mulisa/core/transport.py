@@ -34,6 +34,10 @@ class ChatMessage:
     """A typed message (``lk.chat``)."""
 
     message_id: str
+    """Unique among its sender's: 1 to 64 letters, digits, ``_`` or ``-`` of ASCII.
+
+    An agent's message repeats a reply that was spoken, and has its segment id.
+    """
     text: str
 
 

@@ -183,7 +183,7 @@ class LoopbackTransport:
 
     async def send_chat(self, message: ChatMessage) -> None:
         """Send a typed message to everybody."""
-        event = ChatReceived(self._local.identity, message.text)
+        event = ChatReceived(self._local.identity, message.message_id, message.text)
         for listener in self._listeners.values():
             listener.send_text(lambda other: other.notice(event))
 

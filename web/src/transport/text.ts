@@ -4,6 +4,7 @@ import type { Caption } from "./types";
 
 export const MAX_MESSAGE_BYTES = 16 * 1024;
 export const MAX_CHAT_CHARS = 4000;
+const CHAT_ID = /^[A-Za-z0-9_-]{1,64}$/;
 
 export type TextMessage =
   | { readonly topic: "lk.transcription"; readonly caption: Caption }
@@ -43,6 +44,7 @@ function parseCaption(fields: Record<string, unknown>): TextMessage | null {
 
 function parseChat({ id, text }: Record<string, unknown>): TextMessage | null {
   if (typeof id !== "string" || typeof text !== "string") return null;
+  if (!CHAT_ID.test(id)) return null;
   if (text.length === 0 || text.length > MAX_CHAT_CHARS) return null;
   return { topic: "lk.chat", id, text };
 }

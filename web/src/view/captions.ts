@@ -2,28 +2,16 @@
 
 import { html, nothing, type TemplateResult } from "lit";
 
-import type { Line } from "../room";
+import { isTyped, type Line } from "../room";
 import { Lines, spokenLine } from "./lines";
 
-const CAPTIONED_WITHIN_MS = 60_000;
-
 export class Captions extends Lines {
-  #typed: ReadonlySet<Line> = new Set();
-
   /** The agent captions what is typed, too: such a message is shown once, as a caption. */
   protected override lines(): readonly Line[] {
     const { lines } = this.room;
-    const messages = lines.filter(({ kind }) => kind === "chat");
-    const captioned = new Set<Line>();
-    const typed = new Set<Line>();
-    for (const message of messages) {
-      const caption = lines.find((line) => isCaptionOf(line, message));
-      if (caption === undefined) continue;
-      captioned.add(message);
-      if (!caption.isAgent) typed.add(caption); // she says hers aloud
-    }
-    this.#typed = typed;
-    return lines.filter((line) => !captioned.has(line));
+    const captions = lines.filter(({ kind }) => kind === "caption");
+    const captioned = new Set(captions.map(({ id }) => id));
+    return lines.filter(({ kind, id }) => kind === "caption" || !captioned.has(id));
   }
 
   protected override list(lines: unknown, scrolled: () => void): TemplateResult {
@@ -64,7 +52,7 @@ export class Captions extends Lines {
     >
       <time>${time}</time>
       <p>
-        ${who} ${this.#typed.has(line) ? html`<small>writes</small> ` : nothing}<span class="words"
+        ${who} ${isTyped(line) ? html`<small>writes</small> ` : nothing}<span class="words"
           >${line.text}</span
         >${line.interrupted
           ? html` <s title="Cut off, so nobody heard this">${line.unspoken}</s>`
@@ -72,15 +60,6 @@ export class Captions extends Lines {
       </p>
     </li>`;
   }
-}
-
-function isCaptionOf(line: Line, message: Line): boolean {
-  return (
-    line.kind === "caption" &&
-    line.identity === message.identity &&
-    line.text.trim() === message.text.trim() &&
-    Math.abs(line.at - message.at) < CAPTIONED_WITHIN_MS
-  );
 }
 
 customElements.define("mulisa-captions", Captions);

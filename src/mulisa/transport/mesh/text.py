@@ -34,7 +34,7 @@ class _CaptionWire(_Wire):
 
 class _ChatWire(_Wire):
     topic: Literal["lk.chat"] = "lk.chat"
-    id: Annotated[str, StringConstraints(max_length=64)]
+    id: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
     text: Annotated[str, StringConstraints(max_length=MAX_CHAT_CHARS)]
 
 

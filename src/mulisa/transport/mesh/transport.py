@@ -347,8 +347,8 @@ class MeshTransport:
                 self._events.put_nowait(TrackUnsubscribed(identity))
             case Listening():
                 self._events.put_nowait(ListenerConnected(identity))
-            case ChatMessage(text=text):
-                self._events.put_nowait(ChatReceived(identity, text))
+            case ChatMessage(message_id, text):
+                self._events.put_nowait(ChatReceived(identity, message_id, text))
             case Caption():
                 pass  # captions are for people; an agent knows what was said
 
