@@ -11,13 +11,15 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from webvtt import Caption, WebVTT
 from webvtt.models import Timestamp
 
 from mulisa.core.transcript import TranscriptEntry
-from mulisa.store.transcript import Transcript
+
+if TYPE_CHECKING:
+    from mulisa.store.transcript import Transcript
 
 Format: TypeAlias = Literal["vtt", "json", "md", "txt"]
 
