@@ -35,34 +35,11 @@ T = TypeVar("T")
 PATIENCE_MS = 60_000
 """How long any one thing may take; nothing is measured by it."""
 
-MICROPHONE = """
+EAR = """
 (() => {
   const context = new AudioContext({sampleRate: 48000});
-  const microphone = context.createMediaStreamDestination();
-  const silence = context.createConstantSource();
-  silence.offset.value = 0;
-  silence.connect(microphone);
-  silence.start();
-  navigator.mediaDevices.getUserMedia = async () => {
-    await context.resume();
-    return new MediaStream(microphone.stream.getAudioTracks().map((track) => track.clone()));
-  };
-  const pcm = (base64) => {
-    const bytes = Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
-    return Float32Array.from(new Int16Array(bytes.buffer), (v) => v / 32768);
-  };
   const recorders = new Map();
   window.person = {
-    say: (base64) => new Promise((resolve) => {
-      const samples = pcm(base64);
-      const buffer = context.createBuffer(1, samples.length, 48000);
-      buffer.copyToChannel(samples, 0);
-      const source = context.createBufferSource();
-      source.buffer = buffer;
-      source.connect(microphone);
-      source.onended = resolve;
-      source.start();
-    }),
     record: async (identity) => {
       await context.resume();
       const audio = document.querySelector(`audio[data-identity="${identity}"]`);
@@ -88,9 +65,48 @@ MICROPHONE = """
       }
       return btoa(text);
     },
+    bytesFrom: async (identity) => {
+      const connection = window.mulisa.connections[identity];
+      if (connection === undefined) return 0;
+      for (const report of (await connection.getStats()).values()) {
+        if (report.type === "inbound-rtp" && report.kind === "audio") return report.bytesReceived;
+      }
+      return 0;
+    },
   };
 })();
 """
+"""Records what is heard of a participant, as `window.person`."""
+
+MICROPHONE = """
+(() => {
+  const context = new AudioContext({sampleRate: 48000});
+  const microphone = context.createMediaStreamDestination();
+  const silence = context.createConstantSource();
+  silence.offset.value = 0;
+  silence.connect(microphone);
+  silence.start();
+  navigator.mediaDevices.getUserMedia = async () => {
+    await context.resume();
+    return new MediaStream(microphone.stream.getAudioTracks().map((track) => track.clone()));
+  };
+  const pcm = (base64) => {
+    const bytes = Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
+    return Float32Array.from(new Int16Array(bytes.buffer), (v) => v / 32768);
+  };
+  window.person.say = (base64) => new Promise((resolve) => {
+    const samples = pcm(base64);
+    const buffer = context.createBuffer(1, samples.length, 48000);
+    buffer.copyToChannel(samples, 0);
+    const source = context.createBufferSource();
+    source.buffer = buffer;
+    source.connect(microphone);
+    source.onended = resolve;
+    source.start();
+  });
+})();
+"""
+"""Takes the place of `getUserMedia`, and adds `window.person.say`. Comes after `EAR`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +115,7 @@ class Line:
 
     name: str
     text: str
+    """The words alone, as far as they were heard."""
     final: bool
 
 
@@ -110,9 +127,9 @@ class Person:
         self.name = name
 
     async def enter(self, base_url: str, room: str) -> None:
-        """Join and wait until one's own tile is there."""
+        """Join and wait until one is in the room."""
         await self.page.goto(f"{base_url}/r/{room}?name={self.name}&join=1")
-        await self.sees(self.name)
+        await until(self.identity, bool, f"{self.name} to be in the room")
 
     async def sees(self, name: str, count: int = 1) -> None:
         """Wait until so many tiles bear this name."""
@@ -143,10 +160,33 @@ class Person:
         pcm = await self.page.evaluate("(identity) => window.person.recorded(identity)", identity)
         return np.frombuffer(base64.b64decode(pcm), dtype=np.int16)
 
+    async def identity(self) -> str:
+        """By which the others know this person; empty while they are not in the room."""
+        found: str | None = await self.page.evaluate("window.mulisa.identity")
+        return found or ""
+
+    async def write(self, text: str) -> None:
+        """Type a message to everybody."""
+        field = self.page.get_by_test_id("chat-input")
+        await field.fill(text)
+        await field.press("Enter")
+
+    async def hears_on(self, identity: str, more_bytes: int = 2000) -> None:
+        """Wait until so many more bytes of somebody's voice have arrived."""
+        script = "(identity) => window.person.bytesFrom(identity)"
+        before: int = await self.page.evaluate(script, identity)
+        await until(
+            lambda: self.page.evaluate(script, identity),
+            lambda received: received > before + more_bytes,
+            f"{self.name} to hear {identity}",
+        )
+
     async def captions(self, name: str = "", final: bool = True) -> list[Line]:
         """Captions that are on the page now, of one person or of all."""
         rows = await self.page.get_by_test_id("caption").evaluate_all(
-            """rows => rows.map(row => [row.dataset.name, row.innerText, row.dataset.final])"""
+            """rows => rows.map(row => [
+              row.dataset.name, row.querySelector(".words").textContent.trim(), row.dataset.final
+            ])"""
         )
         lines = [Line(who, text, is_final == "true") for who, text, is_final in rows]
         return [x for x in lines if (not name or x.name == name) and (x.final or not final)]
@@ -157,14 +197,17 @@ class Person:
         It must hold one of `words`, if any are given.
         """
 
-        async def matching() -> list[Line]:
-            lines = await self.captions(name)
-            wanted = [w.lower() for w in words]
+        wanted = [word.lower() for word in words]
+
+        def matching(lines: list[Line]) -> list[Line]:
             return [x for x in lines if not wanted or any(w in x.text.lower() for w in wanted)]
 
-        what = f"caption of {name} with {words}"
-        lines = await until(matching, lambda lines: len(lines) >= count, what)
-        return lines[-1].text
+        lines = await until(
+            lambda: self.captions(name),
+            lambda lines: len(matching(lines)) >= count,
+            f"{count} captions of {name} with {words}",
+        )
+        return matching(lines)[-1].text
 
 
 async def until(
@@ -184,7 +227,7 @@ async def until(
 
 @asynccontextmanager
 async def browser_at(path: str, *flags: str) -> AsyncIterator[Browser]:
-    """A fresh headless browser."""
+    """A fresh headless browser; `flags` add to or overrule `FLAGS`."""
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=path, args=[*FLAGS, *flags])
         try:
@@ -193,10 +236,18 @@ async def browser_at(path: str, *flags: str) -> AsyncIterator[Browser]:
             await browser.close()
 
 
-async def person_in(browser: Browser, name: str) -> Person:
-    """Somebody new, with a storage of their own and a microphone that is silent so far."""
-    context: BrowserContext = await browser.new_context()
-    await context.add_init_script(MICROPHONE)
+async def person_in(
+    browser: Browser, name: str, *, has_microphone: bool = True, width: int = 1280
+) -> Person:
+    """Somebody new, with a storage of their own and a microphone that is silent so far.
+
+    Without one the page gets what the browser's own `getUserMedia` gives. `width` is that of the
+    window in CSS pixels.
+    """
+    context: BrowserContext = await browser.new_context(viewport={"width": width, "height": 720})
+    await context.add_init_script(EAR)
+    if has_microphone:
+        await context.add_init_script(MICROPHONE)
     page = await context.new_page()
     return Person(page, name)
 

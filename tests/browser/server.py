@@ -1,0 +1,125 @@
+"""`mulisa serve` as a child process, and its HTTP interface."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import aiohttp
+import psutil  # type: ignore[import-untyped]
+
+STARTING = 120.0
+"""Seconds a server may take until its agent is ready."""
+ENDING = 30.0
+"""Seconds a process may take to end."""
+
+
+class Server:
+    """`mulisa serve` as a child process, read by its JSON lines."""
+
+    def __init__(
+        self,
+        data: Path,
+        *options: str,
+        environment: Mapping[str, str] | None = None,
+        log: IO[str] | None = None,
+    ) -> None:
+        """`log` gets what is written to standard error; without it that is ours."""
+        command = [sys.executable, "-m", "mulisa", "serve", "--port", "0", "--json"]
+        command += ["--data", str(data), *options]
+        self.data = data
+        self.events: list[dict[str, Any]] = []
+        self._lines: queue.Queue[str | None] = queue.Queue()
+        self.process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            env=os.environ | {"HF_HUB_OFFLINE": "1"} | dict(environment or {}),
+        )
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+        self.url = str(self.wait_for("link")["url"])
+
+    def wait_for(self, event: str) -> dict[str, Any]:
+        """The next line with this event. Fails when none comes."""
+        while True:
+            try:
+                line = self._lines.get(timeout=STARTING)
+            except queue.Empty:
+                line = None
+            assert line is not None, f"no {event!r} from the server; it said {self.events}"
+            said: dict[str, Any] = json.loads(line)
+            self.events.append(said)
+            if said.get("event") == event:
+                return said
+
+    def agent(self) -> psutil.Process:
+        """The process that Mulisa lives in."""
+        (agent,) = psutil.Process(self.process.pid).children()
+        return agent
+
+    def processes(self) -> list[psutil.Process]:
+        """Everything that runs because of this server, itself included."""
+        own = psutil.Process(self.process.pid)
+        return [own, *own.children(recursive=True)]
+
+    def stop(self) -> int:
+        """Ctrl-C; the exit code."""
+        self.process.send_signal(signal.SIGINT)
+        code = self.process.wait(timeout=ENDING)
+        self._reader.join()
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        return code
+
+    async def get(
+        self, path: str, token: str = "", headers: Mapping[str, str] | None = None
+    ) -> tuple[int, str]:
+        """Status and body of ``/api/...``; without a token as the operator."""
+        given = dict(headers or {}) | ({"Authorization": f"Bearer {token}"} if token else {})
+        async with (
+            aiohttp.ClientSession() as http,
+            http.get(f"{self.url}/api/{path}", headers=given) as response,
+        ):
+            return response.status, await response.text()
+
+    async def admit(self, room: str, name: str) -> dict[str, Any]:
+        """A token for the room, and what comes with it."""
+        async with (
+            aiohttp.ClientSession() as http,
+            http.post(f"{self.url}/api/rooms/{room}/token", json={"name": name}) as response,
+        ):
+            assert response.status == 200, await response.text()
+            answer: dict[str, Any] = await response.json()
+            return answer
+
+    async def participants(self, room: str) -> list[dict[str, Any]]:
+        """Who is in the room; empty when nobody is."""
+        status, body = await self.get(f"rooms/{room}")
+        if status == 404:
+            return []
+        assert status == 200, body
+        found: list[dict[str, Any]] = json.loads(body)["participants"]
+        return found
+
+    async def said(self, room: str) -> list[dict[str, Any]]:
+        """Entries of the room's transcript so far."""
+        status, body = await self.get(f"rooms/{room}/transcript?format=json")
+        assert status == 200, body
+        entries: list[dict[str, Any]] = json.loads(body)["entries"]
+        return entries
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self._lines.put(line)
+        self._lines.put(None)
