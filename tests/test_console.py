@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
 import sys
 
 import pytest
@@ -241,3 +242,14 @@ def test_logs(
     assert [line.rsplit(": ", 1)[1] for line in lines] == expected
     assert "secret" not in log.getvalue()
     assert "Alice" not in log.getvalue()
+
+
+def test_a_reader_that_goes_away_is_no_failure() -> None:
+    """`mulisa serve | head`, or a terminal that is closed: rooms must not notice."""
+    reads, writes = os.pipe()
+    with os.fdopen(writes, "w") as file:
+        console = Console(file=file)
+        console.fact("link", "http://localhost:8000")
+        os.close(reads)
+        for event in EVERYTHING:
+            Announcer(console, "Mulisa")(event)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 from datetime import UTC, datetime
 from typing import IO, TYPE_CHECKING, Final, Literal, TypeAlias
@@ -115,16 +116,26 @@ class Console:
     def _emit(self, event: str, text: str, fields: dict[str, object], tone: Tone = "") -> None:
         if self._as_json:
             stamp = datetime.now(UTC).isoformat(timespec="milliseconds")
-            line = json.dumps({"time": stamp, "event": event} | fields, default=str)
-            print(line, file=self._file, flush=True)
-        elif self._quiet:
-            return
-        elif self._file.isatty():
-            console = self._loading.console if self._loading else self._rich()
-            style = _STYLES[tone]
-            console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
-        else:
-            print(text, file=self._file, flush=True)
+            self._write(json.dumps({"time": stamp, "event": event} | fields, default=str))
+        elif not self._quiet:
+            self._write(text, _STYLES[tone])
+
+    def _write(self, text: str, style: str = "") -> None:
+        """A line. That nobody reads any more (a closed pipe, a lost terminal) is no failure."""
+        try:
+            if self._as_json or not self._file.isatty():
+                print(text, file=self._file, flush=True)
+            else:
+                console = self._loading.console if self._loading else self._rich()
+                console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+        except OSError:
+            self._fall_silent()
+
+    def _fall_silent(self) -> None:
+        """From now on the lines go nowhere, also what Python would still flush at its end."""
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self._file.fileno())
+        os.close(nowhere)
 
     def _rich(self) -> RichConsole:
         from rich.console import Console as RichConsole

@@ -137,10 +137,10 @@ class MeshEndpoint:
             return
         client = self._clients[sid] = _Client(socket, request.transport)
         self._all_gone.clear()
-        self._perform(outcome)
         writing = asyncio.create_task(client.write(), name=f"mesh socket of {sid}")
         reason: LeaveReason = "vanished"
         try:
+            self._perform(outcome)
             reason = await self._read(socket, sid)
         finally:
             self._perform(self._relay.leave(sid, reason))
