@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn
 
 import typer
 
+import mulisa
 from mulisa.console import Console, configure_logging
 from mulisa.core.errors import ConfigError, InputError, MulisaError
 
 if TYPE_CHECKING:
     from mulisa.config import Config
 
-VERSION: Final = "0.1.0"
 FAILED: Final = 1
 WRONG_USAGE: Final = 2
 
@@ -94,7 +94,7 @@ def _root(
     version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
 ) -> None:
     if version:
-        print(f"mulisa {VERSION}")
+        print(f"mulisa {mulisa.__version__}")
         raise typer.Exit
 
 
@@ -127,7 +127,7 @@ def serve(
 ) -> None:
     """Serve the talking room, with Mulisa in every room that has people."""
     console = Console(as_json=as_json, quiet=quiet)
-    console.headline(f"Mulisa {VERSION}, Ctrl-C ends", "starting", version=VERSION)
+    _headline(console)
     configure_logging(debug=debug, quiet=quiet)
     settings = _settings(
         console,
@@ -172,7 +172,7 @@ def worker(
 ) -> None:
     """Run an agent process alone: it registers with a gateway and takes its rooms."""
     console = Console(as_json=as_json, quiet=quiet or supervised)
-    console.headline(f"Mulisa {VERSION}, Ctrl-C ends", "starting", version=VERSION)
+    _headline(console)
     configure_logging(debug=debug, quiet=quiet)
     settings = _settings(
         console,
@@ -292,6 +292,11 @@ async def _examine(settings: Config, *, as_json: bool) -> bool:
 def main() -> None:
     """Entry point of the command."""
     app()
+
+
+def _headline(console: Console) -> None:
+    version = mulisa.__version__
+    console.headline(f"Mulisa {version}, Ctrl-C ends", "starting", version=version)
 
 
 def _settings(console: Console, file: Path | None, **flags: Any) -> Config:
