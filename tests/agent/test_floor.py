@@ -287,6 +287,36 @@ def test_the_last_words_of_somebody_who_leaves_are_kept() -> None:
     assert turns(settle(floor)) == ["Bye all."]
 
 
+def test_words_that_come_after_their_turn_are_a_turn_of_their_own() -> None:
+    floor = make_floor(ALICE, BOB)
+    slow = UtteranceId("slow")
+    floor.receive(SpeechStarted(ALICE, slow, 0.0), now=0.1)
+    floor.receive(SpeechEnded(ALICE, slow, 2.0), now=2.2)
+    assert turns(settle(floor)) == [""]
+    words = Transcribed(ALICE, slow, Transcription("Mulisa, who is here?"), 0.0, 2.0)
+    late = floor.receive(words, now=9.0)
+    assert turns(late) == ["Mulisa, who is here?"]
+    assert replies(late) == [1]
+    commit = late[0]
+    assert isinstance(commit, CommitTurn)
+    assert [(u.utterance_id, u.started_at, u.ended_at) for u in commit.utterances] == [
+        (slow, 0.0, 2.0)
+    ]
+    assert floor.receive(words, now=9.1) == []
+
+
+def test_words_that_fail_after_their_turn_are_settled_too() -> None:
+    floor = make_floor(ALICE)
+    slow = UtteranceId("slow")
+    floor.receive(SpeechStarted(ALICE, slow, 0.0), now=0.1)
+    floor.receive(SpeechEnded(ALICE, slow, 2.0), now=2.2)
+    settle(floor)
+    late = floor.receive(TranscriptionFailed(ALICE, slow, "no"), now=9.0)
+    assert [u.text for each in late if isinstance(each, CommitTurn) for u in each.utterances] == [
+        ""
+    ]
+
+
 def test_words_that_never_come_do_not_keep_the_turn_open() -> None:
     floor = make_floor(ALICE)
     floor.receive(SpeechStarted(ALICE, UtteranceId("a"), 1.0), now=1.0)

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from mulisa.agent.endpointing import EndpointingConfig, OpenTurn, Utterance, respelled
 from mulisa.agent.events import (
@@ -27,7 +27,11 @@ from mulisa.agent.events import (
     UtteranceId,
 )
 from mulisa.agent.gate import Exchange, Gate, GateContext, Judgement, Person, Turn, is_backchannel
+from mulisa.core.provider import Transcription
 from mulisa.core.room import Identity
+
+MAX_AWAITED: Final = 64
+"""Utterances whose words are waited for after their turn; older ones are given up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +195,8 @@ class Floor:
     _waiting: deque[Turn] = field(default_factory=deque)
     _committed: deque[UtteranceId] = field(default_factory=lambda: deque(maxlen=64))
     """The latest ones."""
+    _awaited: dict[UtteranceId, Utterance] = field(default_factory=dict)
+    """Committed, but the words are still to come."""
     _exchange: Exchange | None = None
     _others_spoke: bool = False
     _quiet: bool = False
@@ -274,8 +280,26 @@ class Floor:
             confidence=open_turn.confidence,
         )
         self._committed.extend(open_turn.utterances)
+        self._await_words(open_turn)
         self._judge(turn, tuple(open_turn.utterances.values()), now, actions)
         self._resume_if_undisturbed(actions)
+
+    def _await_words(self, turn: OpenTurn) -> None:
+        """Words that come when their turn is over (a busy recogniser) are a turn of their own."""
+        late = {u.utterance_id: u for u in turn.utterances.values() if u.text is None}
+        self._awaited = dict([*self._awaited.items(), *late.items()][-MAX_AWAITED:])
+
+    def _commit_late(
+        self,
+        who: Identity,
+        late: Utterance,
+        words: Transcription,
+        now: float,
+        actions: list[Action],
+    ) -> None:
+        text = words.text.strip()
+        turn = Turn(who, text, late.started_at, late.ended_at, words.confidence)
+        self._judge(turn, (replace(late, text=text),), now, actions)
 
     # Judging a finished turn
 
@@ -404,13 +428,17 @@ class Floor:
         self._note_silence(now)
 
     def _on_transcribed(self, event: Transcribed, now: float, actions: list[Action]) -> None:
-        if turn := self._open.get(event.identity):
-            words = event.transcription
+        words = event.transcription
+        if late := self._awaited.pop(event.utterance_id, None):
+            self._commit_late(event.identity, late, words, now, actions)
+        elif turn := self._open.get(event.identity):
             turn.transcribed(event.utterance_id, words.text, words.confidence)
             self._resume_if_undisturbed(actions)
 
     def _on_failed(self, event: TranscriptionFailed, now: float, actions: list[Action]) -> None:
-        if turn := self._open.get(event.identity):
+        if late := self._awaited.pop(event.utterance_id, None):
+            self._commit_late(event.identity, late, Transcription("", 0.0), now, actions)
+        elif turn := self._open.get(event.identity):
             turn.transcribed(event.utterance_id, "", 0.0)
             self._resume_if_undisturbed(actions)
 
