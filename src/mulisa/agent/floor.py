@@ -26,7 +26,8 @@ from mulisa.agent.events import (
     TranscriptionFailed,
     UtteranceId,
 )
-from mulisa.agent.gate import Exchange, Gate, GateContext, Judgement, Person, Turn, is_backchannel
+from mulisa.agent.gate import Exchange, Gate, GateContext, Judgement, Person, Turn
+from mulisa.agent.phrases import is_backchannel
 from mulisa.core.provider import Transcription
 from mulisa.core.room import Identity
 
@@ -94,7 +95,7 @@ class ReplyStarted:
 
 @dataclass(frozen=True, slots=True)
 class ReplyFinished:
-    """A reply was spoken to its end, or had nothing to say."""
+    """A reply was spoken to its end."""
 
     reply_id: int
     asked_back: bool = False
@@ -103,7 +104,7 @@ class ReplyFinished:
 
 @dataclass(frozen=True, slots=True)
 class ReplyFailed:
-    """A reply ended without an answer."""
+    """A reply ended before anything of it was heard."""
 
     reply_id: int
 
@@ -215,11 +216,6 @@ class Floor:
         due = [self._turn_deadline(turn) for turn in self._open.values()]
         due.append(self._reply_deadline())
         return min((at for at in due if at is not None), default=None)
-
-    @property
-    def is_quiet(self) -> bool:
-        """True while she speaks only when called by name."""
-        return self._quiet
 
     @property
     def speakers(self) -> frozenset[Identity]:

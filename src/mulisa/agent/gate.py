@@ -24,19 +24,6 @@ from mulisa.agent.phrases import (
 )
 from mulisa.core.room import Identity
 
-__all__ = [
-    "Command",
-    "Exchange",
-    "Gate",
-    "GateConfig",
-    "GateContext",
-    "Judgement",
-    "Person",
-    "Turn",
-    "is_backchannel",
-    "is_stop",
-]
-
 Command = Literal["stop", "quiet"]
 """Stop speaking; stay quiet until called."""
 
