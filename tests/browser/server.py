@@ -47,7 +47,11 @@ class Server:
         )
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
-        self.url = str(self.wait_for("link")["url"])
+        try:
+            self.url = str(self.wait_for("link")["url"])
+        except BaseException:
+            self.stop()
+            raise
 
     def wait_for(self, event: str) -> dict[str, Any]:
         """The next line with this event. Fails when none comes."""

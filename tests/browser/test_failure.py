@@ -95,7 +95,7 @@ async def test_a_language_model_that_goes_away_is_told_aloud_and_in_the_log(
     model = await _language_model()
     port = model.addresses[0][1]
     with _served_by(port, tmp_path / "data", log) as server:
-        server.wait_for("agent_ready")
+        await asyncio.to_thread(server.wait_for, "agent_ready")  # the model is ours to serve
         await model.cleanup()
         async with browser_at(chromium) as browser:
             bob = await person_in(browser, "Bob")
