@@ -29,6 +29,7 @@ from mulisa.core.room import Identity
 from mulisa.core.transport import Caption, ChatMessage, SubscriptionStats
 from mulisa.transport.mesh import pair as pair_module
 from mulisa.transport.mesh.pair import PairEvent
+from mulisa.transport.mesh.peer import Peer
 from mulisa.transport.mesh.transport import MeshTransport
 from tests.transport.mesh.rooms import (
     PATIENCE,
@@ -338,6 +339,36 @@ async def test_a_peer_that_replaces_its_connection_all_the_time_slows_only_itsel
             assert pitch((await listening)[4_800:]) == pytest.approx(440.0, abs=3.0)
             answer = await next_of(socket, "answer")
             assert answer["connection"] == "again0000"
+
+
+async def test_who_leaves_while_their_connection_is_replaced_leaves_nothing_half_closed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    begun, may_go = asyncio.Event(), asyncio.Event()
+    closed: list[str] = []
+    aclose = Peer.aclose
+
+    async def slowly(peer: Peer) -> None:
+        begun.set()
+        await may_go.wait()
+        await aclose(peer)
+        closed.append(peer.connection)
+
+    monkeypatch.setattr(Peer, "aclose", slowly)
+    async with gateway() as room, room.transport("mulisa", "agent") as mulisa:
+        witness = Witness(mulisa)
+        async with mallory(room) as socket:
+            joined = await next_of(socket, "joined")
+            offer = {"type": "offer", "to": joined["participants"][0]["sid"]}
+            offer |= {"sdp": GARBAGE["not a peer"]}
+            await socket.send_json(offer | {"connection": "former00"})
+            await next_of(socket, "answer")
+            await socket.send_json(offer | {"connection": "latter00"})
+            async with asyncio.timeout(PATIENCE):
+                await begun.wait()
+        await witness.until(ParticipantLeft)
+        may_go.set()
+    assert closed == ["former00"]
 
 
 async def test_a_garbage_answer_is_followed_by_a_fresh_offer() -> None:

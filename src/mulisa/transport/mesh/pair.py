@@ -107,6 +107,7 @@ class Pair:
         self._report = report
         self._negotiation = Negotiation(self._role)
         self._peer: Peer | None = None
+        self._closing: asyncio.Task[None] | None = None
         self._subscription: Subscription | None = None
         self._inbox: Inbox = asyncio.Queue()
         self._waiting_chats: deque[str] = deque(maxlen=MAX_WAITING_CHATS)
@@ -282,7 +283,13 @@ class Pair:
         self.stop_hearing()
         peer, self._peer = self._peer, None
         if peer is not None:
-            await peer.aclose()
+            self._closing = asyncio.create_task(peer.aclose(), name=f"closing {peer.connection}")
+        if self._closing is not None:
+            # To its end even if we are cancelled: half closed, a connection is never freed.
+            await asyncio.wait({self._closing})
+            if error := self._closing.exception():
+                self._log.warning("a connection did not close cleanly: %r", error)
+            self._closing = None
 
     def _expect_connection(self) -> None:
         self._replace_in(CONNECT_TIME)
