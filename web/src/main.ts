@@ -43,6 +43,10 @@ function start(): void {
   const mic = new Microphone(context, readDevice());
   app.start(readRequest(), { context, mic, speaker: createSpeaker(context) });
   installProbe(app);
+  // Kept by the browser and shown again with its back button: the visit ended when we were left.
+  window.addEventListener("pageshow", ({ persisted }) => {
+    if (persisted) location.reload();
+  });
 }
 
 start();
