@@ -287,6 +287,21 @@ def test_the_last_words_of_somebody_who_leaves_are_kept() -> None:
     assert turns(settle(floor)) == ["Bye all."]
 
 
+def test_she_does_not_talk_to_an_empty_room() -> None:
+    floor = speaking_floor(ALICE, BOB)
+    assert floor.receive(PersonGone(ALICE), now=5.0) == []
+    assert floor.receive(PersonGone(BOB), now=6.0) == [CutReply(1)]
+
+
+def test_who_asks_and_goes_is_written_down_and_not_answered() -> None:
+    floor = make_floor(ALICE)
+    say(floor, ALICE, "What time is it?", 0.0, 2.0, known=2.3)
+    floor.receive(PersonGone(ALICE), now=2.4)
+    actions = settle(floor)
+    assert turns(actions) == ["What time is it?"]
+    assert replies(actions) == []
+
+
 def test_words_that_come_after_their_turn_are_a_turn_of_their_own() -> None:
     floor = make_floor(ALICE, BOB)
     slow = UtteranceId("slow")

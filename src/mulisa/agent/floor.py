@@ -349,6 +349,8 @@ class Floor:
     def _start_waiting(self, now: float, actions: list[Action]) -> None:
         while self._waiting and now - self._waiting[0].ended_at > self.config.max_age:
             self._waiting.popleft()
+        if not self._people:
+            self._waiting.clear()
         if self._reply is not None or not self._waiting:
             return
         self._replies += 1
@@ -446,6 +448,8 @@ class Floor:
         if turn := self._open.get(event.identity):
             turn.abandoned(now)
         self._note_silence(now)
+        if not self._people and self._reply is not None:
+            self._cut(now, actions)  # what nobody hears was not said
 
     def _on_typed(self, event: Typed, now: float, actions: list[Action]) -> None:
         turn = Turn(event.identity, event.text, now, now, source="chat")
