@@ -431,3 +431,27 @@ async def test_words_of_a_cut_reply_are_written_when_she_leaves() -> None:
         call.room.remove("mulisa")
         await call.settles(lambda: len(call.log.of("mulisa")) == 1)
         assert call.log.of("mulisa")[0].interrupted
+
+
+async def test_words_that_are_known_are_written_when_she_leaves() -> None:
+    async with a_call() as call:
+        alice = await call.enter("alice")
+        await speak(alice, say(HANGING))
+        await call.settles(lambda: any(SCRIPT[HANGING] in c.text for c in alice.captions))
+        assert call.log.of("alice") == []
+        call.room.remove("mulisa")
+        await call.settles(lambda: len(call.log.of("alice")) == 1)
+        assert call.log.of("alice")[0].text == SCRIPT[HANGING]
+
+
+async def test_an_ear_that_fails_hears_again() -> None:
+    async with a_call() as call:
+        vad = call.engines.vad
+        assert isinstance(vad, ScriptedVAD)
+        alice = await call.enter("alice")
+        vad.failures = {vad.calls + 2}
+        await speak(alice, say(9))
+        await asyncio.sleep(2.0)
+        await speak(alice, say(ASK))
+        await call.settles(lambda: len(call.log.of("mulisa")) == 1)
+        assert call.log.of("alice")[-1].text == SCRIPT[ASK]

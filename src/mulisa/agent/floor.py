@@ -211,6 +211,13 @@ class Floor:
             actions += self._settle(now)
         return actions
 
+    def end(self, now: float) -> list[CommitTurn]:
+        """The stay is over: the turns that were going on, as far as their words are known."""
+        actions: list[Action] = []
+        for who in list(self._open):
+            self._commit(who, now, actions)
+        return [action for action in actions if isinstance(action, CommitTurn)]
+
     def deadline(self) -> float | None:
         """When to call `receive(Tick(), now)`; None while nothing is pending."""
         due = [self._turn_deadline(turn) for turn in self._open.values()]

@@ -89,6 +89,8 @@ class SessionConfig:
     memory: MemoryConfig = field(default_factory=MemoryConfig)
     caption_interval: float = 0.2
     """Seconds between two captions of what she is saying."""
+    ear_pause: float = 1.0
+    """Seconds after which an ear that failed hears again."""
     max_delivery: float = 5.0
     """Seconds that writing or showing one piece of text may take."""
 
@@ -165,6 +167,8 @@ class Session:
                     self._cut()
             finally:
                 self._cut()
+                for turn in self._floor.end(self._clock()):
+                    self._commit(turn)
                 await self._outbox.join()
                 teller.cancel()
 
@@ -197,10 +201,14 @@ class Session:
                 self._meet(participant, self._clock())
                 self._inbox.put_nowait(PersonEntered(participant.identity, participant.name))
             case ParticipantUpdated(participant) if participant.identity in self._people:
+                self._memory.joined(participant, self._clock())
                 self._meet(participant, self._people[participant.identity].joined_at)
+                self._inbox.put_nowait(PersonEntered(participant.identity, participant.name))
             case ParticipantLeft(participant) if participant.identity in self._people:
                 self._memory.left(participant, self._clock())
                 del self._people[participant.identity]
+                self._ears.pop(participant.identity, None)
+                self._transcribed_at.pop(participant.identity, None)
                 self._inbox.put_nowait(PersonGone(participant.identity))
             case TrackSubscribed(identity) if identity in self._people:
                 listening = self._tasks.create_task(self._listen(identity))
@@ -232,13 +240,12 @@ class Session:
                 self._names(),
                 self._next_utterance_id,
             )
-        try:
-            await ear.run(self._transport.frames(identity))
-        except Exception:
-            logger.exception("an ear failed; the others go on", extra={"identity": identity})
-        finally:
-            if identity not in self._people:
-                self._ears.pop(identity, None)
+        while identity in self._people:
+            try:
+                return await ear.run(self._transport.frames(identity))
+            except Exception:
+                logger.exception("an ear failed and tries again", extra={"identity": identity})
+                await asyncio.sleep(self._config.ear_pause)
 
     def _next_utterance_id(self) -> UtteranceId:
         return UtteranceId(f"{self._stay}-{next(self._numbers)}")
@@ -369,11 +376,10 @@ class Session:
 
     def _cut(self) -> None:
         """End the active reply where it is; what was not heard was not said."""
-        position = self._mouth.flush()
+        self._mouth.flush()
         if self._speaking is not None and not self._speaking.is_told:
             self._speaking.task.cancel()
-            if position is not None:
-                self._told(position)
+            self._told(self._speaking.reply.playout.position())
         self._speaking = None
 
     def _told(self, position: PlayoutPosition) -> None:
@@ -428,6 +434,8 @@ class Session:
                 self._outbox.task_done()
 
     def _write_utterance(self, turn: Turn, utterance: Utterance) -> None:
+        if utterance.text is None:
+            return  # they come later, as a turn of their own
         if not utterance.text:
             self._show(Caption(utterance.utterance_id, turn.identity, "", final=True))
             return
