@@ -24,7 +24,7 @@ from tests.speech import say, speak
 
 pytestmark = pytest.mark.unit
 
-ASK, CHAT, STOP, LONG, COUGH, MORE, MISHEARD = range(7)
+ASK, CHAT, STOP, LONG, COUGH, MORE, MISHEARD, HANGING = range(8)
 SCRIPT = [
     "Mulisa, who is in the call?",
     "Bob, how was your weekend?",
@@ -33,6 +33,7 @@ SCRIPT = [
     "",
     "And what did Bob say?",
     "Nilasa, who is in the call?",
+    "I was thinking that we,",
 ]
 STORY = "Once upon a time there was a very small fox. He lived in a wood. That is all of it."
 MULISA = Identity("mulisa")
