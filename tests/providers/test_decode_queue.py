@@ -45,6 +45,21 @@ async def test_the_newest_goes_first_and_only_one_runs() -> None:
     queue.close()
 
 
+async def test_who_waited_for_long_is_not_passed_by_newer_ones() -> None:
+    patience = 0.05
+    queue, work = DecodeQueue[str]("test", patience), Work()
+    first = asyncio.create_task(queue.run(work.named("first")))
+    await work.until_one_began()
+    old = asyncio.create_task(queue.run(work.named("old")))
+    await asyncio.sleep(2 * patience)
+    newer = [asyncio.create_task(queue.run(work.named(name))) for name in "ab"]
+    await asyncio.sleep(0)
+    work.may_end.release(4)
+    await asyncio.gather(first, old, *newer)
+    assert work.order[:2] == ["first", "old"]
+    queue.close()
+
+
 async def test_what_is_cancelled_while_it_waits_never_runs() -> None:
     queue, work = DecodeQueue[str]("test"), Work()
     first = asyncio.create_task(queue.run(work.named("first")))
