@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import queue
@@ -97,14 +98,16 @@ class Server:
             return response.status, await response.text()
 
     async def admit(self, room: str, name: str) -> dict[str, Any]:
-        """A token for the room, and what comes with it."""
-        async with (
-            aiohttp.ClientSession() as http,
-            http.post(f"{self.url}/api/rooms/{room}/token", json={"name": name}) as response,
-        ):
-            assert response.status == 200, await response.text()
-            answer: dict[str, Any] = await response.json()
-            return answer
+        """A token for the room, and what comes with it; waits if we ask too often."""
+        path = f"{self.url}/api/rooms/{room}/token"
+        async with aiohttp.ClientSession() as http, asyncio.timeout(ENDING):
+            while True:
+                async with http.post(path, json={"name": name}) as response:
+                    if response.status == 200:
+                        answer: dict[str, Any] = await response.json()
+                        return answer
+                    assert response.status == 429, await response.text()
+                await asyncio.sleep(1.0)
 
     async def participants(self, room: str) -> list[dict[str, Any]]:
         """Who is in the room; empty when nobody is."""
