@@ -186,3 +186,27 @@ def test_any_text_is_searched(text: str, others: list[str]) -> None:
 @given(st.text(max_size=20))
 def test_any_name_can_be_looked_for(name: str) -> None:
     NameMatcher(name, [name]).find("Hey there, what time is it?")
+
+
+class CountingMatcher(NameMatcher):
+    """Knows how often it compared something."""
+
+    compared = 0
+
+    def score(self, words: str) -> float:
+        self.compared += 1
+        return super().score(words)
+
+
+@pytest.mark.parametrize("text", ["milis of " * 444, "Milis of. " * 400, "nelisa, " * 500])
+def test_a_page_full_of_names_is_as_much_work_as_a_long_turn(text: str) -> None:
+    matcher = CountingMatcher("Mulisa")
+    assert matcher.find(text) is not None
+    assert matcher.compared <= 4 * 128
+
+
+@pytest.mark.parametrize(("before", "after"), [(0, 800), (800, 0), (60, 800), (60, 60)])
+def test_who_is_called_near_either_end_of_a_long_text_is_found(before: int, after: int) -> None:
+    match = MULISA.find(f"{'we talk ' * (before // 2)}. Mulisa, {'we talk ' * (after // 2)}")
+    assert match is not None
+    assert match.words == "Mulisa"

@@ -55,6 +55,8 @@ _LEAST_SCORE = 0.5
 _MAX_WORDS = 4
 _MAX_SOUNDED_WORDS = 3
 _MIN_SOUNDED_LETTERS = 5
+_SEARCHED_WORDS = 64
+"""From each end of a text; a turn of 50 s is searched whole, a typed page is not."""
 
 _LEAD_IN = frozenset(
     "hey hi hello hallo heya yo okay ok so and but well um uh uhm er ah oh yes yeah yep no nope "
@@ -152,12 +154,13 @@ class NameMatcher:
         """The likeliest call of the name in `text`; None if nothing sounds like it.
 
         `others` are the names of people present: words that are theirs are not taken for ours.
+        In the midst of a very long text nobody is called.
         """
         rivals = tuple(_letters(part) for name in others for part in {name, *name.split()[:1]})
         found = [
             match
-            for sentence in _sentences(text)
-            for match in self._in_sentence(text, sentence, rivals)
+            for sentence, searched in _near_the_ends(_sentences(text))
+            for match in self._in_sentence(text, sentence, searched, rivals)
         ]
         apart: list[NameMatch] = []
         for match in sorted(found, key=_preference):
@@ -200,9 +203,9 @@ class NameMatcher:
         return Respelling(match.start, match.end, name)
 
     def _in_sentence(
-        self, text: str, words: Sequence[_Word], rivals: Sequence[str]
+        self, text: str, words: Sequence[_Word], searched: Iterable[int], rivals: Sequence[str]
     ) -> Iterable[NameMatch]:
-        for first in range(len(words)):
+        for first in searched:
             for after in range(first + 1, min(first + self._max_words, len(words)) + 1):
                 start, end = words[first].start, words[after - 1].end
                 spoken = text[start:end]
@@ -419,6 +422,16 @@ def _sentences(text: str) -> list[list[_Word]]:
         sentences[-1].append(_Word(found[0].lower().replace("’", "'"), *found.span()))
         end = found.end()
     return [sentence for sentence in sentences if sentence]
+
+
+def _near_the_ends(sentences: list[list[_Word]]) -> Iterable[tuple[list[_Word], list[int]]]:
+    """Each sentence, and which of its words may begin a name: the work for any text is bounded."""
+    tail = sum(map(len, sentences)) - _SEARCHED_WORDS
+    start = 0
+    for words in sentences:
+        numbers = range(start, start + len(words))
+        yield words, [n - start for n in numbers if n < _SEARCHED_WORDS or n >= tail]
+        start += len(words)
 
 
 def _lowered(text: str) -> list[str]:
