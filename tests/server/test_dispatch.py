@@ -195,6 +195,25 @@ def test_a_session_that_ended_well_is_not_repeated_until_the_room_was_empty() ->
     assert dispatcher.receive(people(ROOM, ALICE), now=23.0) == [AskWorker(W1, job(2))]
 
 
+@pytest.mark.parametrize("away", [0.1, 5.0, 14.9])
+def test_a_room_that_was_empty_for_a_moment_begins_anew(away: float) -> None:
+    dispatcher = serving_dispatcher()
+    dispatcher.receive(JobEnded(W1, JobId("AJ_1"), failed=False), now=5.0)
+    dispatcher.receive(people(ROOM), now=7.0)
+    assert dispatcher.receive(people(ROOM, ALICE), now=7.0 + away) == [AskWorker(W1, job(2))]
+
+
+def test_failures_are_forgotten_once_the_room_was_empty() -> None:
+    dispatcher = serving_dispatcher()
+    dispatcher.receive(JobEnded(W1, JobId("AJ_1"), failed=True), now=5.0)
+    dispatcher.receive(Tick(), now=6.0)
+    dispatcher.receive(people(ROOM), now=6.1)
+    dispatcher.receive(people(ROOM, ALICE), now=6.2)
+    dispatcher.receive(Accepted(W1, JobId("AJ_2"), MULISA), now=6.3)
+    dispatcher.receive(JobEnded(W1, JobId("AJ_2"), failed=True), now=7.0)
+    assert dispatcher.deadline() == 8.0, "a first failure again"
+
+
 def test_the_identity_is_as_asked_unless_a_person_has_it() -> None:
     dispatcher = new_dispatcher(W1)
     dispatcher.receive(people(ROOM, MULISA, Identity("mulisa-2")), now=1.0)

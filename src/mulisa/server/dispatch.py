@@ -330,6 +330,8 @@ class Dispatcher:
             self._rooms[event.room] = room
         room.people, room.has_agent = event.people, event.has_agent
         if event.people:
+            if room.empty_since is not None:  # whoever comes now had no part in what was
+                room.is_done, room.failures = False, 0
             room.empty_since = None
         elif room.empty_since is None:
             room.empty_since = now
