@@ -266,7 +266,9 @@ async def cpu_percent(work: Any) -> float:
 
 def transport(url: str, identity: str, kind: ParticipantKind) -> MeshTransport:
     """A participant with a token of its own."""
-    grant = Grant(Identity(identity), identity, ROOM, kind, room_join=True)
+    grant = Grant(
+        Identity(identity), identity, ROOM, kind, room_join=True, can_update_metadata=True
+    )
     return MeshTransport(url, TokenIssuer(KEY, SECRET).issue(grant, utc_now()))
 
 

@@ -189,7 +189,7 @@ async def questions() -> list[Samples]:
 
 def grant_of(identity: Identity, kind: ParticipantKind) -> str:
     """A room token for one of us."""
-    grant = Grant(identity, identity.title(), ROOM, kind, room_join=True)
+    grant = Grant(identity, identity.title(), ROOM, kind, room_join=True, can_update_metadata=True)
     return TokenIssuer(KEY, SECRET).issue(grant, utc_now())
 
 

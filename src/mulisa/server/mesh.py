@@ -129,6 +129,7 @@ class MeshEndpoint:
                 grant.name,
                 grant.kind,
                 grant.attributes,
+                may_update=grant.can_update_metadata,
                 now=loop.time(),
                 at=datetime.now(UTC),
             )

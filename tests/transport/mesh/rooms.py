@@ -42,6 +42,7 @@ def verify(text: str) -> Grant:
         RoomName(claims["room"]),
         claims["kind"],
         room_join=claims.get("room_join", True),
+        can_update_metadata=True,
     )
 
 

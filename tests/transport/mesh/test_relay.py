@@ -37,10 +37,16 @@ class Gateway:
         self.events: list[r.RoomEvent] = []
 
     def enter(
-        self, identity: str, room: RoomName = KITCHEN, kind: ParticipantKind = "standard"
+        self,
+        identity: str,
+        room: RoomName = KITCHEN,
+        kind: ParticipantKind = "standard",
+        may_update: bool = True,
     ) -> ParticipantSid:
         name = identity.title()
-        sid, outcome = self.relay.enter(room, Identity(identity), name, kind, now=self.now, at=NOON)
+        sid, outcome = self.relay.enter(
+            room, Identity(identity), name, kind, may_update=may_update, now=self.now, at=NOON
+        )
         self.perform(outcome)
         return sid
 
@@ -175,6 +181,26 @@ def test_attributes_have_limits_in_sum_too() -> None:
     assert (second["type"], second["code"]) == ("error", "bad_message")
     (room,) = gateway.relay.rooms()
     assert list(room.stays[0].participant.attributes) == ["a"]
+
+
+@pytest.mark.parametrize("change", [{"name": "Eve"}, {"attributes": {"a": "1"}}])
+def test_name_and_attributes_need_permission_and_muting_does_not(change: dict[str, Any]) -> None:
+    gateway = Gateway()
+    alice, bob = gateway.enter("alice", may_update=False), gateway.enter("bob")
+    gateway.got.clear()
+    gateway.send(alice, type="update", muted=True, **change)
+    (refused,) = gateway.news(alice)
+    assert (refused["type"], refused["code"]) == ("error", "not_allowed")
+    assert gateway.news(bob) == []
+    gateway.send(alice, type="update", muted=True)
+    assert gateway.news(bob)[-1]["participant"] == {
+        "sid": alice,
+        "identity": "alice",
+        "name": "Alice",
+        "kind": "standard",
+        "muted": True,
+        "attributes": {},
+    }
 
 
 def test_nobody_becomes_an_agent() -> None:

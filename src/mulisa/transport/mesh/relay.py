@@ -176,11 +176,13 @@ class MeshRelay:
         kind: ParticipantKind = "standard",
         attributes: Mapping[str, str] | None = None,
         *,
+        may_update: bool,
         now: float,
         at: datetime,
     ) -> tuple[ParticipantSid, Outcome]:
         """Somebody comes in; a former stay of the same identity is ended first.
 
+        `may_update`: name and attributes, as the token says; everybody may mute themselves.
         Raises RoomFull.
         """
         self.check_space(room, identity, kind)
@@ -195,7 +197,7 @@ class MeshRelay:
         participant = Participant(
             identity, name, sid=self._new_sid(), kind=kind, attributes=dict(attributes or {})
         )
-        return participant.sid, outcome + self._admit(found, participant, now, at)
+        return participant.sid, outcome + self._admit(found, participant, may_update, now, at)
 
     def receive(self, sid: ParticipantSid, text: str, now: float) -> Outcome:
         """A client sent a message; whatever it holds, only its sender can suffer from it."""
@@ -247,7 +249,9 @@ class MeshRelay:
         """All rooms with somebody in them, oldest first."""
         return [room.snapshot() for room in self._rooms.values()]
 
-    def _admit(self, room: _Room, participant: Participant, now: float, at: datetime) -> Outcome:
+    def _admit(
+        self, room: _Room, participant: Participant, may_update: bool, now: float, at: datetime
+    ) -> Outcome:
         info = ParticipantInfo.of(participant)
         present = [ParticipantInfo.of(stay.participant) for stay in room.stays.values()]
         joined = Joined(
@@ -255,7 +259,7 @@ class MeshRelay:
         )
         outcome: Outcome = [Send(participant.sid, joined)]
         outcome += room.tell_everybody(PeerJoined(participant=info))
-        room.stays[participant.sid] = _Stay(participant, at, _Flood(now))
+        room.stays[participant.sid] = _Stay(participant, may_update, at, _Flood(now))
         self._room_of[participant.sid] = room
         return [*outcome, ParticipantEntered(room.name, participant)]
 
@@ -304,6 +308,8 @@ class MeshRelay:
 
     def _update(self, room: _Room, sid: ParticipantSid, update: Update) -> Outcome:
         stay = room.stays[sid]
+        if not stay.may_update and (update.name is not None or update.attributes is not None):
+            return [_error(sid, "not_allowed", "this token does not allow name and attributes")]
         old = stay.participant
         merged = {**old.attributes, **(update.attributes or {})}
         attributes = {key: value for key, value in merged.items() if value}
@@ -349,6 +355,7 @@ class _Flood:
 @dataclass(slots=True)
 class _Stay:
     participant: Participant
+    may_update: bool
     joined_at: datetime
     flood: _Flood
 

@@ -29,7 +29,9 @@ MAX_SDP_BYTES: Final = 32 * 1024
 MAX_ATTRIBUTES: Final = 64
 MAX_ATTRIBUTES_BYTES: Final = 8 * 1024
 
-ErrorCode: TypeAlias = Literal["bad_message", "unknown_participant", "too_fast", "too_large"]
+ErrorCode: TypeAlias = Literal[
+    "bad_message", "unknown_participant", "not_allowed", "too_fast", "too_large"
+]
 LeaveReason: TypeAlias = Literal["left", "vanished", "replaced", "removed"]
 ClosingReason: TypeAlias = Literal["replaced", "removed", "room_closed", "too_fast", "shutdown"]
 
