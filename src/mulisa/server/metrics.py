@@ -8,7 +8,7 @@ variable when it is imported, so nothing here imports it before the first `Gatew
 from __future__ import annotations
 
 import os
-from typing import Final
+from typing import Final, get_args
 
 from mulisa.core.room import ParticipantKind
 
@@ -49,6 +49,11 @@ class GatewayMetrics:
         self._tokens = Counter(
             "mulisa_tokens", "Room tokens asked for", ["result"], registry=self._registry
         )
+
+        for kind in get_args(ParticipantKind):
+            self._participants.labels(kind).set(0)
+        for result in ("issued", "refused"):
+            self._tokens.labels(result)
 
     def set_rooms(self, rooms: int) -> None:
         """How many rooms have somebody in them."""

@@ -55,6 +55,11 @@ class AgentMetrics(SessionObserver):
             multiprocess_mode="livesum",
         )
 
+        for addressed in ("true", "false"):
+            self._turns.labels(addressed)
+        for cause in ("synthesis", "loop"):
+            self._gaps.labels(cause)
+
     def turn_committed(self, *, addressed: bool) -> None:
         """Somebody's turn is over."""
         self._turns.labels("true" if addressed else "false").inc()
