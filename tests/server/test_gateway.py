@@ -22,9 +22,17 @@ from mulisa.server.events import (
     Updated,
 )
 from mulisa.server.gateway import serve
-from mulisa.server.tokens import TokenVerifier, utc_now
+from mulisa.server.tokens import Grant, TokenIssuer, TokenVerifier, utc_now
 from mulisa.store.transcript import TranscriptStore
-from tests.server.gateways import KEY, ROOM, SECRET, RunningGateway, config, running_gateway
+from tests.server.gateways import (
+    KEY,
+    ROOM,
+    SECRET,
+    RunningGateway,
+    config,
+    running_gateway,
+    worker_token,
+)
 from tests.server.gateways import token_for as token
 
 pytestmark = pytest.mark.network
@@ -311,3 +319,37 @@ async def test_serving_ends_cleanly_and_tells_everybody(tmp_path: Path) -> None:
 async def test_a_taken_port_is_said_so(tmp_path: Path, gateway: RunningGateway) -> None:
     with pytest.raises(ConfigError, match="--port"):
         await serve(config(tmp_path, port=gateway.server.port))
+
+
+async def test_what_never_happened_is_counted_as_zero(gateway: RunningGateway) -> None:
+    _, metrics = await look(gateway, "/metrics")
+    for never in (
+        *('mulisa_participants{kind="standard"}', 'mulisa_participants{kind="agent"}'),
+        *('mulisa_tokens_total{result="issued"}', 'mulisa_tokens_total{result="refused"}'),
+    ):
+        assert f"{never} 0.0" in metrics
+
+
+async def test_joins_of_people_are_rationed_per_address_and_agents_are_not(tmp_path: Path) -> None:
+    async with running_gateway(config(tmp_path, join_burst=2, join_rate=0.001)) as gateway:
+        for _ in range(2):
+            async with gateway.person():
+                pass
+        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+            async with gateway.person():
+                pass
+        assert refused.value.status == 429
+        agent = Grant(Identity("mulisa"), "Mulisa", ROOM, "agent", room_join=True)
+        key = TokenIssuer(KEY, SECRET).issue(agent, utc_now())
+        async with gateway.http.ws_connect(f"{gateway.ws_url}/mesh?access_token={key}") as socket:
+            assert (await socket.receive_json(timeout=5))["type"] == "joined"
+
+
+@pytest.mark.parametrize(("path", "key"), [("/mesh", token()), ("/agent", worker_token())])
+async def test_a_plain_request_is_told_to_upgrade(
+    gateway: RunningGateway, path: str, key: str
+) -> None:
+    async with gateway.http.get(gateway.url(f"{path}?access_token={key}")) as response:
+        assert response.status == 426
+        assert response.headers["Upgrade"] == "websocket"
+        assert "WebSocket" in (await response.json())["error"]

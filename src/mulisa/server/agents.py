@@ -44,6 +44,7 @@ from mulisa.server.dispatch import (
 )
 from mulisa.server.events import JobFailed, OnEvent, WorkerLost, WorkerRegistered
 from mulisa.server.metrics import GatewayMetrics
+from mulisa.server.responses import refuse_unless_websocket
 from mulisa.server.tokens import Grant, TokenIssuer, TokenVerifier, utc_now
 
 logger = logging.getLogger(__name__)
@@ -98,8 +99,9 @@ class AgentEndpoint:
         self._timer: asyncio.TimerHandle | None = None
 
     async def connect(self, request: web.Request) -> web.StreamResponse:
-        """Handle ``GET /agent``. Raises TokenError or NotAllowed before the upgrade."""
+        """Handle ``GET /agent``. Raises TokenError, NotAllowed or NotUpgraded first."""
         self._check_token(request)
+        refuse_unless_websocket(request)
         socket = web.WebSocketResponse(
             timeout=_GOODBYE_TIME, heartbeat=_HEARTBEAT, max_msg_size=_MAX_MESSAGE_BYTES
         )

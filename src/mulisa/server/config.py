@@ -35,6 +35,10 @@ class GatewayConfig:
     """Tokens that one address may ask for at once."""
     token_rate: float = 1.0
     """Tokens per second that one address may ask for in the long run."""
+    join_burst: int = 60
+    """Times that people of one address may join at once: a page that comes back, a whole office."""
+    join_rate: float = 5.0
+    """Joins per second of people of one address in the long run."""
     departure_timeout: float = 15.0
     """Seconds an agent stays with nobody; a reload must not lose her."""
 

@@ -60,6 +60,7 @@ class Gateway:
         self._mesh = MeshEndpoint(
             verifier.verify,
             ice_servers=config.ice_servers,
+            join_limit=RateLimit(config.join_rate, config.join_burst),
             on_event=self._follow_room,
             on_message=self._metrics.signalling_message,
         )

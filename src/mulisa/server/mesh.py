@@ -12,7 +12,8 @@ from aiohttp import WSCloseCode, WSMsgType, web
 
 from mulisa.core.errors import TokenError
 from mulisa.core.room import Identity, ParticipantSid, RoomName
-from mulisa.server.responses import error_response
+from mulisa.server.ratelimit import RateLimit
+from mulisa.server.responses import error_response, refuse_unless_websocket
 from mulisa.server.rooms import RoomState, Stay
 from mulisa.server.tokens import Grant
 from mulisa.transport.mesh.relay import (
@@ -55,15 +56,18 @@ class MeshEndpoint:
         *,
         ice_servers: Iterable[IceServer] = (),
         max_people: int = MAX_PEOPLE,
+        join_limit: RateLimit | None = None,
         on_event: Callable[[RoomEvent], None] = lambda event: None,
         on_message: Callable[[], None] = lambda: None,
     ) -> None:
-        """`verify` raises TokenError. `on_event` is called at once, in order, and may not raise.
+        """`verify` raises TokenError. `join_limit` is for people; agents come by dispatch.
 
+        `on_event` is called at once, in order, and may not raise.
         `on_message` is called for each message of a client, good or bad.
         """
         self._verify = verify
         self._relay = MeshRelay(ice_servers=ice_servers, max_people=max_people)
+        self._join_limit = join_limit
         self._on_event = on_event
         self._on_message = on_message
         self._clients: dict[ParticipantSid, _Client] = {}
@@ -72,13 +76,19 @@ class MeshEndpoint:
         self._all_gone.set()
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        """Serve one socket until it closes. Refuses with 401, 403 or 503 before the upgrade."""
+        """Serve one socket until it closes.
+
+        Refuses with 401, 403, 426, 429 or 503 before the upgrade.
+        """
         try:
             grant = self._verify(request.query.get("access_token", ""))
         except TokenError as error:
             return error_response(401, str(error))
         if not grant.room_join or grant.room is None:
             return error_response(403, "this token does not allow to join a room")
+        refuse_unless_websocket(request)
+        if not self._admits(request.remote, grant):
+            return error_response(429, "too many joins from your address; wait a minute")
         if not self._is_open:
             return error_response(503, "the gateway is shutting down")
         try:
@@ -117,6 +127,11 @@ class MeshEndpoint:
         self._is_open = False
         self._perform(self._relay.shut_down())
         await self._all_gone.wait()
+
+    def _admits(self, address: str | None, grant: Grant) -> bool:
+        if self._join_limit is None or grant.kind == "agent":
+            return True
+        return self._join_limit.admit(address or "", asyncio.get_running_loop().time())
 
     async def _serve(
         self, request: web.Request, socket: web.WebSocketResponse, grant: Grant, room: RoomName

@@ -31,9 +31,19 @@ class TooMany(MulisaError):
     """Somebody asks too often; the message is safe to send back."""
 
 
+class NotUpgraded(MulisaError):
+    """A plain request where a WebSocket is expected; the message is safe to send back."""
+
+
 def error_response(status: int, message: str) -> web.Response:
     """``{"error": message}``; `message` is one sentence for whoever caused it."""
     return web.json_response({"error": message}, status=status)
+
+
+def refuse_unless_websocket(request: web.Request) -> None:
+    """Raises NotUpgraded for a request that does not ask to become a WebSocket."""
+    if not web.WebSocketResponse().can_prepare(request):
+        raise NotUpgraded("this address speaks WebSocket; connect with ws:// or wss://")
 
 
 async def add_security_headers(_: web.Request, response: web.StreamResponse) -> None:
@@ -57,6 +67,8 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
         return error_response(400, str(error))
     except TooMany as error:
         return error_response(429, str(error))
+    except NotUpgraded as error:
+        return _upgrade_required(str(error))
     except web.HTTPException as error:
         if error.status < 400:
             raise
@@ -64,6 +76,13 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
     except Exception:
         logger.exception("a request failed", extra={"method": request.method})
         return error_response(500, "something went wrong here; the gateway's log says what")
+
+
+def _upgrade_required(message: str) -> web.Response:
+    """RFC 9110, 15.5.22."""
+    response = error_response(426, message)
+    response.headers.update({"Upgrade": "websocket", "Connection": "Upgrade"})
+    return response
 
 
 def _http_error(error: web.HTTPException) -> web.Response:
