@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Coroutine
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from mulisa.announce import Announcer
@@ -20,6 +18,7 @@ from mulisa.config import (
     worker_environment,
 )
 from mulisa.console import Console
+from mulisa.scratch import ScratchFolder
 from mulisa.server.config import GatewayConfig
 from mulisa.server.events import GatewayEvent, Listening
 from mulisa.transport.mesh.signaling import IceServer
@@ -27,21 +26,25 @@ from mulisa.worker.supervisor import AgentProcessFailed, Supervisor, agent_comma
 
 
 def run_until_interrupted(main: Coroutine[Any, Any, None]) -> None:
-    """Run on a new event loop until it ends, or SIGINT or SIGTERM comes; both end it cleanly.
+    """Run on a new event loop until it ends, or a signal comes; it is ended cleanly then.
 
+    SIGINT, SIGTERM, and SIGHUP (the terminal is closed) unless it is ignored (nohup).
     What fails inside a task group is raised as itself.
     """
 
     async def guarded() -> None:
         task = asyncio.current_task()
         assert task is not None
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, task.cancel)
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            loop.add_signal_handler(signal.SIGHUP, task.cancel)
         await main
 
     try:
         asyncio.run(guarded())
     except asyncio.CancelledError:
-        pass  # SIGTERM
+        pass  # SIGTERM or SIGHUP
     except BaseExceptionGroup as group:
         raise first_failure(group) from group
 
@@ -55,8 +58,8 @@ def first_failure(error: BaseException) -> BaseException:
 
 async def serve_room(config: Config, console: Console, *, debug: bool = False) -> None:
     """Serve until cancelled. Raises ConfigError if the port is taken or a setting is wrong."""
-    with TemporaryDirectory(prefix="mulisa-metrics-") as folder:
-        share_metrics(Path(folder))
+    with ScratchFolder("metrics") as folder:
+        share_metrics(folder.path)
         await _serve(config, console, debug)
 
 
