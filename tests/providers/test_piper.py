@@ -201,3 +201,29 @@ async def test_without_piper(monkeypatch: pytest.MonkeyPatch) -> None:
         await loaded()
     with pytest.raises(ProviderError):
         await say(PiperTTS(), "Yes.")
+
+
+async def test_a_child_that_cannot_be_started_is_said_so(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(piper, "_memory_folder", lambda: str(tmp_path))
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "no python"))
+    with pytest.raises(ProviderUnavailable, match="cannot be started"):
+        await loaded()
+    assert os.listdir(tmp_path) == []
+    monkeypatch.setattr(piper, "_memory_folder", lambda: str(tmp_path / "full"))
+    with pytest.raises(ProviderUnavailable, match="no folder"):
+        await loaded()
+
+
+async def test_a_child_that_complains_without_end_still_speaks(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    talkative = tmp_path / "python"
+    _write(talkative, f'#!/bin/sh\nhead -c 300000 /dev/zero >&2\nexec {sys.executable} "$@"\n')
+    talkative.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(talkative))
+    async with asyncio.timeout(30):
+        tts = await loaded()
+        assert (await say(tts, "Yes.")).size > 0
+        await tts.aclose()

@@ -13,9 +13,7 @@ import json
 import logging
 import os
 import re
-import shutil
 import sys
-import tempfile
 import wave
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
@@ -29,6 +27,7 @@ from mulisa.core.errors import ConfigError, ProviderError, ProviderTimeout, Prov
 from mulisa.core.provider import Progress
 from mulisa.providers.speakable import join_naturally, speakable_lines
 from mulisa.providers.weights import LOCAL_EXTRA, package_folder, verify
+from mulisa.scratch import ScratchFolder
 
 log = logging.getLogger(__name__)
 
@@ -137,7 +136,7 @@ class _ChildDied(Exception):
 class _Child:
     """One Piper process. Lines are answered in the order of asking, one in flight."""
 
-    def __init__(self, process: asyncio.subprocess.Process, folder: Path) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, folder: ScratchFolder) -> None:
         self._process = process
         self._folder = folder
         self._turn = asyncio.Lock()
@@ -149,15 +148,17 @@ class _Child:
     @classmethod
     async def start(cls, model: Path) -> _Child:
         """Start the process and wait for its first word. Raises ProviderUnavailable."""
-        folder = Path(tempfile.mkdtemp(prefix="mulisa-piper-", dir=_memory_folder()))
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "piper", "-m", str(model), "-c", f"{model}.json"),
-            *("--volume", VOLUME, "--output-dir", str(folder)),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-            env={**os.environ, "PYTHONUTF8": "1", "PYTHONUNBUFFERED": "1"},
-        )
+        try:
+            folder = ScratchFolder("piper", _memory_folder())
+        except OSError as error:
+            raise ProviderUnavailable(f"piper has no folder to write to: {error}") from error
+        try:
+            process = await _run_piper(model, folder.path)
+        except BaseException as error:
+            folder.remove()
+            if isinstance(error, OSError):
+                raise ProviderUnavailable(f"piper cannot be started: {error}") from error
+            raise
         child = cls(process, folder)
         try:
             with _one_core_for(process.pid):
@@ -201,7 +202,7 @@ class _Child:
         except TimeoutError:
             self._kill()
             await self._listening
-        await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
+        await asyncio.to_thread(self._folder.remove)
 
     async def _settle(self, answer: asyncio.Future[Samples], timeout: float) -> None:
         await asyncio.wait([answer], timeout=timeout)
@@ -212,8 +213,8 @@ class _Child:
     async def _listen(self) -> None:
         assert self._process.stderr is not None
         try:
-            async for raw in self._process.stderr:
-                self._hear(raw.decode(errors="replace").rstrip())
+            while line := await _next_line(self._process.stderr):
+                self._hear(line.decode(errors="replace").rstrip())
         finally:
             self._ended = True
             await self._process.wait()
@@ -244,6 +245,28 @@ class _Child:
     def _kill(self) -> None:
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
+
+
+async def _run_piper(model: Path, folder: Path) -> asyncio.subprocess.Process:
+    """Raises OSError."""
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "piper", "-m", str(model), "-c", f"{model}.json"),
+        *("--volume", VOLUME, "--output-dir", str(folder)),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, "PYTHONUTF8": "1", "PYTHONUNBUFFERED": "1"},
+    )
+
+
+async def _next_line(stream: asyncio.StreamReader) -> bytes:
+    """Up to and with its end; nothing at the end of the stream.
+
+    A line that is longer than the stream's buffer (64 KiB) is passed over, as far as it came.
+    """
+    while True:
+        with contextlib.suppress(ValueError):
+            return await stream.readline()
 
 
 @contextlib.contextmanager
