@@ -28,6 +28,7 @@ from mulisa.core.events import (
 from mulisa.core.room import Identity
 from mulisa.core.transport import Caption, ChatMessage, SubscriptionStats
 from mulisa.transport.mesh import pair as pair_module
+from mulisa.transport.mesh import peer as peer_module
 from mulisa.transport.mesh.pair import PairEvent
 from mulisa.transport.mesh.peer import Peer
 from mulisa.transport.mesh.transport import MeshTransport
@@ -255,6 +256,26 @@ async def test_a_broken_connection_is_replaced() -> None:
         await witnesses[ALICE].until(TrackUnsubscribed(MULISA), TrackSubscribed(MULISA))
         listening = asyncio.create_task(hear(transports[ALICE], MULISA, 30))
         await say(transports[MULISA], tone(440.0, 40))
+        assert pitch((await listening)[4_800:]) == pytest.approx(440.0, abs=3.0)
+
+
+async def test_a_voice_that_cannot_be_decoded_is_a_broken_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(_: object) -> None:
+        raise ValueError("not the audio that was expected")
+
+    async with gateway() as room, call(room, ALICE) as (transports, witnesses):
+        hearing = asyncio.create_task(collect(transports[MULISA], ALICE))
+        with monkeypatch.context() as patch:
+            patch.setattr(peer_module, "_mono", fail)
+            await say(transports[ALICE], tone(440.0, 10))
+            await witnesses[MULISA].until(TrackUnsubscribed(ALICE))
+        async with asyncio.timeout(PATIENCE):
+            await hearing
+        await witnesses[MULISA].until(TrackSubscribed(ALICE))
+        listening = asyncio.create_task(hear(transports[MULISA], ALICE, 30))
+        await say(transports[ALICE], tone(440.0, 40))
         assert pitch((await listening)[4_800:]) == pytest.approx(440.0, abs=3.0)
 
 

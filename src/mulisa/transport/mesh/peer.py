@@ -218,10 +218,21 @@ class Peer:
             return
         self.subscription = Subscription()
         self._hearing = asyncio.create_task(
-            _hear(track, self.subscription), name=f"hearing {self.connection}"
+            self._hear(track, self.subscription), name=f"hearing {self.connection}"
         )
         if self._rtc.connectionState == "connected":
             self._report(self, PeerSpeaking(self.subscription))
+
+    async def _hear(self, track: MediaStreamTrack, subscription: Subscription) -> None:
+        """Until the track ends; a connection of which we understand nothing is of no use."""
+        try:
+            with _refusing("decode what the peer says"):
+                await _pass_on(track, subscription)
+        except NegotiationError as error:
+            logger.warning("%s", error)
+            self._report(self, PeerFailed())
+        finally:
+            subscription.close()
 
     def _on_text(self, data: str | bytes) -> None:
         if isinstance(data, str) and len(data) <= MAX_TEXT_BYTES:
@@ -234,16 +245,16 @@ def _retrieve(operation: asyncio.Task[None]) -> None:
         operation.exception()
 
 
-async def _hear(track: MediaStreamTrack, subscription: Subscription) -> None:
-    """Pass the decoded track on until it ends."""
+async def _pass_on(track: MediaStreamTrack, subscription: Subscription) -> None:
+    """Give the decoded track to who hears it, until it ends."""
     loop = asyncio.get_running_loop()
-    try:
-        while True:
+    while True:
+        try:
             frame = await track.recv()
-            if isinstance(frame, av.AudioFrame):
-                subscription.push(_mono(frame), loop.time())
-    except MediaStreamError:
-        subscription.close()
+        except MediaStreamError:
+            return
+        if isinstance(frame, av.AudioFrame):
+            subscription.push(_mono(frame), loop.time())
 
 
 def _mono(frame: av.AudioFrame) -> Samples:
