@@ -68,9 +68,17 @@ class FakeConnection {
   getTransceivers() {
     return [this.transceiver];
   }
+  /** The peer sends on the data channel. */
+  receiveText: (data: string) => void = () => undefined;
   createDataChannel() {
+    const receive = (onmessage: (event: { data: string }) => void) => {
+      this.receiveText = (data) => onmessage({ data });
+    };
     return {
       ...this.channel,
+      set onmessage(onmessage: (event: { data: string }) => void) {
+        receive(onmessage);
+      },
       send: (data: string) => this.channel.sent.push(data),
       set onopen(_: () => void) {
         // The test opens nothing by itself.
@@ -350,6 +358,27 @@ describe("a broken connection", () => {
     await vi.advanceTimersByTimeAsync(60_000);
     expect(sent(socket, "offer")).toHaveLength(1);
   });
+});
+
+it("takes as many typed messages of a peer as a person can type", async () => {
+  await join(BOB, MULISA);
+  const [bob, mulisa] = FakeConnection.all;
+  const chats = () => events.filter(({ type }) => type === "chat_received").length;
+  const flood = (pc: FakeConnection | undefined) => {
+    for (let n = 0; n < 100; n += 1) {
+      pc?.receiveText(JSON.stringify({ topic: "lk.chat", id: `m${n}`, text: "hi" }));
+    }
+  };
+  flood(bob);
+  expect(chats()).toBe(30);
+  flood(mulisa);
+  expect(chats()).toBe(60);
+  await vi.advanceTimersByTimeAsync(3_000);
+  flood(bob);
+  expect(chats()).toBe(66);
+  await vi.advanceTimersByTimeAsync(60_000);
+  flood(bob);
+  expect(chats()).toBe(96);
 });
 
 it("leaving says so, closes everything and stays away", async () => {

@@ -6,7 +6,7 @@
 import { Negotiation, type NegotiationAction, type NegotiationEvent, roleTowards } from "./negotiation";
 import { Peer } from "./peer";
 import type { Candidate, FromClient } from "./signaling";
-import { parseText } from "./text";
+import { ChatAllowance, parseText } from "./text";
 import type { Participant, Receive } from "./types";
 
 const FIRST_CONNECTION_MS = 10_000;
@@ -39,6 +39,7 @@ export class Pair {
   /** Resolved once all events so far are settled; never rejected. */
   #settled: Promise<void> = Promise.resolve();
   readonly #waiting: string[] = [];
+  readonly #chats = new ChatAllowance();
   #timer: ReturnType<typeof setTimeout> | undefined;
   #failures = 0;
   #closed = false;
@@ -178,6 +179,7 @@ export class Pair {
     const message = parseText(data);
     const { kind, identity } = this.participant;
     if (message?.topic === "lk.chat") {
+      if (!this.#chats.admits(performance.now())) return;
       this.#room.receive({ type: "chat_received", identity, id: message.id, text: message.text });
     } else if (message?.topic === "lk.transcription" && kind === "agent") {
       this.#room.receive({ type: "caption_received", caption: message.caption });

@@ -4,6 +4,8 @@ import type { Caption } from "./types";
 
 export const MAX_MESSAGE_BYTES = 16 * 1024;
 export const MAX_CHAT_CHARS = 4000;
+const CHAT_BURST = 30;
+const CHATS_PER_SECOND = 2;
 const CHAT_ID = /^[A-Za-z0-9_-]{1,64}$/;
 
 export type TextMessage =
@@ -24,6 +26,22 @@ export function parseText(data: unknown): TextMessage | null {
   if (fields.topic === "lk.transcription") return parseCaption(fields);
   if (fields.topic === "lk.chat") return parseChat(fields);
   return null;
+}
+
+/** How many typed messages of one peer are taken; more than a person can type are dropped. Pure. */
+export class ChatAllowance {
+  #left = CHAT_BURST;
+  #since = -Infinity;
+
+  /** Count one message; false if it is one too many. `now` is milliseconds. */
+  admits(now: number): boolean {
+    const earned = ((now - this.#since) / 1000) * CHATS_PER_SECOND;
+    this.#left = Math.min(CHAT_BURST, this.#left + earned);
+    this.#since = now;
+    if (this.#left < 1) return false;
+    this.#left -= 1;
+    return true;
+  }
 }
 
 export function chatText(id: string, text: string): string {
