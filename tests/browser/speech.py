@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import soxr  # type: ignore[import-untyped]
 
+from mulisa.agent.names import NameMatcher
 from mulisa.core.audio import HEARING_RATE_HZ, SAMPLE_RATE_HZ, Samples
+from mulisa.core.provider import Provider
 from mulisa.providers.piper import PiperTTS
 from mulisa.providers.whisper import WhisperSTT
 
@@ -21,13 +26,21 @@ class Voice:
     pitch: float
 
 
+AGENT = "Mulisa"
+MAX_TAKES = 10
+EngineT = TypeVar("EngineT", bound=Provider)
+
 ALICE = Voice("Alice", 1.16)
 BOB = Voice("Bob", 1.0)
 CAROL = Voice("Carol", 0.88)
 
 
 class Studio:
-    """Records and transcribes; takes are kept, so each line is spoken once per voice."""
+    """Records and transcribes; takes are kept, so each line is spoken once per voice.
+
+    The voice speaks no line twice in the same way, and not always so that one understands it; a
+    person would repeat it then. Such takes are thrown away here, so that tests measure Mulisa.
+    """
 
     def __init__(self) -> None:
         self._takes: dict[tuple[Voice, str], Samples] = {}
@@ -36,32 +49,56 @@ class Studio:
         """Each line as 48 kHz samples, with 0.1 s of silence at both ends."""
         missing = [line for line in lines if (voice, line) not in self._takes]
         if missing:
-            tts = PiperTTS()
-            await tts.load(lambda doing, fraction: None)
-            try:
+            async with _loaded(PiperTTS()) as tts, _loaded(WhisperSTT()) as stt:
                 for line in missing:
-                    pieces = [piece async for piece in tts.synthesize(line)]
-                    rate = tts.sample_rate_hz * voice.pitch
-                    speech = soxr.resample(np.concatenate(pieces), rate, SAMPLE_RATE_HZ)
-                    self._takes[voice, line] = np.pad(speech, SAMPLE_RATE_HZ // 10)
-            finally:
-                await tts.aclose()
+                    self._takes[voice, line] = await _record(tts, stt, voice, line)
         return [self._takes[voice, line] for line in lines]
 
     async def understand(self, *recordings: Samples) -> list[str]:
         """What the recogniser makes of 48 kHz recordings."""
-        stt = WhisperSTT()
-        await stt.load(lambda doing, fraction: None)
-        try:
-            texts = []
-            for recording in recordings:
-                stream = stt.stream()
-                stream.push(soxr.resample(recording, SAMPLE_RATE_HZ, HEARING_RATE_HZ))
-                texts.append((await stream.flush()).text)
-                await stream.aclose()
-            return texts
-        finally:
-            await stt.aclose()
+        async with _loaded(WhisperSTT()) as stt:
+            return [await _transcribe(stt, recording) for recording in recordings]
+
+
+@asynccontextmanager
+async def _loaded(engine: EngineT) -> AsyncIterator[EngineT]:
+    try:
+        await engine.load(lambda doing, fraction: None)
+        yield engine
+    finally:
+        await engine.aclose()
+
+
+async def _record(tts: PiperTTS, stt: WhisperSTT, voice: Voice, line: str) -> Samples:
+    """The first take that is understood."""
+    heard = []
+    for _ in range(MAX_TAKES):
+        pieces = [piece async for piece in tts.synthesize(line)]
+        rate = tts.sample_rate_hz * voice.pitch
+        speech = soxr.resample(np.concatenate(pieces), rate, SAMPLE_RATE_HZ)
+        take: Samples = np.pad(speech, SAMPLE_RATE_HZ // 10)
+        heard.append(await _transcribe(stt, take, names=(AGENT,)))
+        if _is_understood(line, heard[-1]):
+            return take
+    raise AssertionError(f"{voice.name} cannot say {line!r}; understood: {heard}")
+
+
+def _is_understood(line: str, heard: str) -> bool:
+    """Her name as she knows it, misheard or not, and most of the other words."""
+    matcher = NameMatcher(AGENT)
+    calls = AGENT in line
+    return calls == (matcher.find(heard) is not None) and (
+        word_error_rate(matcher.without(line), matcher.without(heard)) <= 0.25
+    )
+
+
+async def _transcribe(stt: WhisperSTT, recording: Samples, names: Sequence[str] = ()) -> str:
+    stream = stt.stream(names)
+    stream.push(soxr.resample(recording, SAMPLE_RATE_HZ, HEARING_RATE_HZ))
+    try:
+        return (await stream.flush()).text
+    finally:
+        await stream.aclose()
 
 
 def words(text: str) -> list[str]:

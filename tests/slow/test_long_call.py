@@ -214,10 +214,14 @@ def _statements() -> list[str]:
 
 
 async def _rehearse(studio: Studio) -> dict[tuple[Voice, str], Samples]:
-    lines = [*_statements(), *QUESTIONS, LONG_QUESTION, INTERRUPTION]
+    parts = {
+        ALICE: [*_statements(), *QUESTIONS, INTERRUPTION],
+        BOB: [*_statements(), LONG_QUESTION],
+        CAROL: _statements(),
+    }
     return {
         (voice, line): speech
-        for voice in (ALICE, BOB, CAROL)
+        for voice, lines in parts.items()
         for line, speech in zip(lines, await studio.speak(voice, *lines), strict=True)
     }
 
