@@ -39,11 +39,12 @@ async def test_a_hundred_joins_and_leaves(server: Server) -> None:
         )
         assert server.agent().pid == agent.pid, "she died on the way"
         for process, former in before.items():
-            await until(  # connections of the last ones are still closing
+            after = await until(  # connections of the last ones are still closing
                 lambda process=process: _usage(process),  # type: ignore[misc]
                 lambda now, former=former: now.is_like(former),  # type: ignore[misc]
                 f"{process.name()} to hold no more than {former}",
             )
+            print(f"{former} -> {after}")
         await alice.write("Who is in the call?")
         await alice.is_answered_in_chat(1)
 
