@@ -23,6 +23,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.network, pytest.mark.timeout(600)]
 ROOM = "fuzz"
 MESSAGES = 5_000
 ATTACKERS = 5
+MOST = 0.7
+"""Of the messages must have been read; the others came after their sender was put out."""
 SDP = (
     "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0\r\n"
     "m=audio 9 UDP/TLS/RTP/SAVPF 96\r\nc=IN IP4 0.0.0.0\r\na=mid:0\r\na=sendrecv\r\n"
@@ -53,6 +55,7 @@ async def test_random_messages_harm_nobody(server: Server) -> None:
             for task in speaking:
                 task.cancel()
             await asyncio.wait(speaking)
+        assert await _messages_read(server) > MOST * MESSAGES
         assert not alice.is_out and not bob.is_out, f"seed {seed}"
         bystanders = {alice.identity, bob.identity, MULISA}
         assert not bystanders & (alice.lost | bob.lost), f"seed {seed}: a connection ended"
@@ -62,6 +65,13 @@ async def test_random_messages_harm_nobody(server: Server) -> None:
         )
         await alice.write("Mulisa, who is in the call?")
         await alice.is_answered_in_chat(1)
+
+
+async def _messages_read(server: Server) -> float:
+    async with aiohttp.ClientSession() as http, http.get(f"{server.url}/metrics") as response:
+        lines = (await response.text()).splitlines()
+    (line,) = [line for line in lines if line.startswith("mulisa_signalling_messages_total ")]
+    return float(line.split()[1])
 
 
 async def _hum(person: Talker) -> None:
