@@ -284,10 +284,11 @@ async def test_cancelling_closes_the_request_and_the_next_one_works() -> None:
         assert await reply(llm) == [TextDelta("x")]
 
 
-async def test_nobody_listens(unused_port: int) -> None:
+async def test_a_server_out_of_reach_is_asked_again_when_it_is_needed(unused_port: int) -> None:
     llm = OpenAILLM(base_url=f"http://127.0.0.1:{unused_port}/v1")
+    await llm.load(lambda *_: None)
     with pytest.raises(ProviderUnavailable, match="cannot reach") as caught:
-        await llm.load(lambda *_: None)
+        await reply(llm)
     assert caught.value.retryable
     await llm.aclose()
 

@@ -48,7 +48,10 @@ class OpenAILLM:
         return f"{self._model or 'a model'} ({self._where})"
 
     async def load(self, progress: Progress) -> None:
-        """Connect, check the key and find the model. Raises ProviderUnavailable."""
+        """Connect, check the key and find the model. Raises ProviderUnavailable.
+
+        A server that is out of reach now is no error: it may come back before it is needed.
+        """
         progress(f"asking {self._where}", None)
         if not self._base_url and not self._api_key:
             raise ProviderUnavailable(
@@ -57,6 +60,15 @@ class OpenAILLM:
             )
         await self.aclose()
         self._client = await asyncio.to_thread(self._connect)
+        try:
+            await self._choose_model()
+        except ProviderError as error:
+            if not error.retryable:
+                raise
+            log.warning("%s; it is asked again when somebody speaks", error)
+            progress(f"{self._where} does not answer yet", None)
+
+    async def _choose_model(self) -> None:
         models = await self._list_models()
         if not self._model:
             self._model = DEFAULT_MODEL if not self._base_url else next(iter(models), "")
@@ -72,6 +84,8 @@ class OpenAILLM:
         ProviderUnavailable when the server refuses us, ProviderError for anything else.
         """
         client = self._loaded()
+        if not self._model:
+            await self._choose_model()
         calls = _CallAssembly()
         finished = False
         with _Translation(self._where):
