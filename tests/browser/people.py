@@ -78,6 +78,10 @@ EAR = """
 """
 """Records what is heard of a participant, as `window.person`."""
 
+MAX_ATTEMPTS = 3
+ANSWER_TIME = 20.0
+"""Seconds after which a person asks again."""
+
 MICROPHONE = """
 (() => {
   const context = new AudioContext({sampleRate: 48000});
@@ -191,6 +195,23 @@ class Person:
         lines = [Line(who, text, is_final == "true") for who, text, is_final in rows]
         return [x for x in lines if (not name or x.name == name) and (x.final or not final)]
 
+    async def ask(self, question: Samples) -> None:
+        """Speak to Mulisa until she has answered: who was misheard says it again."""
+        before = len(await self.captions("Mulisa"))
+        for attempt in range(1, MAX_ATTEMPTS + 1):
+            await self.say(question)
+            try:
+                await until(
+                    lambda: self.captions("Mulisa"),
+                    lambda lines: len(lines) > before,
+                    f"an answer; the page reads {await self.captions()}",
+                    ANSWER_TIME,
+                )
+                return
+            except WaitedInVain:
+                if attempt == MAX_ATTEMPTS:
+                    raise
+
     async def reads(self, name: str, *words: str, count: int = 1) -> str:
         """Wait until at least `count` final captions of `name` are there; the latest's text.
 
@@ -210,18 +231,25 @@ class Person:
         return matching(lines)[-1].text
 
 
+class WaitedInVain(AssertionError):
+    """It was never so."""
+
+
 async def until(
-    look: Callable[[], Coroutine[Any, Any, T]], is_so: Callable[[T], bool], what: str
+    look: Callable[[], Coroutine[Any, Any, T]],
+    is_so: Callable[[T], bool],
+    what: str,
+    seconds: float = PATIENCE_MS / 1000,
 ) -> T:
     """Look again and again until it is so; says what was seen last if it never is."""
     seen: Any = None
     try:
-        async with asyncio.timeout(PATIENCE_MS / 1000):
+        async with asyncio.timeout(seconds):
             while not is_so(found := await look()):  # noqa: ASYNC110 - a page tells nobody
                 seen = found
                 await asyncio.sleep(0.05)
     except (TimeoutError, PlaywrightTimeout) as error:
-        raise AssertionError(f"waited for {what}; last seen: {seen!r}") from error
+        raise WaitedInVain(f"waited for {what}; last seen: {seen!r}") from error
     return found
 
 

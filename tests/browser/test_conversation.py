@@ -62,7 +62,7 @@ async def test_three_people_are_heard_by_name_and_she_answers_who_calls_her(
             assert word_error_rate(line, caption.text) <= 0.5, caption
         assert await alice.captions("Mulisa") == []
         await people[CAROL].record()
-        await alice.say(question)
+        await alice.ask(question)
         answer = await people[CAROL].reads("Mulisa", "budget")
         (heard,) = await studio.understand(await people[CAROL].recorded())
     assert "bob" in answer.lower() and "friday" in answer.lower()

@@ -61,7 +61,7 @@ async def test_people_go_on_talking_when_the_agent_process_dies(
             await person.sees("Mulisa")
             await person.mulisa_is("listening")
         await alice.record()
-        await alice.say(question)
+        await alice.ask(question)
         answer = await alice.reads("Mulisa", "Friday")
         assert loudness(await alice.recorded()) > -60
         said = " ".join(entry["text"] for entry in await server.said("crash")).lower()

@@ -51,10 +51,10 @@ async def test_a_hostile_peer_disturbs_nobody(
         async with _hostile_peer(server) as (socket, others):
             await _send_garbage(socket)
             await _send_false_descriptions(socket, others)
-            await alice.say(first)
+            await alice.ask(first)
             await alice.reads("Mulisa")
             flood = asyncio.create_task(_flood(socket))
-            await alice.say(second)
+            await alice.ask(second)
             assert await flood == "too_fast"
             await alice.reads("Mulisa", count=2)
         await alice.sees("Mallory", count=0)

@@ -42,7 +42,7 @@ async def test_a_reload_keeps_the_identity_and_she_still_hears(
         caption = await bob.reads("Alice")
         assert loudness(await bob.recorded(identity)) > -50
         assert word_error_rate(PLAN, caption) <= 0.5, caption
-        await alice.say(question)
+        await alice.ask(question)
         answer = await bob.reads("Mulisa")
     assert "bob" in answer.lower(), answer
 

@@ -33,7 +33,7 @@ async def test_the_transcript_of_a_conversation(
             await person.mulisa_is("listening")
         await bob.say(budget)
         await alice.reads("Bob")
-        await alice.say(question)
+        await alice.ask(question)
         await alice.reads("Mulisa", "Friday")
         await alice.mulisa_is("listening")
     _check_command(server)
