@@ -274,6 +274,12 @@ def summary(seconds: Sequence[float]) -> dict[str, float]:
     }
 
 
+def commit() -> str:
+    """What was measured; empty outside a clone."""
+    command = ("git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD")
+    return subprocess.run(command, capture_output=True, text=True).stdout.strip()
+
+
 def main() -> None:
     """Measure, print a table, and keep it as JSON if asked."""
     parser = argparse.ArgumentParser(
@@ -309,6 +315,7 @@ def main() -> None:
             "system": platform.platform(),
             "python": platform.python_version(),
         },
+        "commit": commit(),
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     base = float(np.median(figures.echo)) + silence
