@@ -8,33 +8,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mulisa.agent.actions import Action, CommitTurn, CutReply, PauseReply, ResumeReply, StartReply
 from mulisa.agent.endpointing import EndpointingConfig
 from mulisa.agent.events import (
-    SpeechEnded,
-    SpeechStarted,
-    Transcribed,
-    TranscriptionFailed,
-    UtteranceId,
-    typed_id,
-)
-from mulisa.agent.floor import (
-    Action,
-    CommitTurn,
-    CutReply,
     Event,
-    Floor,
-    FloorConfig,
-    PauseReply,
     PersonEntered,
     PersonGone,
     ReplyFailed,
     ReplyFinished,
     ReplyStarted,
-    ResumeReply,
-    StartReply,
+    SpeechEnded,
+    SpeechStarted,
     Tick,
+    Transcribed,
+    TranscriptionFailed,
     Typed,
+    UtteranceId,
+    typed_id,
 )
+from mulisa.agent.floor import Floor, FloorConfig
 from mulisa.agent.gate import Gate, GateConfig
 from mulisa.agent.persona import Persona
 from mulisa.core.provider import Transcription

@@ -1,4 +1,7 @@
-"""What the ears report to the floor. All times are seconds on the event loop's clock."""
+"""What the floor is told: by the ears, by the room, by the reply that is going on.
+
+All times are seconds on the event loop's clock.
+"""
 
 from __future__ import annotations
 
@@ -73,4 +76,79 @@ class TranscriptionFailed:
 
 EarEvent: TypeAlias = (
     SpeechStarted | SpeechEnded | InterimTranscribed | Transcribed | TranscriptionFailed
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PersonEntered:
+    """Somebody who may speak is in the room."""
+
+    identity: Identity
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class PersonGone:
+    """Somebody is no longer in the room; what they were saying ends here.
+
+    Its last words may still be on their way from the ear, so the turn stays open for them.
+    """
+
+    identity: Identity
+
+
+@dataclass(frozen=True, slots=True)
+class Typed:
+    """Somebody wrote a chat message: a turn without a pause."""
+
+    identity: Identity
+    utterance_id: UtteranceId
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class QuietRequested:
+    """Somebody wants her to speak only when she is called by name, or takes that back."""
+
+    until_called: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyStarted:
+    """The first frame of a reply was sent."""
+
+    reply_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyFinished:
+    """A reply was spoken to its end."""
+
+    reply_id: int
+    asked_back: bool = False
+    """Its last sentence was a question."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyFailed:
+    """A reply ended before anything of it was heard."""
+
+    reply_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Nothing happened but time."""
+
+
+Event: TypeAlias = (
+    EarEvent
+    | PersonEntered
+    | PersonGone
+    | Typed
+    | QuietRequested
+    | ReplyStarted
+    | ReplyFinished
+    | ReplyFailed
+    | Tick
 )

@@ -15,18 +15,33 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
+from mulisa.agent.actions import (
+    Action,
+    CommitTurn,
+    CutReply,
+    PauseReply,
+    ResumeReply,
+    StartReply,
+)
 from mulisa.agent.endpointing import EndpointingConfig, OpenTurn, Utterance, respelled
 from mulisa.agent.events import (
-    InterimTranscribed,
+    Event,
+    PersonEntered,
+    PersonGone,
+    QuietRequested,
+    ReplyFailed,
+    ReplyFinished,
+    ReplyStarted,
     SpeechEnded,
     SpeechStarted,
     Transcribed,
     TranscriptionFailed,
+    Typed,
     UtteranceId,
 )
-from mulisa.agent.gate import Exchange, Gate, GateContext, Judgement, Person, Turn
+from mulisa.agent.gate import Exchange, Gate, GateContext, Person, Turn
 from mulisa.agent.phrases import is_backchannel
 from mulisa.core.provider import Transcription
 from mulisa.core.room import Identity
@@ -50,124 +65,6 @@ class FloorConfig:
     """Turns that wait while she answers somebody else; the oldest is dropped."""
     max_age: float = 20.0
     """Seconds after its end at which a waiting turn is no longer answered."""
-
-
-@dataclass(frozen=True, slots=True)
-class PersonEntered:
-    """Somebody who may speak is in the room."""
-
-    identity: Identity
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class PersonGone:
-    """Somebody is no longer in the room; what they were saying ends here.
-
-    Its last words may still be on their way from the ear, so the turn stays open for them.
-    """
-
-    identity: Identity
-
-
-@dataclass(frozen=True, slots=True)
-class Typed:
-    """Somebody wrote a chat message: a turn without a pause."""
-
-    identity: Identity
-    utterance_id: UtteranceId
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class QuietRequested:
-    """Somebody wants her to speak only when she is called by name, or takes that back."""
-
-    until_called: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class ReplyStarted:
-    """The first frame of a reply was sent."""
-
-    reply_id: int
-
-
-@dataclass(frozen=True, slots=True)
-class ReplyFinished:
-    """A reply was spoken to its end."""
-
-    reply_id: int
-    asked_back: bool = False
-    """Its last sentence was a question."""
-
-
-@dataclass(frozen=True, slots=True)
-class ReplyFailed:
-    """A reply ended before anything of it was heard."""
-
-    reply_id: int
-
-
-@dataclass(frozen=True, slots=True)
-class Tick:
-    """Nothing happened but time."""
-
-
-@dataclass(frozen=True, slots=True)
-class CommitTurn:
-    """A turn is over: write it down. `judgement` says whether it was meant for her, and why.
-
-    If it calls her, her name is written as it should be, whatever was recognised for it.
-    """
-
-    turn: Turn
-    utterances: tuple[Utterance, ...]
-    """What it was made of."""
-    judgement: Judgement
-
-
-@dataclass(frozen=True, slots=True)
-class StartReply:
-    """Answer this turn."""
-
-    reply_id: int
-    turn: Turn
-
-
-@dataclass(frozen=True, slots=True)
-class PauseReply:
-    """Hold the voice back from the next frame on; thinking may go on."""
-
-
-@dataclass(frozen=True, slots=True)
-class ResumeReply:
-    """Go on at the very sample where the voice was paused."""
-
-
-@dataclass(frozen=True, slots=True)
-class CutReply:
-    """Stop for good; what was not heard was not said."""
-
-    reply_id: int
-
-
-Event: TypeAlias = (
-    SpeechStarted
-    | SpeechEnded
-    | InterimTranscribed
-    | Transcribed
-    | TranscriptionFailed
-    | PersonEntered
-    | PersonGone
-    | Typed
-    | QuietRequested
-    | ReplyStarted
-    | ReplyFinished
-    | ReplyFailed
-    | Tick
-)
-Action: TypeAlias = CommitTurn | StartReply | PauseReply | ResumeReply | CutReply
 
 
 @dataclass(slots=True)

@@ -18,34 +18,26 @@ from datetime import UTC, datetime
 from itertools import count
 from uuid import uuid4
 
+from mulisa.agent.actions import Action, CommitTurn, CutReply, PauseReply, ResumeReply, StartReply
 from mulisa.agent.ear import Ear, EarConfig
 from mulisa.agent.endpointing import Utterance
 from mulisa.agent.events import (
-    InterimTranscribed,
-    Transcribed,
-    TranscriptionFailed,
-    UtteranceId,
-    typed_id,
-)
-from mulisa.agent.floor import (
-    Action,
-    CommitTurn,
-    CutReply,
     Event,
-    Floor,
-    FloorConfig,
-    PauseReply,
+    InterimTranscribed,
     PersonEntered,
     PersonGone,
     QuietRequested,
     ReplyFailed,
     ReplyFinished,
     ReplyStarted,
-    ResumeReply,
-    StartReply,
     Tick,
+    Transcribed,
+    TranscriptionFailed,
     Typed,
+    UtteranceId,
+    typed_id,
 )
+from mulisa.agent.floor import Floor, FloorConfig
 from mulisa.agent.gate import Gate, GateConfig, Turn
 from mulisa.agent.memory import Memory, MemoryConfig
 from mulisa.agent.mouth import Mouth, MouthConfig, PlayoutPosition
