@@ -5,14 +5,14 @@ Everything is decided elsewhere (floor, gate); this is the shell that waits and 
 - *hear*: what the transport reports; one ear per participant
 - *converse*: events to the floor, the floor's actions to the rest
 - *speak*: the mouth's pacing
-- *tell*: what is written down and shown, in order: first to disk, then to the room
+- *tell*: the teller, which writes down and shows, in order
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import count
@@ -43,6 +43,7 @@ from mulisa.agent.memory import Memory, MemoryConfig
 from mulisa.agent.mouth import Mouth, MouthConfig, PlayoutPosition
 from mulisa.agent.persona import Persona
 from mulisa.agent.reply import Reply, ReplyConfig
+from mulisa.agent.teller import Teller
 from mulisa.agent.tools import Presence, Toolbox
 from mulisa.core.errors import MulisaError, ProviderError
 from mulisa.core.events import (
@@ -124,7 +125,7 @@ class Session:
         self._floor = Floor(Gate(self._config.gate, persona), self._config.floor)
         self._mouth = Mouth(transport.send_frame, self._config.mouth)
         self._inbox: asyncio.Queue[Event] = asyncio.Queue()
-        self._outbox: asyncio.Queue[Callable[[], Awaitable[None]]] = asyncio.Queue()
+        self._teller = Teller(transport, log, self._config.max_delivery)
         self._ears: dict[Identity, Ear] = {}
         self._listening: set[asyncio.Task[None]] = set()
         self._people: dict[Identity, Presence] = {}
@@ -149,7 +150,7 @@ class Session:
         self._toolbox = Toolbox(self._memory, self, self)
         async with self._transport, asyncio.TaskGroup() as outer:
             await self._recall()
-            teller = outer.create_task(self._tell())
+            telling = outer.create_task(self._teller.run())
             try:
                 async with asyncio.TaskGroup() as self._tasks:
                     steady = [self._tasks.create_task(job) for job in self._steady_jobs()]
@@ -161,8 +162,8 @@ class Session:
                 self._cut()
                 for turn in self._floor.end(self._clock()):
                     self._commit(turn)
-                await self._outbox.join()
-                teller.cancel()
+                await self._teller.all_told()
+                telling.cancel()
 
     async def _recall(self) -> None:
         """Know what was said in this call before: she may have been here and have crashed."""
@@ -260,10 +261,10 @@ class Session:
         """What is shown or measured of an event before the floor decides about it."""
         match event:
             case InterimTranscribed(identity, utterance_id, text) if text:
-                self._show(Caption(utterance_id, identity, text, final=False))
+                self._teller.show(Caption(utterance_id, identity, text, final=False))
             case Transcribed(identity, utterance_id, words) if words.text:
                 self._transcribed_at[identity] = self._clock()
-                self._show(Caption(utterance_id, identity, words.text, final=False))
+                self._teller.show(Caption(utterance_id, identity, words.text, final=False))
             case TranscriptionFailed(reason=reason):
                 logger.warning("an utterance could not be transcribed: %s", reason)
 
@@ -363,7 +364,9 @@ class Session:
             heard = reply.playout.position().heard_text
             if heard != shown:
                 shown = heard
-                self._show(Caption(segment_id, self._transport.local.identity, heard, final=False))
+                self._teller.show(
+                    Caption(segment_id, self._transport.local.identity, heard, final=False)
+                )
             await asyncio.sleep(self._config.caption_interval)
 
     def _cut(self) -> None:
@@ -401,10 +404,9 @@ class Session:
             interrupted=bool(position.unspoken_text),
             unspoken=position.unspoken_text,
         )
-        self._write(entry)
+        self._teller.write(entry)
         if turn.source == "chat":
-            message = ChatMessage(speaking.segment_id, position.heard_text)
-            self._outbox.put_nowait(lambda: self._transport.send_chat(message))
+            self._teller.chat(ChatMessage(speaking.segment_id, position.heard_text))
 
     def _report_gaps(self) -> None:
         before, self._gaps = self._gaps, (self._mouth.underruns, self._mouth.stalls)
@@ -414,24 +416,13 @@ class Session:
 
     # Tell
 
-    async def _tell(self) -> None:
-        while True:
-            deliver = await self._outbox.get()
-            try:
-                async with asyncio.timeout(self._config.max_delivery):
-                    await deliver()
-            except Exception:
-                logger.exception("words could not be written or shown")
-            finally:
-                self._outbox.task_done()
-
     def _write_utterance(self, turn: Turn, utterance: Utterance) -> None:
         if utterance.text is None:
             return  # they come later, as a turn of their own
         if not utterance.text:
-            self._show(Caption(utterance.utterance_id, turn.identity, "", final=True))
+            self._teller.show(Caption(utterance.utterance_id, turn.identity, "", final=True))
             return
-        self._write(
+        self._teller.write(
             TranscriptEntry(
                 segment_id=utterance.utterance_id,
                 identity=turn.identity,
@@ -444,33 +435,13 @@ class Session:
             )
         )
 
-    def _write(self, entry: TranscriptEntry) -> None:
-        async def write_then_show() -> None:
-            await self._log.append(self._transport.room, entry)
-            await self._transport.send_caption(
-                Caption(
-                    entry.segment_id,
-                    entry.identity,
-                    entry.text,
-                    final=True,
-                    interrupted=entry.interrupted,
-                    unspoken=entry.unspoken,
-                )
-            )
-
-        self._outbox.put_nowait(write_then_show)
-
-    def _show(self, caption: Caption) -> None:
-        self._outbox.put_nowait(lambda: self._transport.send_caption(caption))
-
     def _show_state(self) -> None:
         state = AgentState.LISTENING
         if self._speaking is not None:
             state = AgentState.SPEAKING if self._speaking.is_heard else AgentState.THINKING
         if state is not self._state:
             self._state = state
-            attributes = {AGENT_STATE_ATTRIBUTE: state.value}
-            self._outbox.put_nowait(lambda: self._transport.set_attributes(attributes))
+            self._teller.set_attributes({AGENT_STATE_ATTRIBUTE: state.value})
 
     def _wall(self, at: float) -> datetime:
         return self._memory.wall(at).astimezone(UTC)
