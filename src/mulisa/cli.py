@@ -102,7 +102,7 @@ def _root(
     epilog="\b\nExamples:\n"
     "  mulisa serve                           the room at http://localhost:8000\n"
     "  mulisa serve --llm openai:gpt-4o-mini  with OPENAI_API_KEY set\n"
-    "  mulisa serve --no-agent                the room without Mulisa"
+    "  mulisa serve --no-agent                the room alone; 'mulisa worker' may join it"
 )
 def serve(
     host: HostOption = None,
@@ -111,7 +111,9 @@ def serve(
     llm: LlmOption = None,
     tts: TtsOption = None,
     persona: PersonaOption = None,
-    no_agent: Annotated[bool, typer.Option("--no-agent", help="The room without Mulisa.")] = False,
+    no_agent: Annotated[
+        bool, typer.Option("--no-agent", help="Start the room without Mulisa.")
+    ] = False,
     ice_server: Annotated[
         list[str] | None,
         typer.Option(

@@ -107,7 +107,7 @@ def _introduce(console: Console, config: Config, keys: ApiKeys, url: str) -> Non
     console.fact("data", str(config.data), data=config.data)
     console.fact("api key", f"{keys.key} {keys.origin}", key=keys.key)
     if not config.agent:
-        console.fact("agent", "none, the room is without Mulisa")
+        console.fact("agent", "none; the room is without Mulisa until a 'mulisa worker' registers")
 
 
 def gateway_config(config: Config, keys: ApiKeys) -> GatewayConfig:

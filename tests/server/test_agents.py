@@ -159,13 +159,19 @@ async def test_only_a_workers_token_is_admitted(
     assert await upgrade_status(gateway, token) == status
 
 
-async def test_a_gateway_without_agents_admits_none(tmp_path: Path) -> None:
+async def test_a_gateway_without_an_agent_of_its_own_takes_one_that_comes(tmp_path: Path) -> None:
     async with running_gateway(config(tmp_path, agent=False)) as gateway:
-        assert await upgrade_status(gateway, worker_token()) == 403
-        async with gateway.http.post(
-            gateway.url("/api/rooms/standup/token"), json={"name": "Alice"}
-        ) as response:
-            assert (await response.json())["agent"] is None
+        assert await _expected_agent(gateway) is None
+        async with ScriptedWorker.registered(gateway):
+            assert await _expected_agent(gateway) == {"identity": "mulisa", "name": "Mulisa"}
+
+
+async def _expected_agent(gateway: RunningGateway) -> object:
+    """Of whom somebody who asks for a token is told."""
+    async with gateway.http.post(
+        gateway.url("/api/rooms/standup/token"), json={"name": "Alice"}
+    ) as response:
+        return (await response.json())["agent"]
 
 
 @pytest.mark.parametrize("first_words", ["text", "rubbish", "ping", "close"])

@@ -133,12 +133,15 @@ class AgentEndpoint:
             *(socket.close(code=WSCloseCode.GOING_AWAY, message=b"shutdown") for socket in sockets)
         )
 
+    @property
+    def has_workers(self) -> bool:
+        """An agent process is registered."""
+        return bool(self._links)
+
     def _check_token(self, request: web.Request) -> None:
         grant = self._verifier.verify(token_of(request.headers, request.query) or "")
         if not grant.agent:
             raise NotAllowed("this token is not for an agent process (no 'agent' grant)")
-        if not self._config.agent:
-            raise NotAllowed("this gateway runs without agents (--no-agent)")
 
     async def _register(self, socket: web.WebSocketResponse) -> _Link:
         async with asyncio.timeout(_REGISTER_TIMEOUT):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC
 from typing import TYPE_CHECKING, Any
@@ -48,6 +49,8 @@ class RoomAPI:
     verifier: TokenVerifier
     metrics: GatewayMetrics
     token_limit: RateLimit
+    expects_agent: Callable[[], bool]
+    """Whether an AI is, or will be, in every room; people are told before they come in."""
 
     def routes(self) -> list[web.RouteDef]:
         """What to mount."""
@@ -100,7 +103,7 @@ class RoomAPI:
             "topology": config.topology_of(room),
             "url": _websocket_base(request),
             "ice_servers": [server.model_dump(exclude_none=True) for server in config.ice_servers],
-            "agent": agent if config.agent else None,
+            "agent": agent if self.expects_agent() else None,
         }
 
     async def _rooms(self, request: web.Request) -> web.Response:

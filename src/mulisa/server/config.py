@@ -27,7 +27,7 @@ class GatewayConfig:
     topology: Topology = "mesh"
     ice_servers: tuple[IceServer, ...] = ()
     agent: bool = True
-    """False for rooms without Mulisa: no worker is admitted."""
+    """False: no agent process belongs to this gateway, and one may still register."""
     agent_identity: Identity = Identity("mulisa")
     agent_name: str = "Mulisa"
     page_folder: Path = PAGE_FOLDER

@@ -74,6 +74,7 @@ class Gateway:
             verifier=verifier,
             metrics=self._metrics,
             token_limit=RateLimit(config.token_rate, config.token_burst),
+            expects_agent=lambda: config.agent or self._agents.has_workers,
         )
 
     def application(self) -> web.Application:
