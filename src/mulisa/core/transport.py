@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol, Self, TypeAlias
 
 from mulisa.core.audio import AudioFrame, Samples
 from mulisa.core.events import TransportEvent
 from mulisa.core.room import Identity, Participant, RoomName, Topology
+from mulisa.core.routing import Routing
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,8 @@ class Caption:
     interrupted: bool = False
     """True if a reply ended before its end; `text` is what was heard, `unspoken` the rest."""
     unspoken: str = ""
+    listener: Identity | None = None
+    """Who alone is shown these words, because they are whispered; None is everybody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,12 @@ class ChatMessage:
     An agent's message repeats a reply that was spoken, and has its segment id.
     """
     text: str
+    listener: Identity | None = None
+    """Who alone gets it; None is everybody."""
+
+
+SendFrame: TypeAlias = Callable[[Samples], None]
+"""Speaks 20 ms (int16, shape (960,), 48 kHz) now; never blocks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +58,8 @@ class SubscriptionStats:
     frames_dropped: int
     """Oldest frames thrown away because the reader was slow."""
     packets_lost: int
+    packets_received: int = 0
+    """Of this participant's voice, on all connections of theirs so far; 0 if nobody counts."""
 
 
 class Transport(Protocol):
@@ -99,12 +110,51 @@ class Transport(Protocol):
         """
         ...
 
+    def expect_speech(self) -> None:
+        """We may speak soon: do now what would make the first frame late. Cheap, never blocks."""
+        ...
+
+    async def whisper(self, listener: Identity) -> SendFrame:
+        """Return when what is sent with the result reaches this person and nobody else.
+
+        It is for one reply; while it is in use nothing is sent with `send_frame`. What
+        `speak_to` allows does not matter: a whisper is asked for. Raises TransportError if they
+        are not here or cannot be reached in time.
+        """
+        ...
+
+    @property
+    def routing(self) -> Routing:
+        """What holds now; shown to everybody as our attribute `ROUTING_ATTRIBUTE`."""
+        ...
+
+    async def hear(self, identity: Identity, on: bool) -> None:
+        """Receive somebody's voice, or do not: then no packet arrives and no decoder runs.
+
+        Returns when it is so; `frames` ends and `TrackUnsubscribed` comes, or the reverse. Holds
+        for this identity until it is changed, over reloads, and for those who are not here yet.
+        Raises TransportError if it cannot be had in time; then it is still tried.
+        """
+        ...
+
+    async def speak_to(self, listeners: frozenset[Identity] | None) -> None:
+        """Send our voice to these only; None is everybody, whoever comes later included.
+
+        Returns when it is so: no packet that is sent later reaches anybody else, and none is on
+        its way. Raises TransportError if that cannot be had in time; then it is still tried.
+        """
+        ...
+
     async def send_caption(self, caption: Caption) -> None:
-        """Show words to everybody. Who cannot be reached does not see them."""
+        """Show words to everybody, or to their one listener. Who is out of reach misses them."""
         ...
 
     async def send_chat(self, message: ChatMessage) -> None:
-        """Send a typed message to everybody."""
+        """Send a typed message to everybody, or to its one listener."""
+        ...
+
+    async def send_reception(self, heard: frozenset[Identity]) -> None:
+        """Tell everybody whose packets came to us in the last second. May get lost."""
         ...
 
     async def set_attributes(self, attributes: Mapping[str, str]) -> None:
