@@ -15,7 +15,7 @@ ARGS ?=
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help run test slow unit browser check fix bench golden lock wheel clean
+.PHONY: help run test slow unit browser check fix bench golden livekit lock wheel clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -27,7 +27,7 @@ test: $(DEV) $(NODE_MODULES) $(PAGE) $(BROWSER) ## all but the slow tests
 	$(NPM) run --silent test
 	$(PY) -m pytest -m "not slow" $(ARGS)
 
-slow: $(DEV) $(PAGE) $(BROWSER) ## what is too long for `make test`
+slow: $(DEV) $(PAGE) $(BROWSER) livekit ## what is too long for `make test`
 	$(PY) -m pytest -m slow $(ARGS) || test $$? -eq 5
 
 unit: $(DEV) $(NODE_MODULES) ## virtual time, Python and web; under a minute
@@ -56,6 +56,9 @@ golden: $(DEV) ## rewrite the golden recordings and tables; review the diff like
 	@for file in tests/golden/[!_]*.py; do \
 	  test -f "$$file" || { echo "tests/golden has nothing to rewrite"; exit 0; }; \
 	  echo "$$file"; $(PY) "$$file" || exit 1; done
+
+livekit: | $(DEV) ## a real LiveKit server for the tests; needs Go
+	@sh scripts/livekit.sh
 
 lock: ## pin again what pyproject.toml asks for (ARGS=--upgrade for the newest)
 	@sh scripts/lock.sh $(ARGS)

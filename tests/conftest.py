@@ -13,13 +13,14 @@ import asyncio
 import os
 import shutil
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pytest_asyncio import is_async_test
 
+from tests.livekit_server import LiveKitServer
 from tests.virtual_time import VirtualTimeLoop
 
 CATEGORIES = frozenset({"unit", "network", "browser", "provider"})
@@ -29,11 +30,13 @@ ENDING_TIME = 1.0
 """Real seconds that a task on the ordinary loop has to end after its test did."""
 
 _browser_setting = pytest.StashKey[str]()
+_livekit_setting = pytest.StashKey[str]()
 _failed = pytest.StashKey[bool]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_browser_setting] = os.environ.get("MULISA_CHROMIUM", "")
+    config.stash[_livekit_setting] = os.environ.get("MULISA_LIVEKIT_SERVER", "")
     for name in [name for name in os.environ if name.startswith(OWNERS_SETTINGS)]:
         del os.environ[name]
 
@@ -115,3 +118,21 @@ def chromium(pytestconfig: pytest.Config) -> str:
         if candidate and (found := shutil.which(candidate)):
             return found
     pytest.skip("no Chromium here: apt-get install chromium")
+
+
+@pytest.fixture(scope="session")
+def livekit_program(pytestconfig: pytest.Config) -> str:
+    """Path of a LiveKit server: MULISA_LIVEKIT_SERVER, what `make` built, or one on the PATH."""
+    note = Path(sys.prefix, ".livekit")
+    noted = note.read_text().strip() if note.exists() else ""
+    for candidate in (pytestconfig.stash[_livekit_setting], noted, "livekit-server"):
+        if candidate and (found := shutil.which(candidate)):
+            return found
+    pytest.skip("needs a LiveKit server: make livekit, which needs Go")
+
+
+@pytest.fixture(scope="session")
+def livekit(livekit_program: str) -> Iterator[LiveKitServer]:
+    """A running LiveKit server for tests that neither stop nor configure it."""
+    with LiveKitServer(livekit_program) as server:
+        yield server
