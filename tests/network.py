@@ -1,0 +1,202 @@
+"""Networks that fail on purpose: a UDP path that loses packets, a TCP path that is cut."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import socket
+import struct
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self, TypeAlias, cast
+
+Address: TypeAlias = tuple[str, int]
+Receive: TypeAlias = Callable[[bytes, Address], None]
+READ_BYTES = 65536
+RESET_AT_CLOSE = struct.pack("ii", 1, 0)
+"""`struct linger`: closing sends RST."""
+
+
+def free_port(kind: socket.SocketKind = socket.SOCK_STREAM, host: str = "127.0.0.1") -> int:
+    """A port that nobody listens at now."""
+    with socket.socket(socket.AF_INET, kind) as probe:
+        probe.bind((host, 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+class UdpRelay:
+    """A UDP address in front of another one; `loss` of the packets vanish in each direction.
+
+    Which ones is decided by the seed and the order of arrival. Everybody who sends here has a
+    socket of their own towards `target`, so the target tells them apart. Enter to open.
+    """
+
+    def __init__(self, listen: Address, target: Address, *, seed: int, loss: float = 0.0) -> None:
+        self.loss = loss
+        """Fraction, 0 to 1; may be changed at any time."""
+        self.forwarded = 0
+        self.lost = 0
+        self._listen = listen
+        self._target = target
+        self._seed = seed
+        self._random = random.Random(seed)
+        self._front: asyncio.DatagramTransport | None = None
+        self._opening: set[asyncio.Task[None]] = set()
+        self._paths: dict[Address, asyncio.DatagramTransport] = {}
+        self._waiting: dict[Address, list[bytes]] = {}
+
+    def __str__(self) -> str:
+        counts = f"{self.lost} lost, {self.forwarded} forwarded"
+        return f"a loss of {self.loss:.0%} with seed {self._seed}: {counts}"
+
+    @property
+    def address(self) -> Address:
+        """Where it listens."""
+        assert self._front is not None
+        return cast(Address, self._front.get_extra_info("sockname"))
+
+    async def __aenter__(self) -> Self:
+        loop = asyncio.get_running_loop()
+        self._front, _ = await loop.create_datagram_endpoint(
+            lambda: _Receiver(self._from_client), local_addr=self._listen
+        )
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._opening:
+            await asyncio.wait(self._opening)
+        for transport in (self._front, *self._paths.values()):
+            assert transport is not None
+            transport.close()
+        await asyncio.sleep(0)  # the loop closes sockets in its next round
+
+    def _from_client(self, data: bytes, client: Address) -> None:
+        if self._is_lost():
+            return
+        if path := self._paths.get(client):
+            path.sendto(data)
+            return
+        waiting = self._waiting.setdefault(client, [])
+        waiting.append(data)
+        if len(waiting) == 1:
+            opening = asyncio.get_running_loop().create_task(self._open(client))
+            self._opening.add(opening)
+            opening.add_done_callback(self._opening.discard)
+
+    async def _open(self, client: Address) -> None:
+        path, _ = await asyncio.get_running_loop().create_datagram_endpoint(
+            lambda: _Receiver(lambda data, _: self._from_target(data, client)),
+            remote_addr=self._target,
+        )
+        self._paths[client] = path
+        for data in self._waiting.pop(client):
+            path.sendto(data)
+
+    def _from_target(self, data: bytes, client: Address) -> None:
+        if not self._is_lost():
+            assert self._front is not None
+            self._front.sendto(data, client)
+
+    def _is_lost(self) -> bool:
+        is_lost = self._random.random() < self.loss
+        if is_lost:
+            self.lost += 1
+        else:
+            self.forwarded += 1
+        return is_lost
+
+
+class TcpProxy:
+    """A TCP port in front of another one, whose connections can be cut. Enter to open."""
+
+    def __init__(self, target: Address, port: int = 0) -> None:
+        self.accepted = 0
+        """Connections so far."""
+        self._target = target
+        self._port = port
+        self._server: asyncio.Server | None = None
+        self._connections: set[asyncio.StreamWriter] = set()
+
+    @property
+    def port(self) -> int:
+        """Where it listens, on 127.0.0.1."""
+        assert self._server is not None
+        port: int = self._server.sockets[0].getsockname()[1]
+        return port
+
+    @property
+    def connections(self) -> int:
+        """How many are open."""
+        return len(self._connections) // 2
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._port)
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        assert self._server is not None
+        self._server.close()
+        self.cut()
+        await self._server.wait_closed()
+
+    def cut(self) -> int:
+        """Reset every connection, as a router does that was restarted; how many there were."""
+        cut = self.connections
+        for writer in self._connections:
+            end: socket.socket = writer.get_extra_info("socket")
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_AT_CLOSE)
+            writer.transport.abort()
+        return cut
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.accepted += 1
+        try:
+            far_reader, far_writer = await asyncio.open_connection(*self._target)
+        except OSError:
+            writer.transport.abort()
+            return
+        ends = {writer, far_writer}
+        self._connections |= ends
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(_copy(reader, far_writer))
+                tasks.create_task(_copy(far_reader, writer))
+        finally:
+            self._connections -= ends
+            for end in ends:
+                end.transport.abort()
+
+
+class _Receiver(asyncio.DatagramProtocol):
+    """Gives each datagram to a function; a port that is closed at the far end is silence."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+
+    def datagram_received(self, data: bytes, addr: Address) -> None:
+        self._receive(data, addr)
+
+    def error_received(self, exc: Exception) -> None:
+        pass
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Until either end is closed; then that is passed on."""
+    try:
+        while data := await reader.read(READ_BYTES):
+            writer.write(data)
+            await writer.drain()
+        writer.write_eof()
+    except OSError:
+        writer.transport.abort()
