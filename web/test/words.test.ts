@@ -5,7 +5,7 @@ import { describe, expect, it } from "vitest";
 import { loudness, Voice } from "../src/level";
 import { isRoomName, roomOfPath, roomPath, suggestRoomName } from "../src/names";
 import { hueOf, initialsOf, listed } from "../src/people";
-import { chatText, MAX_CHAT_CHARS, parseText } from "../src/transport/text";
+import { chatText, MAX_CHAT_CHARS, parseText, receptionText } from "../src/transport/text";
 import { parseFromGateway } from "../src/transport/signaling";
 
 describe("rooms", () => {
@@ -102,9 +102,19 @@ describe("text of peers", () => {
         final: true,
         interrupted: true,
         unspoken: "world",
+        listener: null,
       },
     });
-    expect(parseText(chatText("1", "hi"))).toEqual({ topic: "lk.chat", id: "1", text: "hi" });
+    const whispered = parseText(JSON.stringify({ ...wire, listener: "alice" }));
+    expect(whispered).toMatchObject({ caption: { listener: "alice" } });
+    expect(parseText(chatText("1", "hi"))).toEqual({
+      topic: "lk.chat",
+      message: { id: "1", text: "hi", listener: null },
+    });
+    expect(parseText(receptionText(["alice", "bob"]))).toEqual({
+      topic: "mulisa.reception",
+      heard: ["alice", "bob"],
+    });
   });
 
   it("is dropped when it breaks the protocol", () => {
@@ -125,6 +135,13 @@ describe("text of peers", () => {
       chatText("1", "x".repeat(20_000)),
       '{"topic":"lk.transcription","segment_id":"1","identity":"b","text":"x"}',
       '{"topic":"lk.transcription","segment_id":"1","identity":"b","text":"x","final":1}',
+      '{"topic":"lk.chat","id":"1","text":"x","listener":""}',
+      '{"topic":"lk.chat","id":"1","text":"x","listener":1}',
+      '{"topic":"mulisa.reception"}',
+      '{"topic":"mulisa.reception","heard":"bob"}',
+      '{"topic":"mulisa.reception","heard":["bob",1]}',
+      '{"topic":"mulisa.reception","heard":[""]}',
+      JSON.stringify({ topic: "mulisa.reception", heard: Array(501).fill("bob") }),
       new ArrayBuffer(4),
     ];
     for (const data of bad) expect(parseText(data), String(data).slice(0, 60)).toBeNull();

@@ -4,8 +4,9 @@ import { type Admission, Refusal } from "../api";
 import type { NegotiationEvent } from "./negotiation";
 import { Pair } from "./pair";
 import { type FromClient, type FromGateway, Signaling } from "./signaling";
-import { chatText } from "./text";
-import type { EndReason, Participant, Receive, Transport } from "./types";
+import { Tallies } from "./tally";
+import { chatText, receptionText } from "./text";
+import type { EndReason, Participant, Received, Receive, Transport } from "./types";
 
 const FIRST_RETRY_MS = 500;
 const LAST_RETRY_MS = 4_000;
@@ -20,6 +21,7 @@ export interface MeshOptions {
 export class MeshTransport implements Transport {
   readonly #options: MeshOptions;
   readonly #pairs = new Map<string, Pair>();
+  readonly #tallies = new Tallies();
   #signaling: Signaling | null = null;
   #local: Participant | null = null;
   #iceServers: RTCIceServer[] = [];
@@ -57,11 +59,19 @@ export class MeshTransport implements Transport {
     for (const pair of this.#pairs.values()) pair.sendText(chatText(id, text));
   }
 
+  sendReception(heard: readonly string[]): void {
+    const text = receptionText(heard);
+    for (const pair of this.#pairs.values()) pair.sendTextNow(text);
+  }
+
+  async received(identity: string): Promise<Received | null> {
+    const connection = this.#pairWith(identity)?.connection ?? null;
+    if (connection !== null) this.#tallies.of(identity).count(await connection.getStats());
+    return this.#tallies.of(identity).total;
+  }
+
   audioLevel(identity: string): number | null {
-    for (const pair of this.#pairs.values()) {
-      if (pair.participant.identity === identity) return pair.audioLevel;
-    }
-    return null;
+    return this.#pairWith(identity)?.audioLevel ?? null;
   }
 
   connections(): ReadonlyMap<string, RTCPeerConnection> {
@@ -144,6 +154,13 @@ export class MeshTransport implements Transport {
     this.#options.receive({ type: "joined", local, participants });
     if (local.muted !== this.#muted) this.#send({ type: "update", muted: this.#muted });
     for (const participant of participants) this.#meet(participant)?.offer();
+  }
+
+  #pairWith(identity: string): Pair | undefined {
+    for (const pair of this.#pairs.values()) {
+      if (pair.participant.identity === identity) return pair;
+    }
+    return undefined;
   }
 
   #updated(participant: Participant): void {

@@ -82,6 +82,11 @@ export class Pair {
     this.#sendWaiting();
   }
 
+  /** Text that is of no use later: who cannot be reached now misses it. */
+  sendTextNow(data: string): void {
+    this.#peer?.sendText(data);
+  }
+
   close(): void {
     this.#closed = true;
     clearTimeout(this.#timer);
@@ -153,7 +158,7 @@ export class Pair {
       },
       trackReceived: (received) => {
         stream.addTrack(received);
-        receive({ type: "track_subscribed", identity, stream });
+        receive({ type: "track_subscribed", identity, stream, several: false });
       },
       textReceived: (data) => this.#receiveText(data),
       textOpened: () => this.#sendWaiting(),
@@ -178,11 +183,18 @@ export class Pair {
   #receiveText(data: unknown): void {
     const message = parseText(data);
     const { kind, identity } = this.participant;
-    if (message?.topic === "lk.chat") {
-      if (!this.#chats.admits(performance.now())) return;
-      this.#room.receive({ type: "chat_received", identity, id: message.id, text: message.text });
-    } else if (message?.topic === "lk.transcription" && kind === "agent") {
-      this.#room.receive({ type: "caption_received", caption: message.caption });
+    switch (message?.topic) {
+      case "lk.chat":
+        if (!this.#chats.admits(performance.now())) return;
+        this.#room.receive({ type: "chat_received", identity, ...message.message });
+        break;
+      case "lk.transcription":
+        if (kind !== "agent") return;
+        this.#room.receive({ type: "caption_received", caption: message.caption });
+        break;
+      case "mulisa.reception":
+        this.#room.receive({ type: "reception_received", identity, heard: message.heard });
+        break;
     }
   }
 

@@ -5,6 +5,8 @@ export type AgentState = "initializing" | "listening" | "thinking" | "speaking";
 
 /** Participant attribute that carries an `AgentState` (LiveKit's convention). */
 export const AGENT_STATE_ATTRIBUTE = "lk.agent.state";
+/** Participant attribute of the agent: whom it hears and speaks to, as JSON; none by default. */
+export const ROUTING_ATTRIBUTE = "mulisa.routing";
 
 /** Anyone in the room, person or agent. */
 export interface Participant {
@@ -28,6 +30,15 @@ export interface Caption {
   /** The reply was cut: `text` is what was heard, `unspoken` the rest. */
   readonly interrupted: boolean;
   readonly unspoken: string;
+  /** To whom alone these words are whispered; null is everybody. */
+  readonly listener: string | null;
+}
+
+/** What has come of one voice since it was first heard, by getStats; never counts down. */
+export interface Received {
+  readonly packets: number;
+  /** Payload alone, as `bytesReceived` has it. */
+  readonly bytes: number;
 }
 
 export type LeaveReason = "left" | "vanished" | "replaced" | "removed";
@@ -48,7 +59,14 @@ export type TransportEvent =
   | { readonly type: "participant_joined"; readonly participant: Participant }
   | { readonly type: "participant_updated"; readonly participant: Participant }
   | { readonly type: "participant_left"; readonly identity: string; readonly reason: LeaveReason }
-  | { readonly type: "track_subscribed"; readonly identity: string; readonly stream: MediaStream }
+  /** Reported again, with all their tracks, when one comes or goes. */
+  | {
+      readonly type: "track_subscribed";
+      readonly identity: string;
+      readonly stream: MediaStream;
+      /** Several tracks may come beside one another, as an agent's voice and its whispers do. */
+      readonly several: boolean;
+    }
   | { readonly type: "track_unsubscribed"; readonly identity: string }
   | { readonly type: "caption_received"; readonly caption: Caption }
   | {
@@ -56,6 +74,14 @@ export type TransportEvent =
       readonly identity: string;
       readonly id: string;
       readonly text: string;
+      /** Who alone got it; null is everybody. */
+      readonly listener: string | null;
+    }
+  /** Whose packets this participant (we ourselves, too) received in the last second. */
+  | {
+      readonly type: "reception_received";
+      readonly identity: string;
+      readonly heard: readonly string[];
     }
   | {
       readonly type: "connection_changed";
@@ -79,8 +105,15 @@ export interface Transport {
   setMuted(muted: boolean): void;
   /** A typed message to everybody in the room. */
   sendChat(id: string, text: string): void;
+  /** Tell everybody whose packets came to us in the last second. May get lost. */
+  sendReception(heard: readonly string[]): void;
+  /** Of this participant's voice, on all connections and tracks so far; null if none came yet. */
+  received(identity: string): Promise<Received | null>;
   /** Loudness of a remote voice by its RTP packets, 0..1; null if unknown. */
   audioLevel(identity: string): number | null;
-  /** For measurements: the connections by identity of who is at the other end. */
+  /**
+   * For measurements: in a mesh by identity of who is at the other end; with an SFU `publisher`
+   * and `subscriber`, which are the same if one connection does both.
+   */
   connections(): ReadonlyMap<string, RTCPeerConnection>;
 }
