@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -21,12 +23,13 @@ from mulisa.core.events import (
     TransportEvent,
 )
 from mulisa.core.room import Identity
+from mulisa.core.routing import ROUTING_ATTRIBUTE, Routing
 from mulisa.core.transport import Caption, ChatMessage, SubscriptionStats, Transport
 from mulisa.transport.loopback import MAX_BUFFERED_FRAMES, LoopbackRoom, LoopbackTransport, Path
 
 pytestmark = pytest.mark.unit
 
-ALICE, BOB = Identity("alice"), Identity("bob")
+ALICE, BOB, CAROL = Identity("alice"), Identity("bob"), Identity("carol")
 IS_A_TRANSPORT: type[Transport] = LoopbackTransport
 
 
@@ -218,3 +221,141 @@ def test_a_path_never_reorders(gaps: list[float], loss: float, delay: tuple[floa
             assert arrival >= now + delay[0]
             arrivals.append(arrival)
     assert arrivals == sorted(arrivals)
+
+
+def routing_of(transport: Transport, seen_by: Transport) -> object:
+    shown = seen_by.participants[transport.local.identity].attributes.get(ROUTING_ATTRIBUTE)
+    return None if shown is None else json.loads(shown)
+
+
+async def test_who_is_not_heard_sends_nothing_and_is_heard_again() -> None:
+    room = LoopbackRoom()
+    async with room.join(ALICE) as alice, room.join(BOB) as bob:
+        await next_events(events := bob.events(), 3)
+        heard = asyncio.create_task(collect(bob.frames(ALICE)))
+        await speak(alice, 3)
+        alice.send_frame(frame(9))  # on its way when nobody wants it any more
+        await bob.hear(ALICE, False)
+        await speak(alice, 3)
+        await asyncio.sleep(0.1)
+        numbers = [int(f.samples[0]) for f in await heard]
+        assert numbers and numbers == [0, 1, 2][: len(numbers)]
+        assert bob.stats(ALICE).frames_received == len(numbers)
+        assert bob.routing == Routing(unheard=frozenset({ALICE}))
+        assert routing_of(bob, alice) == {"hear": {"alice": False}, "speak_to": None}
+        await bob.hear(ALICE, False)
+        await bob.hear(ALICE, True)
+        await speak(alice, 1)
+        assert int((await anext(bob.frames(ALICE))).samples[0]) == 0
+        assert routing_of(bob, alice) is None
+        assert await next_events(events, 2) == [TrackUnsubscribed(ALICE), TrackSubscribed(ALICE)]
+
+
+async def test_who_is_not_heard_stays_so_over_a_reload_and_before_they_come() -> None:
+    room = LoopbackRoom()
+    async with room.join(BOB) as bob:
+        await bob.hear(ALICE, False)
+        for _ in range(2):
+            async with room.join(ALICE) as alice:
+                await speak(alice, 2)
+                await asyncio.sleep(0.1)
+                alice.replace_connections()
+                await speak(alice, 2)
+                await asyncio.sleep(0.1)
+        assert bob.stats(ALICE) == SubscriptionStats(0, 0, 0)
+        assert {type(event) for event in await next_events(bob.events(), 6)} == {
+            ParticipantJoined,
+            ListenerConnected,
+            ParticipantLeft,
+        }
+
+
+async def test_routing_given_at_the_beginning_holds_at_once() -> None:
+    room = LoopbackRoom()
+    routing = Routing(unheard=frozenset({ALICE}), listeners=frozenset({ALICE}))
+    async with (
+        room.join(ALICE) as alice,
+        room.join(CAROL) as carol,
+        room.join(BOB, kind="agent", routing=routing) as bob,
+    ):
+        for person in (alice, bob):
+            await speak(person, 2)
+        await asyncio.sleep(0.1)
+        assert bob.stats(ALICE).frames_received == 0
+        assert alice.stats(BOB).frames_received == 2
+        assert carol.stats(BOB).frames_received == 0
+        assert routing_of(bob, carol) == routing.to_json()
+
+
+async def test_no_frame_arrives_after_speaking_to_others_is_acknowledged() -> None:
+    room = LoopbackRoom(delay=(0.01, 0.2))
+    async with room.join(ALICE) as alice, room.join(BOB) as bob, room.join(CAROL) as carol:
+        await speak(alice, 10)
+        await alice.speak_to(frozenset({BOB}))
+        before = carol.stats(ALICE).frames_received
+        assert before == 10, "what was on its way has arrived"
+        await speak(alice, 5)
+        await asyncio.sleep(0.3)
+        assert carol.stats(ALICE).frames_received == before
+        assert bob.stats(ALICE).frames_received == 15
+        async with room.join("dora") as dora:
+            await speak(alice, 1)
+            await asyncio.sleep(0.3)
+            assert dora.stats(ALICE).frames_received == 0
+            await alice.speak_to(None)
+            await speak(alice, 1)
+            await asyncio.sleep(0.3)
+            assert dora.stats(ALICE).frames_received == 1
+        assert alice.routing == Routing()
+
+
+async def test_a_whisper_reaches_its_listener_whatever_the_routing_says() -> None:
+    room = LoopbackRoom(opening=0.3)
+    async with room.join(ALICE) as alice, room.join(BOB) as bob, room.join(CAROL) as carol:
+        await alice.speak_to(frozenset({CAROL}))
+        began = asyncio.get_running_loop().time()
+        whisper = await alice.whisper(BOB)
+        assert asyncio.get_running_loop().time() - began == pytest.approx(0.3)
+        whisper(frame(7))
+        await asyncio.sleep(0.1)
+        assert int((await anext(bob.frames(ALICE))).samples[0]) == 7
+        assert carol.stats(ALICE).frames_received == 0
+        with pytest.raises(ValueError, match="not a frame"):
+            whisper(np.zeros(3, dtype=np.int16))
+        with pytest.raises(TransportError, match="dora"):
+            await alice.whisper(Identity("dora"))
+
+
+async def test_words_to_one_listener_reach_nobody_else() -> None:
+    room = LoopbackRoom()
+    async with room.join(ALICE) as alice, room.join(BOB) as bob, room.join(CAROL) as carol:
+        secret = Caption("s1", ALICE, "psst", final=True, listener=BOB)
+        await alice.send_caption(secret)
+        await alice.send_chat(ChatMessage("m1", "psst", BOB))
+        await alice.send_caption(replace(secret, listener=Identity("nobody")))
+        await asyncio.sleep(0.1)
+        assert (bob.captions, carol.captions) == ([secret], [])
+        await alice.send_chat(ChatMessage("m2", "hello"))
+        assert [event async for event in chats(bob, 2)] == ["m1", "m2"]
+        assert [event async for event in chats(carol, 1)] == ["m2"]
+
+
+async def chats(transport: Transport, count: int) -> AsyncIterator[str]:
+    """Ids of the next chat messages."""
+    async for event in transport.events():
+        if isinstance(event, ChatReceived):
+            yield event.message_id
+            count -= 1
+        if not count:
+            return
+
+
+async def test_others_learn_who_is_received() -> None:
+    room = LoopbackRoom()
+    async with room.join(ALICE) as alice, room.join(BOB) as bob:
+        await alice.send_reception(frozenset({BOB}))
+        await asyncio.sleep(0.1)
+        assert bob.receptions == {ALICE: {BOB}}
+        await alice.send_reception(frozenset())
+        await asyncio.sleep(0.1)
+        assert bob.receptions == {ALICE: frozenset()}

@@ -8,10 +8,12 @@ jitter buffer that conceals nothing; delays vary but never reorder a stream.
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from types import TracebackType
 from typing import Final, Self
 
@@ -38,8 +40,11 @@ from mulisa.core.room import (
     Topology,
     parse_room_name,
 )
-from mulisa.core.transport import Caption, ChatMessage, SubscriptionStats
+from mulisa.core.routing import ROUTING_ATTRIBUTE, Routing, RoutingChange
+from mulisa.core.transport import Caption, ChatMessage, SendFrame, SubscriptionStats
 
+EVERYBODY: Final = Routing()
+"""Hears everybody and speaks to everybody."""
 MAX_BUFFERED_FRAMES: Final = 100
 """A reader that is slower than this (2 s) loses the oldest frames."""
 
@@ -60,6 +65,11 @@ class Path:
         self._latest = max(self._latest, now + self._random.uniform(*self._delay))
         return None if is_lost else self._latest
 
+    @property
+    def latest(self) -> float:
+        """When the last of what was sent so far arrives."""
+        return self._latest
+
 
 class LoopbackRoom:
     """The room itself: who is in it and how far they are from each other."""
@@ -71,23 +81,33 @@ class LoopbackRoom:
         seed: int = 0,
         loss: float = 0.0,
         delay: tuple[float, float] = (0.02, 0.05),
+        opening: float = 0.0,
     ) -> None:
-        """`loss` (of frames; text is never lost) and `delay` hold for each direction."""
+        """`loss` (of frames; text is never lost) and `delay` hold for each direction.
+
+        `opening`: seconds until a whisper reaches its listener, as on a server that must ask.
+        """
         self.name = parse_room_name(name)
         self._seed = seed
         self._loss = loss
         self._delay = delay
+        self.opening = opening
         self._stays = 0
         self._present: dict[Identity, LoopbackTransport] = {}
 
     def join(
-        self, identity: str, name: str = "", kind: ParticipantKind = "standard"
+        self,
+        identity: str,
+        name: str = "",
+        kind: ParticipantKind = "standard",
+        routing: Routing = EVERYBODY,
     ) -> LoopbackTransport:
-        """A transport for one participant; entering it joins.
+        """A transport for one participant; entering it joins, and `routing` holds from then on.
 
         Whoever is there under the same identity is replaced then.
         """
-        return LoopbackTransport(self, Participant(Identity(identity), name or identity, kind=kind))
+        local = Participant(Identity(identity), name or identity, kind=kind)
+        return LoopbackTransport(self, local, routing)
 
     def remove(self, identity: str) -> None:
         """Show somebody the door: their `events` end."""
@@ -111,6 +131,10 @@ class LoopbackRoom:
         self._stays += 1
         return ParticipantSid(f"PA_{self._stays}")
 
+    def present(self, identity: Identity) -> LoopbackTransport | None:
+        """Who is in the room under this identity."""
+        return self._present.get(identity)
+
     def leave(self, transport: LoopbackTransport) -> None:
         """Remove from those who are present."""
         del self._present[transport.local.identity]
@@ -124,11 +148,18 @@ class LoopbackRoom:
 class LoopbackTransport:
     """One stay in a `LoopbackRoom`; implements `mulisa.core.transport.Transport`."""
 
-    def __init__(self, room: LoopbackRoom, local: Participant) -> None:
+    def __init__(
+        self, room: LoopbackRoom, local: Participant, routing: Routing = EVERYBODY
+    ) -> None:
         self.captions: list[Caption] = []
         """Received from others, oldest first."""
+        self.receptions: dict[Identity, frozenset[Identity]] = {}
+        """Whom each of the others heard, as they said last."""
+        self.speech_expected = 0
+        """How often `expect_speech` was called."""
         self._loopback = room
-        self._local = local
+        self._local = replace(local, attributes=_shown(local.attributes, routing))
+        self._routing = routing
         self._events: asyncio.Queue[TransportEvent | ConnectionLost | None] = asyncio.Queue()
         self._listeners: dict[Identity, _Listener] = {}
         self._subscriptions: dict[Identity, _Subscription] = {}
@@ -169,23 +200,64 @@ class LoopbackTransport:
             yield frame
 
     def send_frame(self, samples: Samples) -> None:
-        """Speak 20 ms to all others. Raises ValueError if it is not a frame."""
-        if samples.shape != (FRAME_SAMPLES,) or samples.dtype != np.int16:
-            raise ValueError(f"not a frame: {samples.dtype}, shape {samples.shape}")
+        """Speak 20 ms to all listeners. Raises ValueError if it is not a frame."""
+        _check_frame(samples)
         if self._is_inside and not self._local.muted:
-            for listener in self._listeners.values():
-                listener.send_frame(samples)
+            for identity, listener in self._listeners.items():
+                if self._routing.speaks_to(identity):
+                    listener.send_frame(samples)
+
+    def expect_speech(self) -> None:
+        """Nothing is to be done here; it is counted."""
+        self.speech_expected += 1
+
+    async def whisper(self, listener: Identity) -> SendFrame:
+        """Speak to one person only; see `Transport.whisper`."""
+        await asyncio.sleep(self._loopback.opening)
+        if not self._is_inside or listener not in self._listeners:
+            raise TransportError(f"{listener} is not here to be whispered to")
+        return partial(self._whisper_frame, self._listeners[listener])
+
+    @property
+    def routing(self) -> Routing:
+        """Whom we hear and to whom we speak."""
+        return self._routing
+
+    async def hear(self, identity: Identity, on: bool) -> None:
+        """Receive somebody's voice or do not; see `Transport.hear`."""
+        before = self._routing
+        self._show_routing(before.changed(RoutingChange({identity: on})))
+        sender = self._loopback.present(identity)
+        if sender is None or not self._is_inside or before.hears(identity) == on:
+            return
+        if on:
+            self.subscribe(sender.local)
+        else:
+            self.unsubscribe(sender.local)
+
+    async def speak_to(self, listeners: frozenset[Identity] | None) -> None:
+        """Send our voice to these only; what is on its way to others has arrived then."""
+        self._show_routing(replace(self._routing, listeners=listeners))
+        for identity, listener in list(self._listeners.items()):
+            if not self._routing.speaks_to(identity):
+                await listener.all_arrived()
 
     async def send_caption(self, caption: Caption) -> None:
-        """Show words to everybody; they are in the others' `captions`."""
-        for listener in self._listeners.values():
+        """Show words to everybody or to their listener; they are in the others' `captions`."""
+        for listener in self._listeners_of(caption.listener):
             listener.send_text(lambda other: other.captions.append(caption))
 
     async def send_chat(self, message: ChatMessage) -> None:
-        """Send a typed message to everybody."""
+        """Send a typed message to everybody or to its listener."""
         event = ChatReceived(self._local.identity, message.message_id, message.text)
-        for listener in self._listeners.values():
+        for listener in self._listeners_of(message.listener):
             listener.send_text(lambda other: other.notice(event))
+
+    async def send_reception(self, heard: frozenset[Identity]) -> None:
+        """Tell everybody whom we hear; it is in the others' `receptions`."""
+        told = {self._local.identity: heard}
+        for listener in self._listeners_of(None):
+            listener.send_text(lambda other: other.receptions.update(told))
 
     async def set_attributes(self, attributes: Mapping[str, str]) -> None:
         """Merge into our attributes; an empty value removes a key."""
@@ -257,9 +329,15 @@ class LoopbackTransport:
         return subscription
 
     def unsubscribe(self, sender: Participant) -> None:
-        """Hear somebody no longer."""
-        self._subscriptions[sender.identity].end()
-        self.notice(TrackUnsubscribed(sender.identity))
+        """Hear somebody no longer. Idempotent."""
+        subscription = self._subscriptions.get(sender.identity)
+        if subscription is not None and not subscription.has_ended:
+            subscription.end()
+            self.notice(TrackUnsubscribed(sender.identity))
+
+    def subscription(self, identity: Identity) -> _Subscription | None:
+        """What we hear of somebody, or heard of them last."""
+        return self._subscriptions.get(identity)
 
     def _meet(self, other: Participant) -> None:
         self._participants[other.identity] = other
@@ -274,6 +352,22 @@ class LoopbackTransport:
         gone = self._participants.pop(other.local.identity)
         self.notice(ParticipantLeft(gone))
 
+    def _listeners_of(self, identity: Identity | None) -> list[_Listener]:
+        if identity is None:
+            return list(self._listeners.values())
+        return [self._listeners[identity]] if identity in self._listeners else []
+
+    def _whisper_frame(self, listener: _Listener, samples: Samples) -> None:
+        _check_frame(samples)
+        if self._is_inside and not self._local.muted:
+            listener.send_frame(samples)
+
+    def _show_routing(self, routing: Routing) -> None:
+        self._routing = routing
+        shown = _shown(self._local.attributes, routing)
+        if shown != self._local.attributes:
+            self._update(replace(self._local, attributes=shown))
+
     def _update(self, local: Participant) -> None:
         self._local = local
         for other in self._loopback.others(self):
@@ -282,27 +376,40 @@ class LoopbackTransport:
 
 
 class _Listener:
-    """The way from a sender to one who hears them."""
+    """The way from a sender to one who hears them, unless they chose not to."""
 
     def __init__(self, sender: LoopbackTransport, receiver: LoopbackTransport) -> None:
         room = sender._loopback
+        self._sender = sender.local.identity
         self._receiver = receiver
-        self._subscription = receiver.subscribe(sender.local)
         self._voice = room.path(sender.local, receiver.local, loss=True)
         self._text = room.path(sender.local, receiver.local, loss=False)
-        self._under_way: deque[Samples] = deque()
+        self._under_way: deque[tuple[_Subscription, Samples]] = deque()
         self._texts: deque[Callable[[LoopbackTransport], None]] = deque()
+        if receiver.routing.hears(self._sender):
+            receiver.subscribe(sender.local)
 
     def send_frame(self, samples: Samples) -> None:
         """Let it arrive, or not."""
+        subscription = self._receiver.subscription(self._sender)
+        if subscription is None or subscription.has_ended:
+            return
         loop = asyncio.get_running_loop()
         arrival = self._voice.arrival(loop.time())
         if arrival is None:
-            self._subscription.packets_lost += 1
+            subscription.packets_lost += 1
             return
         # Timers that are due at the same time may fire in any order, so they carry nothing.
-        self._under_way.append(samples)
+        self._under_way.append((subscription, samples))
         loop.call_at(arrival, self._deliver_frame)
+
+    async def all_arrived(self) -> None:
+        """Wait until nothing that was sent before is on its way."""
+        loop = asyncio.get_running_loop()
+        arrived = loop.create_future()
+        loop.call_at(self._voice.latest, arrived.set_result, None)
+        # It wakes us in the loop's next turn, after all timers that are due at the same time.
+        await arrived
 
     def send_text(self, deliver: Callable[[LoopbackTransport], None]) -> None:
         """Let it arrive."""
@@ -313,8 +420,8 @@ class _Listener:
         loop.call_at(arrival, self._deliver_text)
 
     def _deliver_frame(self) -> None:
-        now = asyncio.get_running_loop().time()
-        self._subscription.put(AudioFrame(self._under_way.popleft(), now))
+        subscription, samples = self._under_way.popleft()
+        subscription.put(AudioFrame(samples, asyncio.get_running_loop().time()))
 
     def _deliver_text(self) -> None:
         self._texts.popleft()(self._receiver)
@@ -342,6 +449,11 @@ class _Subscription:
             self._dropped += 1
         self._changed.set()
 
+    @property
+    def has_ended(self) -> bool:
+        """Nothing more arrives."""
+        return self._has_ended
+
     def end(self) -> None:
         """Nothing more arrives. Idempotent."""
         self._has_ended = True
@@ -359,3 +471,16 @@ class _Subscription:
     def stats(self) -> SubscriptionStats:
         """The counters."""
         return SubscriptionStats(self._received, self._dropped, self.packets_lost)
+
+
+def _check_frame(samples: Samples) -> None:
+    if samples.shape != (FRAME_SAMPLES,) or samples.dtype != np.int16:
+        raise ValueError(f"not a frame: {samples.dtype}, shape {samples.shape}")
+
+
+def _shown(attributes: Mapping[str, str], routing: Routing) -> Mapping[str, str]:
+    """The attributes with the routing among them, unless it is the default."""
+    others = {key: value for key, value in attributes.items() if key != ROUTING_ATTRIBUTE}
+    if routing == EVERYBODY:
+        return others
+    return {**others, ROUTING_ATTRIBUTE: json.dumps(routing.to_json())}
