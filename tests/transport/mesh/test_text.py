@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from mulisa.core.errors import SignalingError
 from mulisa.core.room import Identity
 from mulisa.core.transport import Caption, ChatMessage
-from mulisa.transport.mesh.text import MAX_CHAT_CHARS, MAX_TEXT_BYTES, encode_text, parse_text
+from mulisa.transport.chat import MAX_CHAT_CHARS
+from mulisa.transport.mesh.text import MAX_TEXT_BYTES, encode_text, parse_text
 
 pytestmark = pytest.mark.unit
 

@@ -18,6 +18,7 @@ from mulisa.core.audio import AudioFrame
 from mulisa.core.errors import NegotiationError, SignalingError
 from mulisa.core.room import Participant
 from mulisa.core.transport import Caption, ChatMessage, SubscriptionStats
+from mulisa.transport.chat import Allowance
 from mulisa.transport.mesh import negotiation
 from mulisa.transport.mesh.negotiation import Negotiation, Role, offers_first, role_towards
 from mulisa.transport.mesh.peer import (
@@ -39,9 +40,9 @@ from mulisa.transport.mesh.signaling import (
     OfferFrom,
     OfferTo,
 )
-from mulisa.transport.mesh.subscription import Subscription
 from mulisa.transport.mesh.text import TextMessage, encode_text, parse_text
 from mulisa.transport.mesh.voice import Voice
+from mulisa.transport.subscription import Subscription
 
 logger = logging.getLogger(__name__)
 
@@ -55,9 +56,6 @@ OPEN_INTERVAL: Final = 0.25
 certificate, sockets and a handshake."""
 MAX_WAITING_EVENTS: Final = 256
 """What a peer may send ahead of that; more is lost, and its connection with it."""
-CHAT_BURST: Final = 30.0
-CHATS_PER_SECOND: Final = 2.0
-"""What a peer may type: each message is judged, written to disk and shown to everybody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +112,7 @@ class Pair:
         self._replace_at: float | None = None
         self._may_open_at = 0.0
         self._failures = 0
-        self._chats = _Allowance(CHAT_BURST, CHATS_PER_SECOND)
+        self._chats = Allowance()
         self._log = logging.LoggerAdapter(logger, {"peer": remote.sid})
 
     async def run(self, *, is_newcomer: bool) -> None:
@@ -305,25 +303,6 @@ class Pair:
         """
         if self._role in (Role.IMPOLITE, Role.OFFERER):
             self._replace_at = asyncio.get_running_loop().time() + delay
-
-
-class _Allowance:
-    """A token bucket: `burst` at once, `per_second` for ever. Pure."""
-
-    def __init__(self, burst: float, per_second: float) -> None:
-        self._burst = self._left = burst
-        self._per_second = per_second
-        self._at: float | None = None
-
-    def admits(self, now: float) -> bool:
-        """Count one; False if it is one too many."""
-        elapsed = 0.0 if self._at is None else now - self._at
-        self._at = now
-        self._left = min(self._burst, self._left + elapsed * self._per_second)
-        if self._left < 1.0:
-            return False
-        self._left -= 1.0
-        return True
 
 
 def _event_of(message: OfferFrom | AnswerFrom | CandidateFrom) -> negotiation.Event:

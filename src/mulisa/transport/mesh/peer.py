@@ -1,6 +1,6 @@
 """One RTCPeerConnection to one participant: a track each way and the channel ``text``.
 
-aiortc gathers all candidates before it hands out a description, so ours travel in the SDP and
+Whether the peer's track comes is negotiated with it; ours is always offered. aiortc gathers all candidates before it hands out a description, so ours travel in the SDP and
 only the other side trickles. What its callbacks tell is passed on as events; the pair that owns
 the connection acts on them.
 """
@@ -11,33 +11,38 @@ import asyncio
 import ipaddress
 import logging
 from collections.abc import Callable, Coroutine, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 
-import av
-import numpy as np
+from aioice.stun import TransactionFailed
 from aiortc import (
     RTCBundlePolicy,
     RTCConfiguration,
     RTCIceServer,
     RTCPeerConnection,
     RTCRtpReceiver,
+    RTCRtpTransceiver,
     RTCSessionDescription,
 )
 from aiortc.exceptions import InvalidStateError
-from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
+from aiortc.mediastreams import MediaStreamTrack
 from aiortc.rtcicetransport import RTCIceCandidate
-from aiortc.rtcrtpparameters import RTCRtpCodecCapability
+from aiortc.rtcrtpparameters import (
+    RTCRtpCodecCapability,
+    RTCRtpCodecParameters,
+    RTCRtpHeaderExtensionParameters,
+)
 from aiortc.sdp import SessionDescription, candidate_from_sdp
 
-from mulisa.core.audio import SAMPLE_RATE_HZ, Samples
 from mulisa.core.errors import NegotiationError
+from mulisa.core.room import Identity
 from mulisa.core.transport import SubscriptionStats
+from mulisa.transport.mesh.receiving import RECEIVING, Receiving
 from mulisa.transport.mesh.signaling import IceCandidate, IceServer
-from mulisa.transport.mesh.subscription import Subscription
 from mulisa.transport.mesh.text import CHANNEL_ID, CHANNEL_LABEL, MAX_TEXT_BYTES
 from mulisa.transport.mesh.voice import Voice
+from mulisa.transport.subscription import Subscription
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +53,8 @@ MAX_BUFFERED_BYTES: Final = 256 * 1024
 CLOSING_TIME: Final = 6.0
 """Longer than aioice waits for a STUN server that does not answer (5 s)."""
 
-AudioDirection: TypeAlias = Literal["sendrecv", "inactive"]
+AudioDirection: TypeAlias = Literal["sendrecv", "sendonly", "inactive"]
+"""Of our transceiver: both ways; our voice alone; none, as between two agents."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +67,11 @@ class PeerSpeaking:
     """The peer sends audio, at once or since a later description, and it is being decoded."""
 
     subscription: Subscription
+
+
+@dataclass(frozen=True, slots=True)
+class PeerSilent:
+    """It was agreed that the peer sends no audio; the subscription has ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +97,13 @@ class PeerFailed:
 
 
 PeerEvent: TypeAlias = (
-    PeerConnected | PeerSpeaking | PeerListening | PeerTextOpen | PeerText | PeerFailed
+    PeerConnected
+    | PeerSpeaking
+    | PeerSilent
+    | PeerListening
+    | PeerTextOpen
+    | PeerText
+    | PeerFailed
 )
 
 
@@ -96,6 +113,7 @@ class Peer:
     def __init__(
         self,
         connection: str,
+        identity: Identity,
         *,
         voice: Voice,
         audio: AudioDirection,
@@ -107,33 +125,54 @@ class Peer:
         Raises NegotiationError if an ICE server is nonsense.
         """
         self.connection = connection
-        self.subscription: Subscription | None = None
-        self._audio = audio
         self._report = report
         self._n_candidates = 0
-        self._hearing: asyncio.Task[None] | None = None
         self._operation: asyncio.Task[None] | None = None
+        self._passing: set[asyncio.Task[None]] = set()
+        self._offered: str | None = None
         with _refusing("set up the connection"):
             self._rtc = RTCPeerConnection(_configuration(ice_servers))
-            self._track = voice.track(on_listening=lambda: report(self, PeerListening()))
-            transceiver = self._rtc.addTransceiver(self._track, direction=audio)
-            transceiver.setCodecPreferences(_opus_only())
+            self._track = voice.track(identity, lambda: report(self, PeerListening()))
+            self._audio = self._rtc.addTransceiver(self._track, direction=audio)
+            self._audio.setCodecPreferences(_opus_only())
             self._text = self._rtc.createDataChannel(CHANNEL_LABEL, negotiated=True, id=CHANNEL_ID)
+        self._receiving = Receiving(self._audio, connection, lambda: report(self, PeerFailed()))
         self._rtc.on("connectionstatechange", self._on_connection_state)
         self._rtc.on("track", self._on_track)
         self._text.on("open", lambda: report(self, PeerTextOpen()))
         self._text.on("message", self._on_text)
 
+    def direct(self, audio: AudioDirection) -> bool:
+        """Set the direction that the next description asks for; True if it is another one."""
+        former, self._audio.direction = self._audio.direction, audio
+        return former != audio
+
+    @property
+    def is_connected(self) -> bool:
+        """Packets can come and go."""
+        state: str = self._rtc.connectionState
+        return state == "connected"
+
+    @property
+    def is_listening(self) -> bool:
+        """What we say now is sent to the peer."""
+        return self._track.is_listening
+
+    @property
+    def may_be_heard(self) -> bool:
+        """Audio may come: it was agreed, or we have offered to take it."""
+        return self._receiving.is_on or self._offered in RECEIVING
+
     async def offer(self) -> str:
         """Our offer as SDP, candidates included. Raises NegotiationError."""
         with _refusing("make an offer"):
-            await self._to_the_end(self._rtc.setLocalDescription())
+            await self._to_the_end(self._offer())
         return self._rtc.localDescription.sdp
 
     async def answer(self) -> str:
         """Our answer as SDP, candidates included. Raises NegotiationError."""
         with _refusing("make an answer"):
-            await self._to_the_end(self._rtc.setLocalDescription())
+            await self._to_the_end(self._answer())
         return self._rtc.localDescription.sdp
 
     async def accept(self, kind: Literal["offer", "answer"], sdp: str) -> None:
@@ -141,8 +180,7 @@ class Peer:
         with _refusing(f"apply the {kind}"):
             sdp = _without_useless_candidates(sdp)
             _check_shape(sdp)
-            description = RTCSessionDescription(sdp=sdp, type=kind)
-            await self._to_the_end(self._rtc.setRemoteDescription(description))
+            await self._to_the_end(self._accept(RTCSessionDescription(sdp=sdp, type=kind)))
 
     async def add_candidate(self, candidate: IceCandidate | None) -> None:
         """Try a further address of the peer; None, or an empty one, ends them.
@@ -172,20 +210,33 @@ class Peer:
         except (InvalidStateError, ValueError, ConnectionError) as error:
             raise NegotiationError("the data channel does not take the message") from error
 
+    async def pass_through(self) -> None:
+        """Return when what was on its way between us has arrived or never will.
+
+        A STUN binding request (RFC 8445, 7) takes the way that packets take, in both directions
+        and, as far as the network keeps order, behind them. Returns at once if the connection is
+        not or no longer there; the caller bounds the time for which nobody answers.
+        """
+        if not self.is_connected:
+            return
+        passing = asyncio.create_task(_ping(self._audio), name=f"pinging {self.connection}")
+        self._passing.add(passing)
+        passing.add_done_callback(self._passing.discard)
+        try:
+            await asyncio.wait({passing})
+        finally:
+            passing.cancel()
+        if not passing.cancelled() and (error := passing.exception()):
+            raise NegotiationError("the peer does not answer on the way of its packets") from error
+
     def stats(self) -> SubscriptionStats:
-        """Counters of what we hear from this peer; zeros while we hear nothing."""
-        heard = self.subscription
-        if heard is None:
-            return SubscriptionStats(0, 0, 0)
-        lost = sum(_packets_lost(receiver) for receiver in self._rtc.getReceivers())
-        return SubscriptionStats(heard.frames_received, heard.frames_dropped, lost)
+        """Counters of this connection."""
+        return self._receiving.stats()
 
     async def aclose(self) -> None:
         """Close the connection and end what belongs to it. Idempotent."""
         self._rtc.remove_all_listeners()
         self._text.remove_all_listeners()
-        if self.subscription is not None:
-            self.subscription.close()
         self._track.stop()
         try:
             async with asyncio.timeout(CLOSING_TIME):
@@ -194,9 +245,33 @@ class Peer:
                 await self._rtc.close()
         except TimeoutError:
             logger.warning("a peer connection did not close in time and is abandoned")
-        if self._hearing is not None:
-            self._hearing.cancel()
-            await asyncio.wait({self._hearing})
+        for passing in self._passing:
+            passing.cancel()
+        await self._receiving.aclose()
+
+    async def _offer(self) -> None:
+        codecs, extensions = self._audio._codecs, self._audio._headerExtensions
+        offer = await self._rtc.createOffer()
+        if self._rtc.remoteDescription is not None:
+            offer = _renegotiating(offer, codecs, extensions)
+        self._offered = self._audio.direction
+        await self._rtc.setLocalDescription(offer)
+
+    async def _answer(self) -> None:
+        await self._rtc.setLocalDescription()
+        await self._settle()
+
+    async def _accept(self, description: RTCSessionDescription) -> None:
+        await self._rtc.setRemoteDescription(description)
+        if description.type == "answer":
+            self._offered = None
+            await self._settle()
+
+    async def _settle(self) -> None:
+        was_heard = self._receiving.subscription is not None
+        await self._receiving.settle()
+        if was_heard and self._receiving.subscription is None:
+            self._report(self, PeerSilent())
 
     async def _to_the_end(self, operation: Coroutine[Any, Any, None]) -> None:
         """Let aiortc finish even if we are cancelled: half gathered, it leaks sockets."""
@@ -208,31 +283,18 @@ class Peer:
         state = self._rtc.connectionState
         if state == "connected":
             self._report(self, PeerConnected())
-            if self.subscription is not None:
-                self._report(self, PeerSpeaking(self.subscription))
+            if self._receiving.subscription is not None:
+                self._report(self, PeerSpeaking(self._receiving.subscription))
         elif state in ("failed", "closed"):
             self._report(self, PeerFailed())
 
     def _on_track(self, track: MediaStreamTrack) -> None:
-        if self._audio == "inactive" or self.subscription is not None:
+        """aiortc tells of a track that the peer offers, too, when we shall not take it."""
+        if self._audio.direction not in RECEIVING or self._receiving.subscription is not None:
             return
-        self.subscription = Subscription()
-        self._hearing = asyncio.create_task(
-            self._hear(track, self.subscription), name=f"hearing {self.connection}"
-        )
-        if self._rtc.connectionState == "connected":
-            self._report(self, PeerSpeaking(self.subscription))
-
-    async def _hear(self, track: MediaStreamTrack, subscription: Subscription) -> None:
-        """Until the track ends; a connection of which we understand nothing is of no use."""
-        try:
-            with _refusing("decode what the peer says"):
-                await _pass_on(track, subscription)
-        except NegotiationError as error:
-            logger.warning("%s", error)
-            self._report(self, PeerFailed())
-        finally:
-            subscription.close()
+        subscription = self._receiving.begin(track)
+        if self.is_connected:
+            self._report(self, PeerSpeaking(subscription))
 
     def _on_text(self, data: str | bytes) -> None:
         if isinstance(data, str) and len(data) <= MAX_TEXT_BYTES:
@@ -243,28 +305,6 @@ def _retrieve(operation: asyncio.Task[None]) -> None:
     """An operation that fails after we were cancelled concerns nobody."""
     if not operation.cancelled():
         operation.exception()
-
-
-async def _pass_on(track: MediaStreamTrack, subscription: Subscription) -> None:
-    """Give the decoded track to who hears it, until it ends."""
-    loop = asyncio.get_running_loop()
-    while True:
-        try:
-            frame = await track.recv()
-        except MediaStreamError:
-            return
-        if isinstance(frame, av.AudioFrame):
-            subscription.push(_mono(frame), loop.time())
-
-
-def _mono(frame: av.AudioFrame) -> Samples:
-    """aiortc decodes Opus to s16, 48 kHz, interleaved stereo; a mono voice is twice the same."""
-    assert frame.sample_rate == SAMPLE_RATE_HZ and frame.format.name == "s16"
-    samples = frame.to_ndarray().reshape(-1, frame.layout.nb_channels)
-    if samples.shape[1] == 1:
-        return samples[:, 0].astype(np.int16)
-    halves = samples.astype(np.int32)
-    return ((halves[:, 0] + halves[:, 1]) >> 1).astype(np.int16)
 
 
 @contextmanager
@@ -302,6 +342,36 @@ def _opus_only() -> list[RTCRtpCodecCapability]:
     capabilities = RTCRtpReceiver.getCapabilities("audio")
     assert capabilities is not None
     return [codec for codec in capabilities.codecs if codec.mimeType == "audio/opus"]
+
+
+def _renegotiating(
+    offer: RTCSessionDescription,
+    codecs: list[RTCRtpCodecParameters],
+    extensions: list[RTCRtpHeaderExtensionParameters],
+) -> RTCSessionDescription:
+    """The offer with the payload types and header extension ids that are in use.
+
+    aiortc offers its own anew, though its sender keeps those with which it began; what they mean
+    must not change within a session (RFC 3264, 8.3.2; RFC 8285, 5).
+    """
+    description = SessionDescription.parse(offer.sdp)
+    for media in description.media:
+        if media.kind == "audio":
+            media.fmt = [codec.payloadType for codec in codecs]
+            media.rtp.codecs = codecs
+            media.rtp.headerExtensions = extensions
+    return RTCSessionDescription(sdp=str(description), type="offer")
+
+
+async def _ping(audio: RTCRtpTransceiver) -> None:
+    """One STUN transaction with the peer, as aioice makes them for consent (RFC 7675)."""
+    ice = audio.receiver.transport.transport._connection
+    for pair in list(ice._nominated.values()):
+        request = ice.build_request(pair, nominate=False)
+        with suppress(TransactionFailed):  # which is an answer, too
+            await pair.protocol.request(
+                request, pair.remote_addr, integrity_key=ice.remote_password.encode()
+            )
 
 
 def _check_shape(sdp: str) -> None:
@@ -353,9 +423,3 @@ def _parse_candidate(line: str) -> RTCIceCandidate | None:
         return None
     usable = parsed.protocol.lower() == "udp" and 0 < parsed.port < 65536 and parsed.component == 1
     return parsed if usable else None
-
-
-def _packets_lost(receiver: RTCRtpReceiver) -> int:
-    """aiortc has these counters only behind a coroutine that builds a whole report."""
-    streams = getattr(receiver, "_RTCRtpReceiver__remote_streams").values()  # noqa: B009
-    return sum(max(0, stream.packets_lost) for stream in streams)

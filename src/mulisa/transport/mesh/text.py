@@ -9,11 +9,11 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapte
 from mulisa.core.errors import SignalingError
 from mulisa.core.room import Identity
 from mulisa.core.transport import Caption, ChatMessage
+from mulisa.transport.chat import MAX_CHAT_CHARS, MESSAGE_ID_PATTERN
 
 CHANNEL_LABEL: Final = "text"
 CHANNEL_ID: Final = 0
 MAX_TEXT_BYTES: Final = 16 * 1024
-MAX_CHAT_CHARS: Final = 4_000
 
 TextMessage: TypeAlias = Caption | ChatMessage
 
@@ -34,7 +34,7 @@ class _CaptionWire(_Wire):
 
 class _ChatWire(_Wire):
     topic: Literal["lk.chat"] = "lk.chat"
-    id: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+    id: Annotated[str, StringConstraints(pattern=MESSAGE_ID_PATTERN)]
     text: Annotated[str, StringConstraints(max_length=MAX_CHAT_CHARS)]
 
 

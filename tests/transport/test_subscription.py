@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mulisa.core.audio import AudioFrame, Samples
-from mulisa.transport.mesh.subscription import MAX_WAITING_FRAMES, Subscription
+from mulisa.transport.subscription import MAX_WAITING_FRAMES, Subscription
 
 pytestmark = pytest.mark.unit
 
