@@ -67,7 +67,7 @@ export async function readRoom(room: string, token: string): Promise<RoomState |
 
 class NotFound extends Refusal {}
 
-async function call(url: string, init: RequestInit): Promise<Response> {
+export async function call(url: string, init: RequestInit): Promise<Response> {
   let response: Response;
   try {
     response = await fetch(url, init);

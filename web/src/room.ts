@@ -3,8 +3,10 @@
  * and what goes wrong. Pure but for its `change` events; times are milliseconds.
  */
 
+import { routingNews, type Someone } from "./hearing";
 import { Voice } from "./level";
 import { listed } from "./people";
+import { EVERYBODY, readRouting, type Routing } from "./routing";
 import {
   AGENT_STATE_ATTRIBUTE,
   type AgentState,
@@ -12,12 +14,15 @@ import {
   type ConnectionState,
   type EndReason,
   type Participant,
+  ROUTING_ATTRIBUTE,
   type TransportEvent,
 } from "./transport/types";
 
 const AGENT_STATES: readonly string[] = ["initializing", "listening", "thinking", "speaking"];
 /** Connecting is not trouble unless it takes longer than this. */
 const PATIENCE_MS = 4_000;
+/** Reports of what arrives come once a second; one of them may get lost. */
+const REPORT_HOLDS_MS = 2_500;
 const MAX_LINES = 2_000;
 /** How the segments of people's typed messages begin (docs/protocol.md). */
 const TYPED = "chat:";
@@ -43,6 +48,19 @@ export interface Line {
   readonly final: boolean;
   readonly unspoken: string;
   readonly interrupted: boolean;
+  /** For whom alone it is; null is everybody. */
+  readonly listener: Listener | null;
+}
+
+export interface Listener {
+  readonly identity: string;
+  readonly name: string;
+}
+
+/** What somebody says arrived at them in the last second. */
+interface Report {
+  readonly heard: ReadonlySet<string>;
+  readonly at: number;
 }
 
 interface Signaling { readonly state: "joining" | "unreachable" | "joined" | "lost"; readonly since: number }
@@ -58,6 +76,11 @@ export class Room extends EventTarget {
   expected: string | null = null;
   /** The last thing a screen reader should say. */
   announcement = "";
+  /** Whom the agent hears and speaks to. */
+  routing: Routing = EVERYBODY;
+  /** The attribute that `routing` was last read from. */
+  #routingText: string | undefined;
+  readonly #reports = new Map<string, Report>();
   readonly #names = new Map<string, { name: string; isAgent: boolean }>();
 
   constructor(name: string, now: number) {
@@ -79,6 +102,14 @@ export class Room extends EventTarget {
     this.#changed();
   }
 
+  /** All people, oneself first, as sentences name them. */
+  get everybody(): Someone[] {
+    return [...(this.local === null ? [] : [this.local]), ...this.people].map((person) => {
+      const { identity, name } = person.participant;
+      return { identity, called: person === this.local ? "you" : name };
+    });
+  }
+
   get people(): Person[] {
     return [...this.others.values()].filter(({ participant }) => participant.kind !== "agent");
   }
@@ -89,6 +120,13 @@ export class Room extends EventTarget {
     const line = this.lines.findLast((l) => l.kind === "caption" && l.identity === identity);
     const isNews = line !== undefined && (!line.final || now - line.at < newsMs);
     return isNews ? line : null;
+  }
+
+  /** Whether `from`'s voice arrived at `to` in the last second; null while `to` does not say. */
+  arrives(from: string, to: string, now: number): boolean | null {
+    const report = this.#reports.get(to);
+    if (report === undefined || now - report.at > REPORT_HOLDS_MS) return null;
+    return report.heard.has(from);
   }
 
   receive(event: TransportEvent, now: number): void {
@@ -113,9 +151,13 @@ export class Room extends EventTarget {
         this.#caption(event.caption, now);
         break;
       case "chat_received":
-        this.#chat(event.identity, event.id, event.text, now);
+        this.#chat(event.identity, event.id, event.text, event.listener, now);
         this.announcement = `${this.#speaker(event.identity).name} writes: ${event.text}`;
         break;
+      case "reception_received":
+        this.#reports.set(event.identity, { heard: new Set(event.heard), at: now });
+        this.dispatchEvent(new Event("reports"));
+        return;
       case "signaling_lost":
         this.#signalingLost(now);
         break;
@@ -133,7 +175,13 @@ export class Room extends EventTarget {
   sentChat(id: string, text: string, now: number): void {
     const identity = this.local?.participant.identity;
     if (identity === undefined) return;
-    this.#chat(identity, id, text, now);
+    this.#chat(identity, id, text, null, now);
+    this.#changed();
+  }
+
+  /** The server answered that this holds; the agent shows it a moment sooner or later. */
+  routed(routing: Routing): void {
+    this.#setRouting(routing);
     this.#changed();
   }
 
@@ -188,6 +236,7 @@ export class Room extends EventTarget {
     this.local = person(local, this.local?.voice, "connected", now);
     this.#remember(local);
     this.others.clear();
+    this.#reports.clear();
     for (const participant of participants) this.#add(participant, now);
     const names = participants.map(({ name }) => name);
     this.announcement = again ? "You are back in the room." : greeting(names);
@@ -199,6 +248,7 @@ export class Room extends EventTarget {
   #add(participant: Participant, now: number): void {
     this.#remember(participant);
     this.others.set(participant.identity, person(participant, undefined, "connecting", now));
+    if (participant.kind === "agent") this.#readRouting(participant);
   }
 
   #update(participant: Participant): void {
@@ -210,8 +260,10 @@ export class Room extends EventTarget {
     const known = this.others.get(participant.identity);
     if (known === undefined) return;
     this.others.set(participant.identity, { ...known, participant });
+    if (participant.kind !== "agent") return;
+    this.#readRouting(participant);
     const state = agentState(participant);
-    if (participant.kind !== "agent" || state === agentState(known.participant)) return;
+    if (state === agentState(known.participant)) return;
     this.announcement = `${participant.name} is ${state === "initializing" ? "getting ready" : state}.`;
   }
 
@@ -219,6 +271,7 @@ export class Room extends EventTarget {
     const gone = this.others.get(identity);
     if (gone === undefined) return;
     this.others.delete(identity);
+    this.#reports.delete(identity);
     this.announcement = `${gone.participant.name} left.`;
   }
 
@@ -231,14 +284,15 @@ export class Room extends EventTarget {
   #caption(caption: Caption, now: number): void {
     const { segmentId: id, identity, text, final, interrupted, unspoken } = caption;
     const speaker = this.#speaker(identity);
-    const rest = { identity, ...speaker, text, final, interrupted, unspoken };
+    const listener = this.#listener(caption.listener);
+    const rest = { identity, ...speaker, text, final, interrupted, unspoken, listener };
     this.#put({ kind: "caption", id, at: now, ...rest });
   }
 
-  #chat(identity: string, id: string, text: string, now: number): void {
+  #chat(identity: string, id: string, text: string, only: string | null, now: number): void {
     const speaker = this.#speaker(identity);
     const segment = speaker.isAgent ? id : typedSegment(identity, id);
-    const rest = { final: true, interrupted: false, unspoken: "" };
+    const rest = { final: true, interrupted: false, unspoken: "", listener: this.#listener(only) };
     this.#put({ kind: "chat", id: segment, identity, ...speaker, at: now, text, ...rest });
   }
 
@@ -261,6 +315,25 @@ export class Room extends EventTarget {
 
   #speaker(identity: string): { name: string; isAgent: boolean } {
     return this.#names.get(identity) ?? { name: identity, isAgent: false };
+  }
+
+  #listener(identity: string | null): Listener | null {
+    return identity === null ? null : { identity, name: this.#speaker(identity).name };
+  }
+
+  #readRouting({ attributes }: Participant): void {
+    const text = attributes[ROUTING_ATTRIBUTE];
+    if (text === this.#routingText) return;
+    this.#routingText = text;
+    this.#setRouting(readRouting(text));
+  }
+
+  #setRouting(routing: Routing): void {
+    const before = this.routing;
+    this.routing = routing;
+    const agent = this.agent?.participant.name;
+    if (agent === undefined) return;
+    this.announcement = routingNews(agent, before, routing, this.everybody) || this.announcement;
   }
 
   #remember({ identity, name, kind }: Participant): void {

@@ -4,6 +4,7 @@ import { type Admission, Refusal, requestToken } from "./api";
 import { Meter } from "./level";
 import { readToken, writeToken } from "./memory";
 import type { Microphone } from "./mic";
+import { Reception } from "./reception";
 import { Room } from "./room";
 import type { Speaker } from "./speaker";
 import { MeshTransport } from "./transport/mesh";
@@ -31,6 +32,7 @@ export class Visit {
   readonly transport: Transport;
   readonly #options: VisitOptions;
   readonly #context: AudioContext;
+  readonly #reception: Reception;
   readonly #meters = new Map<string, Meter>();
   readonly #listeners = new AbortController();
   #ticking: ReturnType<typeof setInterval> | undefined;
@@ -47,6 +49,7 @@ export class Visit {
       receive: (event) => this.#received(event),
       relayOnly: options.relayOnly,
     });
+    this.#reception = new Reception(this.transport);
   }
 
   join(): void {
@@ -123,6 +126,15 @@ export class Visit {
     if (local !== undefined) levels.set(local, this.mic.read());
     for (const [identity, meter] of this.#meters) levels.set(identity, this.#read(identity, meter));
     this.room.receiveLevels(levels, performance.now());
+    void this.#tellReception();
+  }
+
+  async #tellReception(): Promise<void> {
+    const identity = this.room.local?.participant.identity;
+    if (identity === undefined) return;
+    const heard = await this.#reception.tick([...this.room.others.keys()], performance.now());
+    if (heard === null) return;
+    this.room.receive({ type: "reception_received", identity, heard }, performance.now());
   }
 
   /** Before the first click the browser may not run our context; the packets tell, too. */

@@ -113,12 +113,12 @@ it("agent-state is exactly the state's word, even while she listens to somebody"
 
 it("captions carry a name and whether they are final; cut words are struck", async () => {
   const caption = { segmentId: "1", identity: "bob", text: "shall we", final: false };
-  const rest = { interrupted: false, unspoken: "" };
+  const rest = { interrupted: false, unspoken: "", listener: null };
   room.receive({ type: "caption_received", caption: { ...caption, ...rest } }, 1);
   await rendered();
   const first = hook("caption");
   expect([first.dataset.name, first.dataset.final]).toEqual(["Bob", "false"]);
-  const cut = { final: true, interrupted: true, unspoken: "go to the harbour" };
+  const cut = { ...rest, final: true, interrupted: true, unspoken: "go to the harbour" };
   room.receive({ type: "caption_received", caption: { ...caption, ...cut } }, 2);
   await rendered();
   expect(hook("caption")).toBe(first);
@@ -129,11 +129,12 @@ it("captions carry a name and whether they are final; cut words are struck", asy
 
 it("a typed message that is captioned, too, stands in the captions once", async () => {
   const lines = () => [...hook("captions").querySelectorAll(".line")].map((e) => e.textContent);
-  room.receive({ type: "chat_received", identity: "bob", id: "1", text: "who is here?" }, 1);
+  const written = { identity: "bob", id: "1", text: "who is here?", listener: null };
+  room.receive({ type: "chat_received", ...written }, 1);
   await rendered();
   expect(lines()).toHaveLength(1);
-  const rest = { text: "who is here?", final: true, interrupted: false, unspoken: "" };
-  const caption = { segmentId: "chat:bob:1", identity: "bob", ...rest };
+  const rest = { text: "who is here?", final: true, interrupted: false, unspoken: "" } as const;
+  const caption = { segmentId: "chat:bob:1", identity: "bob", ...rest, listener: null };
   room.receive({ type: "caption_received", caption }, 2);
   await rendered();
   expect(lines()).toHaveLength(1);

@@ -14,7 +14,7 @@ const BOB = participant("Bob");
 const MULISA = participant("Mulisa", { kind: "agent" });
 
 function caption(text: string, more: Partial<Caption> = {}): Caption {
-  const rest = { final: false, interrupted: false, unspoken: "" };
+  const rest = { final: false, interrupted: false, unspoken: "", listener: null };
   return { segmentId: "S1", identity: "bob", text, ...rest, ...more };
 }
 
@@ -105,7 +105,8 @@ describe("captions", () => {
 });
 
 it("what an agent writes is the segment of what it says", () => {
-  room.receive({ type: "chat_received", identity: "mulisa", id: "S1", text: "Hello." }, 300);
+  const written = { identity: "mulisa", id: "S1", text: "Hello.", listener: null };
+  room.receive({ type: "chat_received", ...written }, 300);
   const said = caption("Hello.", { identity: "mulisa", final: true });
   room.receive({ type: "caption_received", caption: said }, 400);
   expect(room.lines.map(({ kind, id }) => [kind, id])).toEqual([
@@ -116,7 +117,8 @@ it("what an agent writes is the segment of what it says", () => {
 });
 
 it("typed messages of two people with the same id stay two", () => {
-  room.receive({ type: "chat_received", identity: "bob", id: "1", text: "hello" }, 300);
+  const written = { identity: "bob", id: "1", text: "hello", listener: null };
+  room.receive({ type: "chat_received", ...written }, 300);
   room.sentChat("1", "hi", 400);
   expect(room.lines.map(({ name, text }) => [name, text])).toEqual([
     ["Bob", "hello"],

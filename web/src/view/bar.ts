@@ -1,4 +1,4 @@
-/** The bar at the bottom of a room: microphone, push-to-talk, devices, link, keys, leave. */
+/** The bar at the bottom of a room: microphone, push-to-talk, devices, routing, link, keys, leave. */
 
 import { html, nothing, type TemplateResult } from "lit";
 
@@ -13,13 +13,17 @@ const COPIED_MS = 2_000;
 export class Bar extends View {
   static override properties = {
     visit: { attribute: false },
+    /** Who hears whom is shown. */
+    routing: { attribute: false },
     copied: { state: true },
   };
   declare visit: Visit;
+  declare routing: boolean;
   declare copied: boolean;
 
   constructor() {
     super();
+    this.routing = false;
     this.copied = false;
     new Watch(this, () => this.visit.mic);
   }
@@ -35,6 +39,16 @@ export class Bar extends View {
         <mulisa-devices .mic=${mic}></mulisa-devices>
         <mulisa-meter .mic=${mic}></mulisa-meter>
       </div>
+      <button
+        class="route"
+        data-testid="routing"
+        title="Choose who hears whom (R)"
+        aria-expanded=${this.routing ? "true" : "false"}
+        aria-controls="panel-routing"
+        @click=${() => this.#emit("toggle-routing")}
+      >
+        ${icons.routing}<span>Route voices</span>
+      </button>
       <button @click=${() => void this.#copy()} title="Copy the link to this room">
         ${this.copied ? icons.check : icons.link}<span aria-live="polite"
           >${this.copied ? "Copied" : "Copy link"}</span

@@ -41,7 +41,7 @@ export class Captions extends Lines {
     if (line.kind === "chat") {
       return html`<li class="line line-chat">
         <time>${time}</time>
-        <p>${who} <small>writes</small> ${line.text}</p>
+        <p>${who} <small>writes</small> ${this.whisper(line)}${line.text}</p>
       </li>`;
     }
     return html`<li
@@ -49,10 +49,13 @@ export class Captions extends Lines {
       data-testid="caption"
       data-name=${line.name}
       data-final=${line.final ? "true" : "false"}
+      data-listener=${line.listener?.identity ?? nothing}
     >
       <time>${time}</time>
       <p>
-        ${who} ${isTyped(line) ? html`<small>writes</small> ` : nothing}<span class="words"
+        ${who} ${isTyped(line) ? html`<small>writes</small> ` : nothing}${this.whisper(
+          line,
+        )}<span class="words"
           >${line.text}</span
         >${line.interrupted
           ? html` <s title="Cut off, so nobody heard this">${line.unspoken}</s>`

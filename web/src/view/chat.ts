@@ -30,7 +30,7 @@ export class Chat extends Lines {
     const { time, who } = spokenLine(line);
     return html`<li class="line">
       <time>${time}</time>
-      <p>${who} <span class="words">${line.text}</span></p>
+      <p>${who} ${this.whisper(line)}<span class="words">${line.text}</span></p>
     </li>`;
   }
 }

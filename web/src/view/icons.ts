@@ -9,6 +9,9 @@ function icon(paths: SVGTemplateResult): TemplateResult {
 const microphone = svg`<rect x="9" y="3" width="6" height="11" rx="3" /><path
   d="M5.5 11.5a6.5 6.5 0 0 0 13 0M12 18v3M8.5 21h7" />`;
 
+const ear = svg`<path d="M7 9.5a5.5 5.5 0 0 1 11 0c0 3.5-3.2 4.4-3.2 7.3A3.2 3.2 0 0 1 9 18.6" /><path
+  d="M9.8 9.6a2.7 2.7 0 0 1 5.4 0c0 1.9-2.4 2.1-2.4 4" />`;
+
 export const icons = {
   mic: icon(microphone),
   micOff: icon(svg`${microphone}<path class="slash" d="M4 4l16 16" />`),
@@ -20,6 +23,10 @@ export const icons = {
   leave: icon(svg`<path d="M10 4H6a2 2 0 0 0-2 2v12a2 2 0 0 0 2 2h4M15 8l4 4-4 4M19 12H9" />`),
   keys: icon(svg`<rect x="3" y="6" width="18" height="12" rx="2" /><path
     d="M7 10h.01M11 10h.01M15 10h.01M8 14h8" />`),
+  routing: icon(svg`<path d="M4 7h5c5 0 6 10 11 10M4 17h5c5 0 6-10 11-10M17 4l3 3-3 3M17 14l3 3-3 3" />`),
+  ear: icon(ear),
+  earOff: icon(svg`${ear}<path class="slash" d="M4 4l16 16" />`),
+  lock: icon(svg`<rect x="5.5" y="10.5" width="13" height="9" rx="2" /><path d="M8.5 10.5V8a3.5 3.5 0 0 1 7 0v2.5" />`),
   light: icon(svg`<circle cx="12" cy="12" r="4" /><path
     d="M12 3v2M12 19v2M3 12h2M19 12h2M5.6 5.6 7 7M17 17l1.4 1.4M18.4 5.6 17 7M7 17l-1.4 1.4" />`),
   dark: icon(svg`<path d="M19.5 14.5A8 8 0 0 1 9.5 4.5a8 8 0 1 0 10 10z" />`),

@@ -8,6 +8,7 @@ const KEYS: readonly (readonly [string, string])[] = [
   ["Space", "talk while held, when you are muted"],
   ["M", "mute or unmute"],
   ["C", "show or hide captions"],
+  ["R", "show or hide who hears whom"],
   ["?", "this list"],
 ];
 

@@ -7,6 +7,7 @@ import { hueOf } from "../people";
 import type { Line, Room } from "../room";
 import { View, Watch } from "./base";
 import { icons } from "./icons";
+import { whisperWords } from "./words";
 
 const NEAR_THE_END_PX = 32;
 
@@ -61,6 +62,13 @@ export abstract class Lines extends View {
   override disconnectedCallback(): void {
     super.disconnectedCallback();
     this.#resizes.disconnect();
+  }
+
+  /** A lock and for whom alone a line is; nothing for what everybody may know. */
+  protected whisper({ listener }: Line): TemplateResult | typeof nothing {
+    if (listener === null) return nothing;
+    const you = this.room.local?.participant.identity;
+    return html`<small class="whisper">${icons.lock}${whisperWords(listener, you)}</small> `;
   }
 
   #scrolled(): void {

@@ -1,10 +1,13 @@
 /** The room: people and Mulisa in the middle, what is said beside them, one's own bar below. */
 
-import { html, nothing, type TemplateResult } from "lit";
+import { html, nothing, type PropertyValues, type TemplateResult } from "lit";
 import { repeat } from "lit/directives/repeat.js";
 
+import { readToken } from "../memory";
 import { listed } from "../people";
 import type { Person } from "../room";
+import { requestRouting } from "../routing";
+import { Switchboard } from "../switchboard";
 import { MAX_CHAT_CHARS } from "../transport/text";
 import type { Visit } from "../visit";
 import { Bar } from "./bar";
@@ -13,10 +16,18 @@ import "./captions";
 import "./chat";
 import { icons } from "./icons";
 import { Keys } from "./keys";
+import { RoutingView } from "./routing";
 import "./tile";
 import { micTrouble } from "./words";
 
-type Tab = "captions" | "chat";
+type Tab = "captions" | "chat" | "routing";
+
+/** How the panel is shown. */
+interface Look {
+  readonly tab: Tab;
+  readonly panelOpen: boolean;
+  readonly sheetFull: boolean;
+}
 
 export class RoomView extends View {
   static override properties = {
@@ -29,7 +40,10 @@ export class RoomView extends View {
   declare tab: Tab;
   declare panelOpen: boolean;
   declare sheetFull: boolean;
+  declare switchboard: Switchboard;
   #keys: AbortController | null = null;
+  /** How the panel looked before it showed who hears whom. */
+  #before: Look = { tab: "captions", panelOpen: true, sheetFull: false };
 
   constructor() {
     super();
@@ -56,6 +70,14 @@ export class RoomView extends View {
     this.#keys?.abort();
   }
 
+  protected override willUpdate(changed: PropertyValues<this>): void {
+    if (!changed.has("visit")) return;
+    const { room } = this.visit;
+    this.switchboard = new Switchboard(room, (change) =>
+      requestRouting(room.name, readToken(room.name), change),
+    );
+  }
+
   override render(): TemplateResult {
     const { room } = this.visit;
     return html`<div
@@ -70,7 +92,12 @@ export class RoomView extends View {
         ${room.local === null ? html`<p class="joining">Joining ${room.name}…</p>` : this.#tiles()}
       </main>
       ${this.#panel()}
-      <mulisa-bar .visit=${this.visit} @show-keys=${() => this.#keyList?.toggle()}></mulisa-bar>
+      <mulisa-bar
+        .visit=${this.visit}
+        .routing=${this.#showsRouting}
+        @show-keys=${() => this.#keyList?.toggle()}
+        @toggle-routing=${() => this.#toggleRouting()}
+      ></mulisa-bar>
       <mulisa-keys></mulisa-keys>
       <p class="unseen" role="status" aria-live="polite">${room.announcement}</p>
     </div>`;
@@ -100,7 +127,11 @@ export class RoomView extends View {
   }
 
   #tile(person: Person): TemplateResult {
-    return html`<mulisa-tile .room=${this.visit.room} .person=${person}></mulisa-tile>`;
+    return html`<mulisa-tile
+      .room=${this.visit.room}
+      .person=${person}
+      .switchboard=${this.switchboard}
+    ></mulisa-tile>`;
   }
 
   #soundBlocked(): TemplateResult | typeof nothing {
@@ -136,6 +167,7 @@ export class RoomView extends View {
     return html`<aside class="panel" ?hidden=${!this.panelOpen} aria-label="What is said">
       <div class="tabs" role="tablist">
         ${this.#tabButton("captions", "Captions")} ${this.#tabButton("chat", "Chat")}
+        ${this.#tabButton("routing", "Who hears whom")}
         <button
           class="sheet-button"
           aria-label=${this.sheetFull ? "Make smaller" : "Make larger"}
@@ -150,7 +182,15 @@ export class RoomView extends View {
       <div id="panel-chat" class="tab" role="tabpanel" ?hidden=${this.tab !== "chat"}>
         <mulisa-chat .room=${room}></mulisa-chat>
       </div>
-      ${this.#chatForm()}
+      <div id="panel-routing" class="tab" role="tabpanel" ?hidden=${this.tab !== "routing"}>
+        ${this.tab === "routing"
+          ? html`<mulisa-routing
+              .room=${room}
+              .switchboard=${this.switchboard}
+            ></mulisa-routing>`
+          : nothing}
+      </div>
+      ${this.tab === "routing" ? nothing : this.#chatForm()}
     </aside>`;
   }
 
@@ -209,12 +249,38 @@ export class RoomView extends View {
   #shortcut(key: string): void {
     if (key === "m") this.#bar?.toggleMuted();
     if (key === "c") this.#toggleCaptions();
+    if (key === "r") void this.#routeByKey();
+    if (key === "escape" && this.#showsRouting) this.#toggleRouting();
     if (key === "?") this.#keyList?.toggle();
   }
 
   #toggleCaptions(): void {
     this.panelOpen = !(this.panelOpen && this.tab === "captions");
     this.tab = "captions";
+  }
+
+  get #showsRouting(): boolean {
+    return this.panelOpen && this.tab === "routing";
+  }
+
+  /** Show who hears whom, as large as there is room for, or what was shown before. */
+  #toggleRouting(): void {
+    const { tab, panelOpen, sheetFull } = this;
+    if (this.#showsRouting) {
+      Object.assign(this, this.#before);
+    } else {
+      this.#before = { tab: tab === "routing" ? "captions" : tab, panelOpen, sheetFull };
+      Object.assign(this, { tab: "routing", panelOpen: true, sheetFull: true } satisfies Look);
+    }
+  }
+
+  async #routeByKey(): Promise<void> {
+    this.#toggleRouting();
+    if (!this.#showsRouting) return;
+    await this.updateComplete;
+    const view = this.querySelector<RoutingView>("mulisa-routing");
+    await view?.updateComplete;
+    view?.focusFirst();
   }
 
   get #bar(): Bar | null {

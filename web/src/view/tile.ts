@@ -2,24 +2,31 @@
 
 import { html, nothing, type TemplateResult } from "lit";
 
+import { routingNote } from "../hearing";
 import { hueOf, initialsOf, listed } from "../people";
-import { agentState, type Person, type Room } from "../room";
+import { agentState, type Line, type Person, type Room } from "../room";
+import { hears } from "../routing";
+import type { Switchboard } from "../switchboard";
 import { Every, View, Watch } from "./base";
 import { icons } from "./icons";
 import { orb } from "./orb";
+import { refusalWords, whisperWords } from "./words";
 
 export class Tile extends View {
   static override properties = {
     room: { attribute: false },
     person: { attribute: false },
+    switchboard: { attribute: false },
   };
   declare room: Room;
   declare person: Person;
+  declare switchboard: Switchboard;
 
   constructor() {
     super();
     new Every(this, 1000); // her sentence grows old
     new Watch(this, () => this.room);
+    new Watch(this, () => this.switchboard);
     new Watch(
       this,
       () => this.room,
@@ -50,7 +57,41 @@ export class Tile extends View {
         <span class="ring"></span><span class="initials">${initialsOf(participant.name)}</span>
       </div>
       <h3>${participant.name}${isLocal ? html` <small>you</small>` : nothing}</h3>
-      <p class="note">${this.#note(isLocal)}</p>`;
+      <p class="note">${this.#note(isLocal)}</p>
+      ${this.#routing(isLocal)}`;
+  }
+
+  /** Whether Mulisa leaves them out; one may take oneself off her ears here. */
+  #routing(isLocal: boolean): TemplateResult | typeof nothing {
+    const { agent, routing } = this.room;
+    if (agent === null) return nothing;
+    const { identity, name } = this.person.participant;
+    const called = isLocal ? "you" : name;
+    const note = routingNote(agent.participant.name, routing, { identity, called });
+    return html`${note === "" ? nothing : html`<p class="routing-note">${note}</p>`}
+    ${isLocal ? this.#ears(agent.participant.name, hears(routing, identity)) : nothing}`;
+  }
+
+  #ears(agent: string, heard: boolean): TemplateResult {
+    const { identity } = this.person.participant;
+    const changing = this.switchboard.isChanging({ type: "hear", identity });
+    const { failure } = this.switchboard;
+    const label = heard ? `Take me off ${agent}'s ears` : `Let ${agent} hear me`;
+    return html`<button
+        class="ears"
+        data-testid="ears"
+        aria-label=${label}
+        aria-busy=${changing ? "true" : "false"}
+        title=${label}
+        @click=${() => this.switchboard.wish({ type: "hear", identity, on: !heard }, "tile")}
+      >
+        ${heard ? icons.ear : icons.earOff}<span>${changing ? "Changing" : label}</span>
+      </button>
+      ${failure?.place === "tile"
+        ? html`<p class="field-error" role="alert" data-testid="routing-error">
+            ${refusalWords(failure.message)}
+          </p>`
+        : nothing}`;
   }
 
   #note(isLocal: boolean): TemplateResult | string | typeof nothing {
@@ -84,7 +125,13 @@ export class Tile extends View {
     const line = this.room.agentLine(performance.now());
     if (line === null) return html`<p class="sentence"></p>`;
     const unspoken = line.interrupted ? html` <s>${line.unspoken}</s>` : nothing;
-    return html`<p class="sentence"><span>${line.text}${unspoken}</span></p>`;
+    return html`<p class="sentence"><span>${this.#whisper(line)}${line.text}${unspoken}</span></p>`;
+  }
+
+  #whisper({ listener }: Line): TemplateResult | typeof nothing {
+    if (listener === null) return nothing;
+    const you = this.room.local?.participant.identity;
+    return html`<small class="whisper">${icons.lock}${whisperWords(listener, you)}</small> `;
   }
 
   #talking(): string[] {

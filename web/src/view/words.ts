@@ -1,6 +1,7 @@
-/** What the page says when something is not as it should be: one sentence, and the mend. */
+/** What the page says: what is wrong and its mend, and small words that several views use. */
 
 import type { MicProblem } from "../mic";
+import type { Listener } from "../room";
 import type { EndReason } from "../transport/types";
 
 export interface Trouble {
@@ -38,6 +39,22 @@ function howToAllow(): string {
     return "In the menu choose Safari, Settings for This Website, Microphone, Allow.";
   }
   return "Click the symbol left of the address, switch Microphone on, then try again.";
+}
+
+/** Why a change of who hears whom did not come true. */
+export function refusalWords(message: string): string {
+  return `That could not be changed. ${message}`;
+}
+
+/** What a listener's own count says; null if they do not say. */
+export function arrivalWords(listener: string, arrives: boolean | null): string {
+  if (arrives === null) return `${listener} does not tell what arrives`;
+  return arrives ? "arrives now" : "nothing arrives now";
+}
+
+/** For whom a whisper is: "to you only"; `you` is one's own identity. */
+export function whisperWords({ identity, name }: Listener, you: string | undefined): string {
+  return `to ${identity === you ? "you" : name} only`;
 }
 
 export function endTrouble(reason: EndReason): Trouble {
