@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import html
 import json
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -129,6 +131,7 @@ def test_json_holds_every_field() -> None:
             "ended_at": "2026-03-01T12:00:02.500Z",
             "interrupted": True,
             "unspoken": "x",
+            "listener": None,
         }
     ]
 
@@ -152,6 +155,37 @@ def test_markdown_strikes_what_was_not_heard() -> None:
 def test_text_is_a_line_per_entry_without_control_characters() -> None:
     document = to_text(transcript(entry("one\ntwo \x1b[2J\x9b1m\u202e", "Al\x07ice")))
     assert document == "00:00:01  Alice: one two [2J1m\n"
+
+
+def whisper(text: str, to: str = "bob-1") -> TranscriptEntry:
+    return replace(entry(text, "Mulisa", at=3.0), listener=Identity(to))
+
+
+def test_every_format_marks_a_whisper() -> None:
+    bob = replace(entry("Whisper!", "Bob <b>", at=2.0), identity=Identity("bob-1"))
+    told = transcript(bob, whisper("It is noon."))
+    assert to_text(told).splitlines()[1] == "00:00:03  Mulisa (whispered to Bob <b>): It is noon."
+    assert r"**Mulisa** (whispered to Bob \<b\>): It is noon" in to_markdown(told)
+    assert json.loads(to_json(told))["entries"][1]["listener"] == "bob-1"
+    assert (
+        "NOTE whispered to Bob &lt;b&gt;\n\n00:00:03.000 --> 00:00:04.500\n"
+        "<v.whisper Mulisa>It is noon.\n"
+    ) in to_vtt(told)
+    assert [speaker(cue) for cue in cues(to_vtt(told))] == ["Bob <b>", "Mulisa"]
+
+
+def test_who_is_not_named_in_the_transcript_is_shown_by_identity() -> None:
+    assert "(whispered to bob-1)" in to_text(transcript(whisper("It is noon.")))
+
+
+@pytest.mark.parametrize("export", [export for export, _ in EXPORTS.values()])
+def test_nobody_else_reads_a_whisper(export: Callable[[Transcript], str]) -> None:
+    told = transcript(entry("Hello."), whisper("The secret."), whisper("The other.", "carol-2"))
+    assert "secret" in export(told) and "other" in export(told), "the operator sees it all"
+    assert "secret" in export(told.seen_by(Identity("bob-1")))
+    assert "other" not in export(told.seen_by(Identity("bob-1")))
+    for_alice = export(told.seen_by(Identity("alice-7f3k")))
+    assert "secret" not in for_alice and "whisper" not in for_alice and "Hello" in for_alice
 
 
 @pytest.mark.parametrize("text", HOSTILE)

@@ -9,6 +9,7 @@ import sqlite3
 import stat
 import sys
 import textwrap
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,7 +20,7 @@ from mulisa.core.errors import ConfigError
 from mulisa.core.room import Identity, RoomName
 from mulisa.core.transcript import TranscriptEntry, TranscriptLog
 from mulisa.store import transcript as transcript_module
-from mulisa.store.database import FILE_NAME
+from mulisa.store.database import FILE_NAME, SCHEMA_VERSION, open_reader
 from mulisa.store.transcript import TranscriptReader, TranscriptStore
 
 pytestmark = pytest.mark.network  # the writer is a real thread and the disk a real disk
@@ -75,6 +76,7 @@ async def test_an_entry_reads_back_as_it_was_written(tmp_path: Path) -> None:
         ended_at=datetime(2026, 1, 2, 3, 4, 6, tzinfo=UTC),
         interrupted=True,
         unspoken="the rest",
+        listener=Identity("alice-7f3k"),
     )
     async with TranscriptStore(tmp_path) as store:
         log: TranscriptLog = store
@@ -333,3 +335,99 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(ConfigError, match="cannot keep the transcript"):
         TranscriptStore(tmp_path / "file" / "data")
+
+
+FIRST_SCHEMA = """
+CREATE TABLE calls (
+    call_id    INTEGER PRIMARY KEY,
+    room       TEXT NOT NULL,
+    started_at TEXT NOT NULL,
+    ended_at   TEXT            -- NULL while people are in the room, and after a crash
+);
+CREATE INDEX calls_of_room ON calls (room, call_id);
+CREATE TABLE entries (
+    entry_id    INTEGER PRIMARY KEY,
+    call_id     INTEGER NOT NULL REFERENCES calls ON DELETE CASCADE,
+    segment_id  TEXT NOT NULL,
+    identity    TEXT NOT NULL,
+    name        TEXT NOT NULL,
+    kind        TEXT NOT NULL,
+    source      TEXT NOT NULL,
+    text        TEXT NOT NULL,
+    started_at  TEXT NOT NULL,  -- ISO 8601, UTC, microseconds: sorts as text
+    ended_at    TEXT NOT NULL,
+    interrupted INTEGER NOT NULL,
+    unspoken    TEXT NOT NULL,
+    UNIQUE (call_id, segment_id)
+);
+CREATE INDEX entries_in_order ON entries (call_id, started_at, entry_id);
+PRAGMA user_version = 1;
+"""
+"""As version 1 wrote it; do not change it."""
+
+
+def write_first_version(folder: Path, began: datetime) -> None:
+    at = began.isoformat(timespec="microseconds")
+    with closing(sqlite3.connect(folder / FILE_NAME, isolation_level=None)) as disk:
+        disk.execute("PRAGMA journal_mode = WAL")
+        disk.executescript(FIRST_SCHEMA)
+        disk.execute("INSERT INTO calls (room, started_at) VALUES (?, ?)", (ROOM, at))
+        disk.execute(
+            "INSERT INTO entries VALUES (NULL, 1, 's1', 'alice-7f3k', 'Alice', 'standard', 'voice',"
+            " 'From before.', ?, ?, 0, '')",
+            (at, at),
+        )
+
+
+def version(folder: Path) -> int:
+    with closing(sqlite3.connect(folder / FILE_NAME)) as disk:
+        found: int = disk.execute("PRAGMA user_version").fetchone()[0]
+        return found
+
+
+async def test_a_file_of_the_first_version_is_upgraded_and_goes_on(tmp_path: Path) -> None:
+    write_first_version(tmp_path, datetime.now(UTC) - timedelta(minutes=1))
+    whisper = replace(entry("s2", "Psst."), listener=Identity("alice-7f3k"))
+    async with TranscriptStore(tmp_path) as store:
+        await store.append(ROOM, whisper)
+        recalled = await store.recent(ROOM, 10)
+    assert [(e.text, e.listener) for e in recalled] == [
+        ("From before.", None),
+        ("Psst.", "alice-7f3k"),
+    ]
+    assert version(tmp_path) == SCHEMA_VERSION
+    async with TranscriptStore(tmp_path) as store:  # a second time there is nothing to upgrade
+        assert await store.recent(ROOM, 10) == recalled
+
+
+async def test_a_reader_upgrades_nothing_and_reads_the_first_version(tmp_path: Path) -> None:
+    write_first_version(tmp_path, datetime.now(UTC))
+    transcript = TranscriptReader(tmp_path).latest(ROOM)
+    assert transcript is not None
+    assert [(e.text, e.listener) for e in transcript.entries] == [("From before.", None)]
+    assert TranscriptReader(tmp_path).rooms() == [ROOM]
+    assert version(tmp_path) == 1
+
+
+async def test_a_reader_that_was_there_before_the_upgrade_goes_on(tmp_path: Path) -> None:
+    write_first_version(tmp_path, datetime.now(UTC))
+    reader = open_reader(tmp_path / FILE_NAME)
+    assert reader is not None
+    with closing(reader):
+        async with TranscriptStore(tmp_path) as store:
+            await store.append(ROOM, replace(entry("s2"), listener=Identity("bob-1")))
+        found = reader.execute("SELECT listener FROM entries ORDER BY entry_id").fetchall()
+    assert found == [(None,), ("bob-1",)]
+
+
+async def test_a_process_of_the_first_version_may_go_on_writing(tmp_path: Path) -> None:
+    write_first_version(tmp_path, datetime.now(UTC))
+    with closing(sqlite3.connect(tmp_path / FILE_NAME, isolation_level=None)) as former:
+        async with TranscriptStore(tmp_path) as store:
+            await store.append(ROOM, entry("s2", "New."))
+        former.execute(
+            "INSERT INTO entries (call_id, segment_id, identity, name, kind, source, text,"
+            " started_at, ended_at, interrupted, unspoken) SELECT call_id, 's3', identity, name,"
+            " kind, source, 'Old.', started_at, ended_at, 0, '' FROM entries LIMIT 1"
+        )
+    assert sorted(said(tmp_path)) == ["From before.", "New.", "Old."]

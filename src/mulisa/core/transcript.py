@@ -27,6 +27,12 @@ class TranscriptEntry:
     interrupted: bool = False
     unspoken: str = ""
     """What an interrupted reply would have said further."""
+    listener: Identity | None = None
+    """Who alone heard it, because it was whispered; None is everybody."""
+
+    def is_for(self, identity: Identity) -> bool:
+        """Whether this person may know of it."""
+        return self.listener is None or self.listener == identity
 
 
 class TranscriptLog(Protocol):

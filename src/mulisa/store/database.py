@@ -19,7 +19,7 @@ from mulisa.core.errors import ConfigError
 
 FILE_NAME: Final = "transcript.sqlite3"
 """In the data folder."""
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 BUSY_TIMEOUT: Final = 10.0
 """Seconds to wait for another writer."""
 
@@ -44,14 +44,22 @@ CREATE TABLE entries (
     ended_at    TEXT NOT NULL,
     interrupted INTEGER NOT NULL,
     unspoken    TEXT NOT NULL,
+    listener    TEXT,           -- who alone heard it; NULL is everybody
     UNIQUE (call_id, segment_id)
 );
 CREATE INDEX entries_in_order ON entries (call_id, started_at, entry_id);
 """
 
+_UPGRADES: Final = {1: "ALTER TABLE entries ADD COLUMN listener TEXT"}
+"""From a version to the next one."""
+_AS_IF_UPGRADED: Final = {
+    1: "CREATE TEMP VIEW entries AS SELECT *, NULL AS listener FROM main.entries"
+}
+"""What a reader, which may not write, sees of an older file."""
+
 
 def open_writer(path: Path) -> sqlite3.Connection:
-    """Open for writing, creating file and schema; one thread at a time may use the connection.
+    """Open for writing, creating or upgrading the file; one thread at a time may use it.
 
     What was said is nobody else's business: the file is readable by its owner only.
     Raises ConfigError if the file cannot be used.
@@ -80,6 +88,8 @@ def open_reader(path: Path) -> sqlite3.Connection | None:
     try:
         version = _version(connection)
         _check_version(version, path)
+        if version in _AS_IF_UPGRADED:
+            connection.execute(_AS_IF_UPGRADED[version])
     except (sqlite3.Error, ConfigError) as error:
         connection.close()
         raise ConfigError(f"cannot read the transcript in {path}: {error}") from error
@@ -125,6 +135,10 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
         if version == 0:
             for statement in _SCHEMA.split(";\n"):
                 connection.execute(statement)
+        else:
+            for former in range(version, SCHEMA_VERSION):
+                connection.execute(_UPGRADES[former])
+        if version != SCHEMA_VERSION:
             connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
     except BaseException:
         connection.execute("ROLLBACK")

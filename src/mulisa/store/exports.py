@@ -32,16 +32,22 @@ _MARKDOWN: Final = re.compile(r"([\\`*_{}\[\]()<>#+.!|~&=:-])")
 
 
 def to_vtt(transcript: Transcript) -> str:
-    """WebVTT with one voice span per entry; times count from the beginning of the call."""
+    """WebVTT with one voice span per entry; times count from the beginning of the call.
+
+    A whisper has the class ``whisper``, and a comment says to whom.
+    """
     captions = []
     for entry in transcript.entries:
+        tag = "v" if entry.listener is None else "v.whisper"
         start = max(entry.started_at - transcript.started_at, timedelta())
         end = max(entry.ended_at - transcript.started_at, start + MIN_CUE)
         caption = Caption(
             str(Timestamp.from_seconds(start.total_seconds())),
             str(Timestamp.from_seconds(end.total_seconds())),
-            f"<v {_vtt(entry.name)}>{_vtt(entry.text)}",
+            f"<{tag} {_vtt(entry.name)}>{_vtt(entry.text)}",
         )
+        if entry.listener is not None:
+            caption.comments.append(_vtt(_whispered(transcript, entry)))
         if entry.interrupted:
             caption.comments.append(
                 _vtt(f"interrupted; not heard: {entry.unspoken or '(nothing)'}")
@@ -68,6 +74,7 @@ def to_json(transcript: Transcript) -> str:
                 "ended_at": _iso(entry.ended_at),
                 "interrupted": entry.interrupted,
                 "unspoken": entry.unspoken,
+                "listener": entry.listener,
             }
             for entry in transcript.entries
         ],
@@ -83,18 +90,23 @@ def to_markdown(transcript: Transcript) -> str:
         words = _markdown(entry.text)
         if entry.interrupted and entry.unspoken:
             words = f"{words} ~~{_markdown(entry.unspoken)}~~".strip()
-        typed = " (typed)" if entry.source == "chat" else ""
-        parts.append(f"`{_clock(transcript, entry)}` **{_markdown(entry.name)}**{typed}: {words}")
+        how = " (typed)" if entry.source == "chat" else ""
+        if entry.listener is not None:
+            how += f" ({_markdown(_whispered(transcript, entry))})"
+        parts.append(f"`{_clock(transcript, entry)}` **{_markdown(entry.name)}**{how}: {words}")
     return "\n\n".join(parts) + "\n"
 
 
 def to_text(transcript: Transcript) -> str:
     """A line per entry: time since the beginning of the call, name, words."""
-    return "".join(
-        f"{_clock(transcript, entry)}  {_plain(entry.name)}: {_plain(entry.text)}"
-        f"{' ...' if entry.interrupted else ''}\n"
-        for entry in transcript.entries
-    )
+    lines = []
+    for entry in transcript.entries:
+        who = _plain(entry.name)
+        if entry.listener is not None:
+            who += f" ({_plain(_whispered(transcript, entry))})"
+        rest = " ..." if entry.interrupted else ""
+        lines.append(f"{_clock(transcript, entry)}  {who}: {_plain(entry.text)}{rest}\n")
+    return "".join(lines)
 
 
 EXPORTS: Final[Mapping[Format, tuple[Callable[[Transcript], str], str]]] = {
@@ -118,6 +130,12 @@ def _vtt(text: str) -> str:
 
 def _markdown(text: str) -> str:
     return _MARKDOWN.sub(r"\\\1", _plain(text))
+
+
+def _whispered(transcript: Transcript, entry: TranscriptEntry) -> str:
+    """``whispered to Alice``: the name as she had it when she last spoke, or else her identity."""
+    spoke = (each for each in reversed(transcript.entries) if each.identity == entry.listener)
+    return f"whispered to {next((each.name for each in spoke), entry.listener)}"
 
 
 def _clock(transcript: Transcript, entry: TranscriptEntry) -> str:

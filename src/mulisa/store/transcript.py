@@ -13,7 +13,7 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
@@ -29,7 +29,8 @@ CRASH_GRACE: Final = timedelta(hours=1)
 
 _T = TypeVar("_T")
 _COLUMNS: Final = (
-    "segment_id, identity, name, kind, source, text, started_at, ended_at, interrupted, unspoken"
+    "segment_id, identity, name, kind, source, text, started_at, ended_at, interrupted, unspoken,"
+    " listener"
 )
 
 
@@ -44,6 +45,10 @@ class Transcript:
     """None while the (last) call goes on."""
     entries: Sequence[TranscriptEntry]
     """In the order in which people began to speak."""
+
+    def seen_by(self, identity: Identity) -> Transcript:
+        """Without what was whispered to others; the operator sees it all."""
+        return replace(self, entries=tuple(e for e in self.entries if e.is_for(identity)))
 
 
 class TranscriptStore:
@@ -133,7 +138,7 @@ class TranscriptStore:
             ).fetchone()
             self._connection.execute(
                 f"INSERT OR REPLACE INTO entries (entry_id, call_id, {_COLUMNS})"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (*(known or (None, call)), *values),
             )
         self._calls[room] = call  # only now: a call that was rolled back is none
@@ -239,11 +244,12 @@ def _row(entry: TranscriptEntry) -> tuple[object, ...]:
         _iso(entry.ended_at),
         int(entry.interrupted),
         _utf8(entry.unspoken),
+        None if entry.listener is None else _utf8(entry.listener),
     )
 
 
 def _entry(row: Sequence[object]) -> TranscriptEntry:
-    segment_id, identity, name, kind, source, text, started_at, ended_at, cut, unspoken = row
+    segment_id, identity, name, kind, source, text, started_at, ended_at, cut, unspoken, to = row
     return TranscriptEntry(
         segment_id=str(segment_id),
         identity=Identity(str(identity)),
@@ -255,6 +261,7 @@ def _entry(row: Sequence[object]) -> TranscriptEntry:
         ended_at=datetime.fromisoformat(str(ended_at)),
         interrupted=bool(cut),
         unspoken=str(unspoken),
+        listener=None if to is None else Identity(str(to)),
     )
 
 
