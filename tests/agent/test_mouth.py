@@ -332,3 +332,61 @@ async def test_a_reply_that_is_finished_after_its_last_frame_ends_then() -> None
         playout.finish()
         assert playout.ended
         assert mouth.underruns == 0
+
+
+async def test_a_whisper_goes_to_its_listener_and_waits_until_the_way_is_open() -> None:
+    source, ear = voice(SECOND), Wire()
+    async with a_mouth() as (mouth, wire):
+        playout = mouth.begin_whisper()
+        await spoken(playout, "Psst.", source)
+        playout.finish()
+        await asyncio.sleep(0.3)
+        assert mouth.speaking and playout.first_frame_sent_at is None
+        opened = now()
+        playout.open(ear.send)
+        assert await playout.wait_started() == opened
+        assert (await playout.wait_drained()).heard_text == "Psst."
+        aloud = mouth.begin()
+        await spoken(aloud, "Aloud.", voice(SECOND, seed=1))
+        aloud.finish()
+        await aloud.wait_drained()
+    assert np.array_equal(ear.samples, source)
+    assert np.array_equal(wire.samples, voice(SECOND, seed=1))
+    assert mouth.underruns == mouth.stalls == 0
+
+
+async def test_the_end_of_a_cut_whisper_is_for_its_listener_too() -> None:
+    ear = Wire()
+    async with a_mouth() as (mouth, wire):
+        playout = mouth.begin_whisper()
+        playout.open(ear.send)
+        await spoken(playout, "A long secret.", voice(SECOND))
+        await asyncio.sleep(0.109)
+        mouth.pause()
+        await asyncio.sleep(0.1)
+        mouth.resume()
+        await asyncio.sleep(0.109)
+        mouth.flush()
+        aloud = mouth.begin()
+        await spoken(aloud, "Aloud.", voice(SECOND, seed=1))
+        aloud.finish()
+        await aloud.wait_drained()
+    assert not ear.frames[-1][FADE_SAMPLES:].any(), "it faded"
+    assert np.array_equal(wire.samples, voice(SECOND, seed=1))
+    assert min(b - a for a, b in pairwise(ear.times + wire.times)) > FRAME_DURATION - 1e-9
+
+
+async def test_what_is_said_aloud_instead_of_a_whisper_respects_the_pause() -> None:
+    async with a_mouth() as (mouth, wire):
+        secret = mouth.begin_whisper()
+        await spoken(secret, "The secret.", voice(SECOND))
+        mouth.pause()
+        playout = mouth.begin_aloud_instead()
+        assert secret.ended and secret.position().heard_text == ""
+        await spoken(playout, "I cannot.", voice(SECOND, seed=1))
+        playout.finish()
+        await asyncio.sleep(1.0)
+        assert wire.frames == []
+        mouth.resume()
+        await playout.wait_drained()
+    assert np.array_equal(wire.samples, voice(SECOND, seed=1))

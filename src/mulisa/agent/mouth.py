@@ -12,6 +12,7 @@ import soxr  # type: ignore[import-untyped]
 
 from mulisa.agent.playout import PlayoutPosition, PlayoutQueue
 from mulisa.core.audio import FRAME_DURATION, SAMPLE_RATE_HZ, Samples
+from mulisa.core.transport import SendFrame
 
 __all__ = ["Mouth", "MouthConfig", "Playout", "PlayoutPosition"]
 
@@ -34,7 +35,11 @@ class MouthConfig:
 class Playout:
     """One reply on its way out. Made by `Mouth.begin`."""
 
-    def __init__(self, config: MouthConfig, changed: Callable[[], None]) -> None:
+    def __init__(
+        self, config: MouthConfig, changed: Callable[[], None], send: SendFrame | None = None
+    ) -> None:
+        """`send` is where it goes; None while that is not known: nothing is sent before `open`."""
+        self._send = send
         self._queue = PlayoutQueue()
         self._resampler = _Upsampler()
         self._max_queued = round(config.max_queued * SAMPLE_RATE_HZ)
@@ -59,6 +64,11 @@ class Playout:
     def position(self) -> PlayoutPosition:
         """How much was sent so far; final once ended."""
         return self._position or self._queue.position()
+
+    def open(self, send: SendFrame) -> None:
+        """From now on it is spoken, and to whom: the way to one person only, for a whisper."""
+        self._send = send
+        self._changed()
 
     def segment(self, text: str) -> None:
         """What is written from now on speaks `text`."""
@@ -109,8 +119,22 @@ class Playout:
         """The samples and their text."""
         return self._queue
 
-    def take_frame(self, now: float) -> Samples:
-        """The next frame, which is sent now."""
+    @property
+    def destination(self) -> SendFrame | None:
+        """Where its frames go; None before `open`."""
+        return self._send
+
+    @property
+    def has_frame(self) -> bool:
+        """A frame could be sent now."""
+        return self._send is not None and self._queue.has_frame
+
+    def send_frame(self, now: float) -> None:
+        """Send the next frame."""
+        assert self._send is not None
+        self._send(self._take_frame(now))
+
+    def _take_frame(self, now: float) -> Samples:
         frame = self._queue.take_frame()
         if self._first_frame_sent_at is None:
             self._first_frame_sent_at = now
@@ -134,16 +158,14 @@ class Mouth:
     one before, so nothing drifts. While there is nothing to say nothing is sent.
     """
 
-    def __init__(
-        self, send: Callable[[Samples], None], config: MouthConfig = MouthConfig()
-    ) -> None:
-        """`send` is given int16, shape (960,), 48 kHz."""
+    def __init__(self, send: SendFrame, config: MouthConfig = MouthConfig()) -> None:
+        """`send` is the voice that all listeners hear."""
         self._send = send
         self._config = config
         self._playout: Playout | None = None
         self._paused = False
-        self._farewell: Samples | None = None
-        """A frame that fades out, to be sent instead of the next one."""
+        self._farewell: tuple[SendFrame, Samples] | None = None
+        """A frame that fades out, to be sent instead of the next one, to whom it belongs."""
         self._next_at = float("-inf")
         """No frame is sent earlier."""
         self._in_mid_speech = False
@@ -178,17 +200,25 @@ class Mouth:
 
     def begin(self) -> Playout:
         """Begin a reply. Raises RuntimeError while another one is neither drained nor flushed."""
-        if self._playout is not None:
-            raise RuntimeError("a reply is still being spoken")
-        self._paused = False
-        self._playout = Playout(self._config, self._on_change)
-        return self._playout
+        return self._begin(self._send)
+
+    def begin_whisper(self) -> Playout:
+        """As `begin`, for one listener: it is silent until `Playout.open` says where it goes."""
+        return self._begin(None)
+
+    def begin_aloud_instead(self) -> Playout:
+        """Throw the whisper away that could not be opened; a pause holds for what is said now."""
+        paused = self._paused
+        self.flush()
+        playout = self.begin()
+        self._paused = paused
+        return playout
 
     def pause(self) -> None:
         """Fade out within the next 5 ms of speech, then send nothing. Idempotent."""
         if self._playout is not None and not self._paused:
             self._paused = True
-            self._fade_out(self._playout.queue)
+            self._fade_out(self._playout)
 
     def resume(self) -> None:
         """Go on at the very sample at which the fade began. Idempotent."""
@@ -206,14 +236,21 @@ class Mouth:
         if self._playout is None:
             return None
         if not self._paused:
-            self._fade_out(self._playout.queue)
+            self._fade_out(self._playout)
         return self._end(self._playout)
+
+    def _begin(self, send: SendFrame | None) -> Playout:
+        if self._playout is not None:
+            raise RuntimeError("a reply is still being spoken")
+        self._paused = False
+        self._playout = Playout(self._config, self._on_change, send)
+        return self._playout
 
     def _has_frame(self) -> bool:
         if self._farewell is not None:
             return True
         playout = self._playout
-        return playout is not None and not self._paused and playout.queue.has_frame
+        return playout is not None and not self._paused and playout.has_frame
 
     async def _wait_for_frame(self) -> None:
         while not self._has_frame():
@@ -228,16 +265,18 @@ class Mouth:
             self._next_at = now - CATCH_UP
         self._next_at += FRAME_DURATION
         if self._farewell is not None:
-            self._send(self._farewell)
+            send, samples = self._farewell
             self._farewell = None
+            send(samples)
         elif self._playout is not None:
             self._in_mid_speech = True
-            self._send(self._playout.take_frame(now))
+            self._playout.send_frame(now)
             self._on_change()
 
-    def _fade_out(self, queue: PlayoutQueue) -> None:
-        if self._in_mid_speech and queue.queued_samples:
-            self._farewell = queue.fade_out_frame()
+    def _fade_out(self, playout: Playout) -> None:
+        send, queue = playout.destination, playout.queue
+        if send is not None and self._in_mid_speech and queue.queued_samples:
+            self._farewell = send, queue.fade_out_frame()
             self._wake.set()
         self._in_mid_speech = False
 
