@@ -1,13 +1,16 @@
 /** `window.mulisa`: what tests and measurements read. Nothing in it changes the visit. */
 
+import type { Received } from "./transport/types";
 import type { App } from "./view/app";
 
 export interface Probe {
   readonly room: string | null;
   readonly identity: string | null;
   readonly sid: string | null;
-  /** RTCPeerConnections for `getStats`, by the identity at the other end. */
+  /** RTCPeerConnections for `getStats`, named as `Transport.connections` does. */
   readonly connections: Readonly<Record<string, RTCPeerConnection>>;
+  /** What has come of a participant's voice; null if nothing yet. */
+  received(identity: string): Promise<Received | null>;
 }
 
 declare global {
@@ -30,6 +33,9 @@ export function installProbe(app: App): void {
     },
     get connections() {
       return Object.fromEntries(app.visit?.transport.connections() ?? []);
+    },
+    async received(identity) {
+      return (await app.visit?.transport.received(identity)) ?? null;
     },
   };
   window.mulisa = Object.freeze(probe);
