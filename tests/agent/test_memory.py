@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -246,3 +247,69 @@ def test_any_call_fits_the_budget(turns: list[tuple[str, str, bool]]) -> None:
     verbatim = [m for m in call.messages("") if m.role != "system"]
     assert sum(len(m.content) for m in verbatim[:-1]) <= 300 + 60 * len(verbatim)
     assert len(call.entries()) <= 10
+
+
+def test_a_whisper_is_known_to_its_listener_and_to_nobody_else() -> None:
+    call = memory()
+    call.joined(ALICE, 100.0)
+    say(call, ALICE, "Mulisa, whisper: what is the code?", addressed=True)
+    call.replied(
+        "The code is pineapple.", "", ALICE.identity, 113.0, 114.0, listener=ALICE.identity
+    )
+    say(call, BOB, "Mulisa, what did you say?", 116.0, addressed=True)
+    for nobody in (None, BOB.identity):
+        assert "pineapple" not in str(call.messages("s", BOB.identity, listener=nobody))
+        assert "pineapple" not in str(call.entries(about="pineapple", listener=nobody))
+        assert call.last_reply(listener=nobody) is None
+        assert call.last_reply(ALICE.identity, listener=nobody) is None
+    assert "pineapple" not in str(call.minutes())
+    assert "pineapple" in str(call.messages("s", ALICE.identity, listener=ALICE.identity))
+    assert len(call.entries(about="pineapple", listener=ALICE.identity)) == 1
+    assert (reply := call.last_reply(ALICE.identity, listener=ALICE.identity)) is not None
+    assert reply.listener == ALICE.identity
+
+
+def test_the_summary_of_old_turns_holds_no_whisper() -> None:
+    call = memory(MemoryConfig(history_chars=1200, verbatim_chars=600))
+    secret = "We decided that the secret budget is pineapple thousand euros."
+    call.replied(secret, "", ALICE.identity, 100.0, 101.0, listener=ALICE.identity)
+    say(call, ALICE, "We decided that the public budget is twelve thousand euros.", 102.0)
+    for i in range(100):
+        say(call, BOB, f"Well, this and that, number {i}.", 110.0 + i)
+    gist = call.messages("system", ALICE.identity, listener=ALICE.identity)[1].content
+    assert "public budget" in gist and "pineapple" not in gist
+    assert call.entries(about="pineapple", listener=ALICE.identity), "but she can look it up"
+
+
+def test_a_whisper_stays_one_when_it_is_recalled() -> None:
+    call = memory()
+    whisper = replace(written(AGENT, "It is pineapple.", 8, kind="agent"), listener=ALICE.identity)
+    call.recall([written(ALICE, "Whisper it.", 9), written(BOB, "Hm.", 8.5), whisper])
+    assert "pineapple" not in str(call.messages("s")) + str(call.minutes()) + str(call.entries())
+    assert (reply := call.last_reply(ALICE.identity, listener=ALICE.identity)) is not None
+    assert (reply.text, reply.listener) == ("It is pineapple.", ALICE.identity)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("abx"), st.booleans()), max_size=60),
+    st.sampled_from(["a", "b", None]),
+)
+def test_whoever_listens_nobody_hears_the_whispers_of_another(
+    turns: list[tuple[str, bool]], listener: str | None
+) -> None:
+    call = memory(MemoryConfig(history_chars=300, verbatim_chars=150, max_entries=40))
+    for i, (who, whispered) in enumerate(turns):
+        to = Identity(who)
+        text = f"whispered to {who} about budget {i}" if whispered else f"aloud about budget {i}"
+        call.said(to, who, f"We decided about budget {i}.", 100.0 + i, 101.0 + i, True)
+        call.replied(text, text, to, 100.0 + i, 101.0 + i, listener=to if whispered else None)
+    viewer = None if listener is None else Identity(listener)
+    seen = str(
+        (
+            call.messages("s", Identity("a"), listener=viewer),
+            call.entries(listener=viewer),
+            call.minutes(),
+            [call.last_reply(Identity(who), listener=viewer) for who in "abx"],
+        )
+    )
+    assert not any(f"whispered to {who}" in seen for who in "abx" if who != listener)

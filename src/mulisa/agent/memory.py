@@ -62,6 +62,12 @@ class Entry:
     """What a reply that was cut would have said further."""
     to: Identity | None = None
     """Whom a reply answers."""
+    listener: Identity | None = None
+    """Who alone heard a reply, because it was whispered; None is everybody."""
+
+    def may_be_told(self, listener: Identity | None) -> bool:
+        """Whether `listener` alone (None: everybody) may hear of it."""
+        return self.listener is None or self.listener == listener
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +85,9 @@ class Memory:
 
     `now` and `wall` are one instant on the loop's clock and on the wall clock (with a time
     zone), so that times can be told to people. `agent` is the agent's own name.
+
+    What was whispered to one person is told to that person alone: wherever there is a
+    `listener`, it is who alone will hear what is made of the answer, and None is everybody.
     """
 
     def __init__(self, config: MemoryConfig, *, agent: str, now: float, wall: datetime) -> None:
@@ -119,7 +128,11 @@ class Memory:
             self._started_at = min(self._started_at, started_at)
             if entry.kind == "agent":
                 to = before.identity if before is not None and before.kind != "agent" else None
-                self.replied(entry.text, entry.unspoken, to, started_at, ended_at)
+                if entry.listener is not None:
+                    to = entry.listener
+                self.replied(
+                    entry.text, entry.unspoken, to, started_at, ended_at, listener=entry.listener
+                )
             else:
                 answered = following is not None and following.kind == "agent"
                 self._recall_stay(entry, started_at, ended_at)
@@ -170,16 +183,28 @@ class Memory:
             )
 
     def replied(
-        self, text: str, unspoken: str, to: Identity | None, started_at: float, ended_at: float
+        self,
+        text: str,
+        unspoken: str,
+        to: Identity | None,
+        started_at: float,
+        ended_at: float,
+        *,
+        listener: Identity | None = None,
     ) -> None:
-        """The agent said `text` (as far as it was heard); `unspoken` was cut off."""
+        """The agent said `text` (as far as it was heard); `unspoken` was cut off.
+
+        With `listener` it was whispered to them.
+        """
         text, unspoken = _tidy(text), _tidy(unspoken)
         if text or unspoken:
             me = Identity("")
             entry = Entry(me, self._agent, text, started_at, ended_at, "agent", to=to)
-            self._append(replace(entry, unspoken=unspoken))
+            self._append(replace(entry, unspoken=unspoken, listener=listener))
 
-    def messages(self, system: str, asker: Identity | None = None) -> tuple[Message, ...]:
+    def messages(
+        self, system: str, asker: Identity | None = None, *, listener: Identity | None = None
+    ) -> tuple[Message, ...]:
         """History for an LLM within the budget, the system message first.
 
         People are role ``user`` with their name, the agent is ``assistant``; old turns are
@@ -190,7 +215,8 @@ class Memory:
         if self._gist:
             lines = "\n".join(f"{sentence.name}: {sentence.text}" for sentence in self._gist)
             messages.append(Message("system", f"Earlier in this call, in short:\n{lines}"))
-        messages.extend(map(_as_message, self._in_order_for(asker)))
+        told = (e for e in self._in_order_for(asker) if e.may_be_told(listener))
+        messages.extend(map(_as_message, told))
         return tuple(messages)
 
     def stays(self) -> Sequence[Stay]:
@@ -202,6 +228,8 @@ class Memory:
         since: float | None = None,
         by: Identity | None = None,
         about: str = "",
+        *,
+        listener: Identity | None = None,
     ) -> Sequence[Entry]:
         """What was said, oldest first: after `since`, by one person, about a topic.
 
@@ -213,6 +241,7 @@ class Memory:
             for entry, note in zip(self._entries, self._notes, strict=True)
             if (since is None or entry.ended_at >= since)
             and (by is None or (entry.identity == by and entry.kind == "person"))
+            and entry.may_be_told(listener)
             and 2 * len(topic & note.stems) >= len(topic)
         ]
 
@@ -230,11 +259,14 @@ class Memory:
         notes = among_them or [note for entry, note in turns if not is_request(entry.text)]
         return take_minutes(notes[-_MAX_MINUTED_TURNS:], limit)
 
-    def last_reply(self, to: Identity | None = None) -> Entry | None:
+    def last_reply(
+        self, to: Identity | None = None, *, listener: Identity | None = None
+    ) -> Entry | None:
         """Her latest reply (to somebody); None if there was none."""
         for entry in reversed(self._entries):
             if entry.kind == "agent" and (to is None or entry.to == to):
-                return entry
+                if entry.may_be_told(listener):
+                    return entry
         return None
 
     def find_people(self, name: str) -> Sequence[Stay]:
@@ -283,7 +315,8 @@ class Memory:
         older = self._recent[: len(self._recent) - len(kept)]
         self._recent = list(kept)
         left = self._config.history_chars - self._config.verbatim_chars
-        fresh = [sentence for _, note in older for sentence in note.sentences]
+        # The summary is everybody's, so whispers are not in it.
+        fresh = [s for entry, note in older if entry.may_be_told(None) for s in note.sentences]
         self._gist = gist([*self._gist, *fresh], left)
 
     def _in_order_for(self, asker: Identity | None) -> Sequence[Entry]:

@@ -43,7 +43,7 @@ class Teller:
         await self._outbox.join()
 
     def write(self, entry: TranscriptEntry) -> None:
-        """Write an utterance or a reply down, then show it as final."""
+        """Write an utterance or a reply down, then show it as final, to those who heard it."""
 
         async def write_then_show() -> None:
             await self._log.append(self._transport.room, entry)
@@ -55,6 +55,7 @@ class Teller:
                     final=True,
                     interrupted=entry.interrupted,
                     unspoken=entry.unspoken,
+                    listener=entry.listener,
                 )
             )
 
