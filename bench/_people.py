@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
@@ -39,6 +39,8 @@ QUESTIONS = (
     "Mulisa, how am I connected?",
 )
 
+Doing: TypeAlias = Literal["idle", "muted", "open", "talking"]
+"""What a person does in a room: without a track, or with a microphone."""
 Frames: TypeAlias = AsyncIterator[AudioFrame]
 """Of any length; `received_at` is when the last sample was there."""
 
