@@ -28,7 +28,7 @@ from mulisa.core.events import (
 from mulisa.core.room import Identity
 from mulisa.core.transport import Caption, ChatMessage, SubscriptionStats
 from mulisa.transport.mesh import pair as pair_module
-from mulisa.transport.mesh import peer as peer_module
+from mulisa.transport.mesh import receiving as receiving_module
 from mulisa.transport.mesh.pair import PairEvent
 from mulisa.transport.mesh.peer import Peer
 from mulisa.transport.mesh.transport import MeshTransport
@@ -268,7 +268,7 @@ async def test_a_voice_that_cannot_be_decoded_is_a_broken_connection(
     async with gateway() as room, call(room, ALICE) as (transports, witnesses):
         hearing = asyncio.create_task(collect(transports[MULISA], ALICE))
         with monkeypatch.context() as patch:
-            patch.setattr(peer_module, "_mono", fail)
+            patch.setattr(receiving_module, "_mono", fail)
             await say(transports[ALICE], tone(440.0, 10))
             await witnesses[MULISA].until(TrackUnsubscribed(ALICE))
         async with asyncio.timeout(PATIENCE):

@@ -12,11 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mulisa.core.audio import FRAME_DURATION, FRAME_SAMPLES, silence
-from mulisa.transport.mesh import voice as v
-from mulisa.transport.mesh.voice import SpeechClock, Voice, VoicePacket, VoiceTrack
+from mulisa.core.room import Identity
+from mulisa.transport.mesh import spurts
+from mulisa.transport.mesh.spurts import SpeechClock, VoicePacket
+from mulisa.transport.mesh.voice import MAX_WAITING_PACKETS, Voice, VoiceTrack
 from tests.transport.mesh.rooms import pitch, tone
 
 pytestmark = pytest.mark.unit
+
+ALICE, BOB, CAROL = Identity("alice"), Identity("bob"), Identity("carol")
 
 
 def test_timestamps_advance_by_a_frame_whatever_the_jitter() -> None:
@@ -42,14 +46,16 @@ def test_timestamps_grow_in_whole_frames_and_keep_up_with_time(waits: list[float
         now += wait
         pts = clock.stamp(now)
         assert pts > last and pts % FRAME_SAMPLES == 0
-        assert pts / 48_000 >= now - 5.0 - v.GAP - 1e-6
+        assert pts / 48_000 >= now - 5.0 - spurts.GAP - 1e-6
         last = pts
 
 
-async def listen(voice: Voice) -> tuple[VoiceTrack, asyncio.Task[list[VoicePacket]]]:
+async def listen(
+    voice: Voice, listener: Identity = ALICE
+) -> tuple[VoiceTrack, asyncio.Task[list[VoicePacket]]]:
     """A track that is being read until it is stopped, as aiortc's sender reads it."""
     listening = asyncio.Event()
-    track = voice.track(listening.set)
+    track = voice.track(listener, listening.set)
     packets: list[VoicePacket] = []
 
     async def read() -> list[VoicePacket]:
@@ -77,9 +83,9 @@ async def test_a_frame_is_encoded_once_for_all_listeners() -> None:
     readers = [await listen(voice) for _ in range(5)]
     await speak(voice, 25)
     await asyncio.sleep(1.0)
-    assert voice.frames_encoded == 25 + v.TAIL_FRAMES
+    assert voice.frames_encoded == 25 + spurts.TAIL_FRAMES
     first, *others = [await task for _, task in readers]
-    assert len(first) == 25 + v.TAIL_FRAMES
+    assert len(first) == 25 + spurts.TAIL_FRAMES
     for packets in others:
         assert [id(p) for p in packets] == [id(p) for p in first]
 
@@ -111,15 +117,15 @@ async def test_a_talk_spurt_ends_in_a_little_silence_and_then_nothing_is_sent() 
     voice.speak(silence())
     packets = await reading
     stamps = [p.pts for p in packets]
-    n_first = 10 + v.TAIL_FRAMES
+    n_first = 10 + spurts.TAIL_FRAMES
     assert stamps[:n_first] == [i * FRAME_SAMPLES for i in range(n_first)]
     assert stamps[n_first] == pytest.approx(48_000 * 2.2, abs=2 * FRAME_SAMPLES)
-    assert len(packets) == n_first + 1 + v.TAIL_FRAMES
+    assert len(packets) == n_first + 1 + spurts.TAIL_FRAMES
 
 
 async def test_before_a_connection_asks_nothing_is_kept() -> None:
     voice = Voice()
-    track = voice.track(lambda: None)
+    track = voice.track(ALICE, lambda: None)
     await speak(voice, 50)
     reading = asyncio.create_task(track.recv())
     await asyncio.sleep(0)
@@ -131,18 +137,18 @@ async def test_before_a_connection_asks_nothing_is_kept() -> None:
 
 async def test_a_stalled_connection_gets_the_latest_packets() -> None:
     voice = Voice()
-    track = voice.track(lambda: None)
+    track = voice.track(ALICE, lambda: None)
     first = asyncio.create_task(track.recv())
     await asyncio.sleep(0)
     for _ in range(20):
         voice.speak(silence())
-    assert (await first).pts == (20 - v.MAX_WAITING_PACKETS) * FRAME_SAMPLES
+    assert (await first).pts == (20 - MAX_WAITING_PACKETS) * FRAME_SAMPLES
     voice.close()
 
 
 async def test_a_stopped_track_gets_no_more() -> None:
     voice = Voice()
-    track = voice.track(lambda: None)
+    track = voice.track(ALICE, lambda: None)
     track.stop()
     voice.speak(silence())
     with pytest.raises(MediaStreamError):

@@ -8,6 +8,7 @@ fresh one, ever more slowly; nobody else notices.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -16,17 +17,19 @@ from typing import Final, TypeAlias
 
 from mulisa.core.audio import AudioFrame
 from mulisa.core.errors import NegotiationError, SignalingError
-from mulisa.core.room import Participant
-from mulisa.core.transport import Caption, ChatMessage, SubscriptionStats
+from mulisa.core.room import Identity, Participant
+from mulisa.core.transport import ChatMessage, SubscriptionStats
 from mulisa.transport.chat import Allowance
 from mulisa.transport.mesh import negotiation
 from mulisa.transport.mesh.negotiation import Negotiation, Role, offers_first, role_towards
 from mulisa.transport.mesh.peer import (
+    AudioDirection,
     Peer,
     PeerConnected,
     PeerEvent,
     PeerFailed,
     PeerListening,
+    PeerSilent,
     PeerSpeaking,
     PeerText,
     PeerTextOpen,
@@ -42,6 +45,7 @@ from mulisa.transport.mesh.signaling import (
 )
 from mulisa.transport.mesh.text import TextMessage, encode_text, parse_text
 from mulisa.transport.mesh.voice import Voice
+from mulisa.transport.mesh.watch import Watch
 from mulisa.transport.subscription import Subscription
 
 logger = logging.getLogger(__name__)
@@ -73,16 +77,21 @@ class Listening:
     """The participant hears us from now on."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Redirected:
+    """Whether we want to hear the participant has changed."""
+
+
 PairEvent: TypeAlias = Hearing | NotHearing | Listening | TextMessage
 FromPeer: TypeAlias = tuple[Peer, PeerEvent]
-Inbox: TypeAlias = "asyncio.Queue[negotiation.Event | FromPeer]"
+Received: TypeAlias = "negotiation.Event | FromPeer | _Redirected"
 
 
 class Pair:
     """Ourselves and one other participant.
 
     Between two agents the audio is inactive: an agent's voice is for people, and what it says
-    reaches other agents as text.
+    reaches other agents as text. Whom we do not hear is offered our voice alone.
     """
 
     def __init__(
@@ -91,29 +100,44 @@ class Pair:
         remote: Participant,
         *,
         voice: Voice,
+        hears: bool,
         ice_servers: Sequence[IceServer],
         send: Callable[[ClientMessage], None],
         report: Callable[[Pair, PairEvent], None],
+        watch: Watch,
     ) -> None:
-        """`send` and `report` are called from within the loop and only enqueue."""
+        """`hears` as in `hear`; `watch` is told of every change.
+
+        `send` and `report` are called from within the loop and only enqueue.
+        """
         self.remote = remote
         self._role = role_towards(remote, local)
         self._has_audio = not (local.is_agent and remote.is_agent)
         self._voice = voice
+        self._hears = hears
+        self._redirections = 0
+        """How many changes of that the connection was not told of yet."""
         self._ice_servers = ice_servers
         self._send = send
         self._report = report
+        self._watch = watch
         self._negotiation = Negotiation(self._role)
         self._peer: Peer | None = None
         self._closing: asyncio.Task[None] | None = None
         self._subscription: Subscription | None = None
-        self._inbox: Inbox = asyncio.Queue()
+        self._inbox: asyncio.Queue[Received] = asyncio.Queue()
+        self._packets_before = 0
         self._waiting_chats: deque[str] = deque(maxlen=MAX_WAITING_CHATS)
         self._replace_at: float | None = None
         self._may_open_at = 0.0
         self._failures = 0
         self._chats = Allowance()
         self._log = logging.LoggerAdapter(logger, {"peer": remote.sid})
+
+    @property
+    def identity(self) -> Identity:
+        """Who is at the other end."""
+        return self.remote.identity
 
     async def run(self, *, is_newcomer: bool) -> None:
         """Connect and stay connected until cancelled."""
@@ -123,6 +147,7 @@ class Pair:
         try:
             while True:
                 await self._handle(await self._next_event())
+                self._watch.changed()
         finally:
             await self._close_peer()
 
@@ -133,9 +158,54 @@ class Pair:
             return
         self._inbox.put_nowait(_event_of(message))
 
-    def send_caption(self, caption: Caption) -> None:
-        """Show this to the peer, if it is connected. Raises SignalingError if it is too long."""
-        text = encode_text(caption)
+    def hear(self, on: bool) -> None:
+        """Agree with the participant that they send us their voice, or do not.
+
+        Never blocks; `follows` tells when it is so.
+        """
+        if on is not self._hears:
+            self._hears = on
+            self._redirections += 1
+            self._inbox.put_nowait(_Redirected())
+
+    @property
+    def follows(self) -> bool:
+        """What `hear` asked for was agreed and is being done.
+
+        Hearing: what they send is decoded. Not hearing: they have stopped, and so has the decoder;
+        a connection that is made later will not have begun.
+        """
+        if self._redirections:
+            return False
+        peer = self._peer
+        if not self._has_audio:
+            return True
+        if not self._hears:
+            return self._subscription is None and (peer is None or not peer.may_be_heard)
+        if peer is None or not peer.is_connected or not self._negotiation.is_settled:
+            return False
+        return self._subscription is not None or not peer.may_be_heard
+
+    @property
+    def is_listening(self) -> bool:
+        """What we say now to this participant is sent to them."""
+        return self._peer is not None and self._peer.is_listening
+
+    async def pass_through(self) -> None:
+        """Return when no packet between us is on its way; the caller bounds the time.
+
+        Raises NegotiationError if the participant does not answer.
+        """
+        if self._has_audio and self._peer is not None:
+            await self._peer.pass_through()
+
+    def replace(self) -> None:
+        """Close the connection and offer another one, because this one does not do as asked."""
+        self._inbox.put_nowait(negotiation.ConnectionBroken())
+
+    def send_now(self, message: TextMessage) -> None:
+        """Send this, if the peer is connected. Raises SignalingError if it is too long."""
+        text = encode_text(message)
         if self._peer is not None and self._peer.can_send_text:
             self._send_text(self._peer, text)
 
@@ -158,26 +228,37 @@ class Pair:
             self._report(self, NotHearing())
 
     def stats(self) -> SubscriptionStats:
-        """Counters of the present connection."""
-        return self._peer.stats() if self._peer is not None else SubscriptionStats(0, 0, 0)
+        """Counters of the present connection; packets of all connections so far."""
+        stats = self._peer.stats() if self._peer is not None else SubscriptionStats(0, 0, 0)
+        received = self._packets_before + stats.packets_received
+        return dataclasses.replace(stats, packets_received=received)
 
-    async def _next_event(self) -> negotiation.Event | FromPeer:
+    async def _next_event(self) -> Received:
         try:
             async with asyncio.timeout_at(self._replace_at):
                 return await self._inbox.get()
         except TimeoutError:
             return negotiation.ConnectionBroken()
 
-    async def _handle(self, event: negotiation.Event | FromPeer) -> None:
+    async def _handle(self, event: Received) -> None:
         if isinstance(event, tuple):
             peer, what = event
             if peer is self._peer:
                 self._on_peer(peer, what)
             return
+        if isinstance(event, _Redirected):
+            await self._redirect()
+            return
         if isinstance(event, negotiation.ConnectionBroken):
             self._log.info("the connection to a peer is replaced")
             self._expect_connection()
         await self._negotiate(event)
+
+    async def _redirect(self) -> None:
+        """Tell the connection what we want to hear; one that is made later knows."""
+        self._redirections -= 1
+        if self._peer is not None and self._peer.direct(self._audio):
+            await self._negotiate(negotiation.NegotiationNeeded())
 
     async def _negotiate(self, event: negotiation.Event) -> None:
         for action in self._negotiation.receive(event):
@@ -225,6 +306,8 @@ class Pair:
             case PeerSpeaking(subscription):
                 self._subscription = subscription
                 self._report(self, Hearing())
+            case PeerSilent():
+                self.stop_hearing()
             case PeerListening():
                 self._report(self, Listening())
             case PeerTextOpen():
@@ -271,14 +354,22 @@ class Pair:
         self._expect_connection()
         self._peer = Peer(
             name,
+            self.identity,
             voice=self._voice,
-            audio="sendrecv" if self._has_audio else "inactive",
+            audio=self._audio,
             ice_servers=self._ice_servers,
             report=self._from_peer,
         )
 
+    @property
+    def _audio(self) -> AudioDirection:
+        if not self._has_audio:
+            return "inactive"
+        return "sendrecv" if self._hears else "sendonly"
+
     async def _close_peer(self) -> None:
         self.stop_hearing()
+        self._packets_before = self.stats().packets_received
         peer, self._peer = self._peer, None
         if peer is not None:
             self._closing = asyncio.create_task(peer.aclose(), name=f"closing {peer.connection}")

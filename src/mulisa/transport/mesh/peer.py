@@ -1,8 +1,9 @@
 """One RTCPeerConnection to one participant: a track each way and the channel ``text``.
 
-Whether the peer's track comes is negotiated with it; ours is always offered. aiortc gathers all candidates before it hands out a description, so ours travel in the SDP and
-only the other side trickles. What its callbacks tell is passed on as events; the pair that owns
-the connection acts on them.
+Our track is always offered; whether the peer's comes is agreed anew whenever it changes. aiortc
+gathers all candidates before it hands out a description, so ours travel in the SDP and only the
+other side trickles. What its callbacks tell is passed on as events; the pair that owns the
+connection acts on them.
 """
 
 from __future__ import annotations
@@ -26,7 +27,6 @@ from aiortc import (
     RTCSessionDescription,
 )
 from aiortc.exceptions import InvalidStateError
-from aiortc.mediastreams import MediaStreamTrack
 from aiortc.rtcicetransport import RTCIceCandidate
 from aiortc.rtcrtpparameters import (
     RTCRtpCodecCapability,
@@ -97,13 +97,7 @@ class PeerFailed:
 
 
 PeerEvent: TypeAlias = (
-    PeerConnected
-    | PeerSpeaking
-    | PeerSilent
-    | PeerListening
-    | PeerTextOpen
-    | PeerText
-    | PeerFailed
+    PeerConnected | PeerSpeaking | PeerSilent | PeerListening | PeerTextOpen | PeerText | PeerFailed
 )
 
 
@@ -138,7 +132,6 @@ class Peer:
             self._text = self._rtc.createDataChannel(CHANNEL_LABEL, negotiated=True, id=CHANNEL_ID)
         self._receiving = Receiving(self._audio, connection, lambda: report(self, PeerFailed()))
         self._rtc.on("connectionstatechange", self._on_connection_state)
-        self._rtc.on("track", self._on_track)
         self._text.on("open", lambda: report(self, PeerTextOpen()))
         self._text.on("message", self._on_text)
 
@@ -238,6 +231,8 @@ class Peer:
         self._rtc.remove_all_listeners()
         self._text.remove_all_listeners()
         self._track.stop()
+        for passing in self._passing:
+            passing.cancel()
         try:
             async with asyncio.timeout(CLOSING_TIME):
                 if self._operation is not None:
@@ -245,8 +240,6 @@ class Peer:
                 await self._rtc.close()
         except TimeoutError:
             logger.warning("a peer connection did not close in time and is abandoned")
-        for passing in self._passing:
-            passing.cancel()
         await self._receiving.aclose()
 
     async def _offer(self) -> None:
@@ -268,10 +261,15 @@ class Peer:
             await self._settle()
 
     async def _settle(self) -> None:
-        was_heard = self._receiving.subscription is not None
+        former = self._receiving.subscription
         await self._receiving.settle()
-        if was_heard and self._receiving.subscription is None:
+        subscription = self._receiving.subscription
+        if subscription is former:
+            return
+        if subscription is None:
             self._report(self, PeerSilent())
+        elif self.is_connected:
+            self._report(self, PeerSpeaking(subscription))
 
     async def _to_the_end(self, operation: Coroutine[Any, Any, None]) -> None:
         """Let aiortc finish even if we are cancelled: half gathered, it leaks sockets."""
@@ -287,14 +285,6 @@ class Peer:
                 self._report(self, PeerSpeaking(self._receiving.subscription))
         elif state in ("failed", "closed"):
             self._report(self, PeerFailed())
-
-    def _on_track(self, track: MediaStreamTrack) -> None:
-        """aiortc tells of a track that the peer offers, too, when we shall not take it."""
-        if self._audio.direction not in RECEIVING or self._receiving.subscription is not None:
-            return
-        subscription = self._receiving.begin(track)
-        if self.is_connected:
-            self._report(self, PeerSpeaking(subscription))
 
     def _on_text(self, data: str | bytes) -> None:
         if isinstance(data, str) and len(data) <= MAX_TEXT_BYTES:
@@ -366,6 +356,7 @@ def _renegotiating(
 async def _ping(audio: RTCRtpTransceiver) -> None:
     """One STUN transaction with the peer, as aioice makes them for consent (RFC 7675)."""
     ice = audio.receiver.transport.transport._connection
+    assert ice.remote_password is not None, "it is connected"
     for pair in list(ice._nominated.values()):
         request = ice.build_request(pair, nominate=False)
         with suppress(TransactionFailed):  # which is an answer, too

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Final, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
 
 from mulisa.core.errors import SignalingError
 from mulisa.core.room import Identity
+from mulisa.core.routing import MAX_IDENTITIES
 from mulisa.core.transport import Caption, ChatMessage
 from mulisa.transport.chat import MAX_CHAT_CHARS, MESSAGE_ID_PATTERN
 
@@ -15,7 +17,20 @@ CHANNEL_LABEL: Final = "text"
 CHANNEL_ID: Final = 0
 MAX_TEXT_BYTES: Final = 16 * 1024
 
-TextMessage: TypeAlias = Caption | ChatMessage
+_MAX_IDENTITY_CHARS: Final = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Reception:
+    """Whose packets came to the sender of this in the last second (``mulisa.reception``)."""
+
+    heard: frozenset[Identity]
+
+
+TextMessage: TypeAlias = Caption | ChatMessage | Reception
+_Identity: TypeAlias = Annotated[
+    Identity, StringConstraints(min_length=1, max_length=_MAX_IDENTITY_CHARS)
+]
 
 
 class _Wire(BaseModel):
@@ -25,27 +40,35 @@ class _Wire(BaseModel):
 class _CaptionWire(_Wire):
     topic: Literal["lk.transcription"] = "lk.transcription"
     segment_id: str
-    identity: Identity
+    identity: _Identity
     text: str
     final: bool
     interrupted: bool = False
     unspoken: str = ""
+    listener: _Identity | None = None
 
 
 class _ChatWire(_Wire):
     topic: Literal["lk.chat"] = "lk.chat"
     id: Annotated[str, StringConstraints(pattern=MESSAGE_ID_PATTERN)]
     text: Annotated[str, StringConstraints(max_length=MAX_CHAT_CHARS)]
+    listener: _Identity | None = None
 
 
-_TEXT: Final[TypeAdapter[_CaptionWire | _ChatWire]] = TypeAdapter(
-    Annotated[_CaptionWire | _ChatWire, Field(discriminator="topic")]
+class _ReceptionWire(_Wire):
+    topic: Literal["mulisa.reception"] = "mulisa.reception"
+    heard: Annotated[list[_Identity], Field(max_length=MAX_IDENTITIES)]
+
+
+_TextWire: TypeAlias = _CaptionWire | _ChatWire | _ReceptionWire
+_TEXT: Final[TypeAdapter[_TextWire]] = TypeAdapter(
+    Annotated[_TextWire, Field(discriminator="topic")]
 )
 
 
 def encode_text(message: TextMessage) -> str:
     """The message as JSON. Raises SignalingError if it is longer than a peer accepts."""
-    text = _to_wire(message).model_dump_json()
+    text = _to_wire(message).model_dump_json(exclude_none=True)
     if len(text.encode()) > MAX_TEXT_BYTES:
         raise SignalingError(f"a text message has at most {MAX_TEXT_BYTES} bytes")
     return text
@@ -63,10 +86,12 @@ def parse_text(text: str) -> TextMessage:
     return _from_wire(wire)
 
 
-def _to_wire(message: TextMessage) -> _CaptionWire | _ChatWire:
+def _to_wire(message: TextMessage) -> _TextWire:
     match message:
-        case ChatMessage(message_id, text):
-            return _ChatWire(id=message_id, text=text)
+        case ChatMessage(message_id, text, listener):
+            return _ChatWire(id=message_id, text=text, listener=listener)
+        case Reception(heard):
+            return _ReceptionWire(heard=sorted(heard))
         case Caption():
             return _CaptionWire(
                 segment_id=message.segment_id,
@@ -75,13 +100,16 @@ def _to_wire(message: TextMessage) -> _CaptionWire | _ChatWire:
                 final=message.final,
                 interrupted=message.interrupted,
                 unspoken=message.unspoken,
+                listener=message.listener,
             )
 
 
-def _from_wire(wire: _CaptionWire | _ChatWire) -> TextMessage:
+def _from_wire(wire: _TextWire) -> TextMessage:
     match wire:
         case _ChatWire():
-            return ChatMessage(wire.id, wire.text)
+            return ChatMessage(wire.id, wire.text, wire.listener)
+        case _ReceptionWire():
+            return Reception(frozenset(wire.heard))
         case _CaptionWire():
             return Caption(
                 segment_id=wire.segment_id,
@@ -90,4 +118,5 @@ def _from_wire(wire: _CaptionWire | _ChatWire) -> TextMessage:
                 final=wire.final,
                 interrupted=wire.interrupted,
                 unspoken=wire.unspoken,
+                listener=wire.listener,
             )

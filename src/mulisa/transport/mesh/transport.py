@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from types import MappingProxyType, TracebackType
@@ -26,9 +28,11 @@ from mulisa.core.events import (
     TransportEvent,
 )
 from mulisa.core.room import Identity, Participant, ParticipantSid, RoomName, Topology
-from mulisa.core.transport import Caption, ChatMessage, SubscriptionStats, Transport
+from mulisa.core.routing import Routing
+from mulisa.core.transport import Caption, ChatMessage, SendFrame, SubscriptionStats, Transport
 from mulisa.transport.mesh.pair import Hearing, Listening, NotHearing, Pair, PairEvent
 from mulisa.transport.mesh.peer import CLOSING_TIME
+from mulisa.transport.mesh.routing import MeshRouting
 from mulisa.transport.mesh.signaling import (
     MAX_MESSAGE_BYTES,
     AnswerFrom,
@@ -48,7 +52,9 @@ from mulisa.transport.mesh.signaling import (
     encode,
     parse_gateway_message,
 )
+from mulisa.transport.mesh.text import Reception, TextMessage
 from mulisa.transport.mesh.voice import Voice
+from mulisa.transport.mesh.watch import Watch
 
 logger = logging.getLogger(__name__)
 
@@ -66,17 +72,26 @@ class MeshTransport:
     Only people are heard: the voices of other agents are neither received nor decoded.
     """
 
-    def __init__(self, url: str, token: str) -> None:
-        """`url` is the gateway's WebSocket base (``ws://HOST:8000``), `token` the room's."""
+    def __init__(self, url: str, token: str, routing: Routing = Routing()) -> None:  # noqa: B008
+        """`url` is the gateway's WebSocket base (``ws://HOST:8000``), `token` the room's.
+
+        `routing` holds from the first offer on: no packet ever comes or goes against it.
+        """
         self._url = url
         self._token = token
-        self._voice = Voice()
+        self._voice = Voice(routing.listeners)
+        self._watch = Watch()
+        self._routing = MeshRouting(
+            routing, self._voice, self._watch, pair_of=self._pair_of, pairs=self._pairs_now
+        )
         self._joined: Joined | None = None
         self._local: Participant | None = None
         self._pairs: dict[ParticipantSid, Pair] = {}
         self._pair_tasks: dict[ParticipantSid, asyncio.Task[None]] = {}
         self._closing_pairs: set[asyncio.Task[None]] = set()
         self._participants: dict[Identity, Participant] = {}
+        self._packets_before: Counter[Identity] = Counter()
+        """Received from each in stays of theirs that are over."""
         self._outbox: asyncio.Queue[ClientMessage] = asyncio.Queue()
         self._events: asyncio.Queue[TransportEvent | _End] = asyncio.Queue()
         self._http: aiohttp.ClientSession | None = None
@@ -113,6 +128,7 @@ class MeshTransport:
             await self._http.close()
             raise
         self._local = self._joined.participant.participant()
+        await self._show_routing()
         for info in self._joined.participants:
             self._add(info, is_newcomer=True)
         self._signaling = asyncio.create_task(self._signal(self._socket), name="mesh signalling")
@@ -157,15 +173,51 @@ class MeshTransport:
         """Encode 20 ms once and hand the packet to every connection."""
         self._voice.speak(samples)
 
+    def expect_speech(self) -> None:
+        """Nothing to do: a connection is as ready after a pause as before it."""
+
+    async def whisper(self, listener: Identity) -> SendFrame:
+        """What is sent with the result goes to this one connection. Raises TransportError."""
+        return await self._routing.whisper(listener)
+
+    @property
+    def routing(self) -> Routing:
+        """Whom we hear and to whom we speak; applied to everybody who comes."""
+        return self._routing.routing
+
+    async def hear(self, identity: Identity, on: bool) -> None:
+        """Renegotiate the pair; returns once nothing comes any more, or something can be heard.
+
+        Raises TransportError after `ROUTING_TIME`; the connection is then replaced by one that
+        has it so from the start.
+        """
+        try:
+            await self._routing.hear(identity, on)
+        finally:
+            await self._show_routing()
+
+    async def speak_to(self, listeners: frozenset[Identity] | None) -> None:
+        """Choose which connections get our packets; returns once none is on its way to others.
+
+        Raises TransportError if somebody does not confirm that; they get no more nevertheless.
+        """
+        try:
+            await self._routing.speak_to(listeners)
+        finally:
+            await self._show_routing()
+
     async def send_caption(self, caption: Caption) -> None:
-        """Show words to everybody who is connected now. Raises SignalingError if too long."""
-        for pair in list(self._pairs.values()):
-            pair.send_caption(caption)
+        """Show words to whom they are for and who is connected. SignalingError if too long."""
+        self._send_now(caption, self._pairs_for(caption.listener))
 
     async def send_chat(self, message: ChatMessage) -> None:
-        """Send to everybody; who is still connecting gets it then. SignalingError if too long."""
-        for pair in list(self._pairs.values()):
+        """Send to whom it is for, once they are connected. Raises SignalingError if too long."""
+        for pair in self._pairs_for(message.listener):
             pair.send_chat(message)
+
+    async def send_reception(self, heard: frozenset[Identity]) -> None:
+        """Tell everybody who is connected now whose packets came to us in the last second."""
+        self._send_now(Reception(heard), self._pairs_now())
 
     async def set_attributes(self, attributes: Mapping[str, str]) -> None:
         """Merge into our attributes; `local` shows them once the gateway has confirmed.
@@ -180,7 +232,11 @@ class MeshTransport:
     def stats(self, identity: Identity) -> SubscriptionStats:
         """Counters of one participant's subscription; zeros if there is none."""
         pair = self._pair_of(identity)
-        return pair.stats() if pair else SubscriptionStats(0, 0, 0)
+        if pair is None:
+            return SubscriptionStats(0, 0, 0)
+        stats = pair.stats()
+        received = self._packets_before[identity] + stats.packets_received
+        return dataclasses.replace(stats, packets_received=received)
 
     @property
     def _entered(self) -> Joined:
@@ -297,9 +353,11 @@ class MeshTransport:
             self.local,
             participant,
             voice=self._voice,
+            hears=self.routing.hears(participant.identity),
             ice_servers=self._entered.ice_servers,
             send=self._outbox.put_nowait,
             report=self._on_pair,
+            watch=self._watch,
         )
         self._participants[participant.identity] = participant
         self._pairs[participant.sid] = pair
@@ -334,7 +392,9 @@ class MeshTransport:
         task.add_done_callback(self._closing_pairs.discard)
         task.cancel()
         participant = self._participants.pop(pair.remote.identity)
+        self._packets_before[participant.identity] += pair.stats().packets_received
         self._events.put_nowait(ParticipantLeft(participant))
+        self._watch.changed()
 
     def _on_pair(self, pair: Pair, event: PairEvent) -> None:
         if pair.remote.sid not in self._pairs:
@@ -349,12 +409,33 @@ class MeshTransport:
                 self._events.put_nowait(ListenerConnected(identity))
             case ChatMessage(message_id, text):
                 self._events.put_nowait(ChatReceived(identity, message_id, text))
-            case Caption():
-                pass  # captions are for people; an agent knows what was said
+            case Caption() | Reception():
+                pass  # shown to people; an agent knows what was said, and who hears whom is counted
 
     def _pair_of(self, identity: Identity) -> Pair | None:
         participant = self._participants.get(identity)
         return self._pairs.get(participant.sid) if participant else None
+
+    def _pairs_now(self) -> list[Pair]:
+        return list(self._pairs.values())
+
+    def _pairs_for(self, listener: Identity | None) -> list[Pair]:
+        if listener is None:
+            return self._pairs_now()
+        pair = self._pair_of(listener)
+        return [pair] if pair else []
+
+    def _send_now(self, message: TextMessage, pairs: list[Pair]) -> None:
+        for pair in pairs:
+            pair.send_now(message)
+
+    async def _show_routing(self) -> None:
+        """As our participant attribute, if it shows something else."""
+        try:
+            if news := self._routing.news():
+                await self.set_attributes(news)
+        except SignalingError as error:
+            logger.warning("the routing is too long to be shown: %s", error)
 
     async def _close_everything(self) -> None:
         self._voice.close()

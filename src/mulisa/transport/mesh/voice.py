@@ -8,124 +8,91 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from fractions import Fraction
-from typing import Final, TypeAlias
+from typing import Final
 
-import av
 from aiortc import MediaStreamTrack
 from aiortc.mediastreams import MediaStreamError
 
-from mulisa.core.audio import FRAME_DURATION, FRAME_SAMPLES, SAMPLE_RATE_HZ, Samples, silence
+from mulisa.core.audio import Samples
+from mulisa.core.room import Identity
+from mulisa.core.transport import SendFrame
+from mulisa.transport.mesh.spurts import SpeechClock, TalkSpurts, VoicePacket
 
-BIT_RATE: Final = 32_000
-EXPECTED_LOSS_PERCENT: Final = 10
-COMPLEXITY: Final = 5
-"""Half the CPU of 10 (156 instead of 311 us a frame); speech sounds the same."""
-
-GAP: Final = 3 * FRAME_DURATION
-"""A frame that is later than this begins a new talk spurt; anything less is jitter."""
-TAIL_AFTER: Final = 2 * FRAME_DURATION
-"""By how much a frame is late when the talk spurt is taken for ended."""
-TAIL_FRAMES: Final = 5
 MAX_WAITING_PACKETS: Final = 5
-
-_TIME_BASE: Final = Fraction(1, SAMPLE_RATE_HZ)
-
-VoicePacket: TypeAlias = "av.Packet[av.AudioStream]"
-
-
-class SpeechClock:
-    """RTP time of the frames of a voice that is often silent (RFC 3550, 5.1; RFC 7587, 4.1).
-
-    Pure. Time passes in silence, too: after a gap the timestamps have advanced by as much as the
-    clock has, so a jitter buffer sees a pause and not packets that are late. Within a talk spurt
-    they advance by one frame, whatever the jitter of our pacing.
-    """
-
-    def __init__(self) -> None:
-        self._next_pts = 0
-        self._due_at: float | None = None
-
-    def stamp(self, now: float) -> int:
-        """Timestamp, in samples, of the frame that is sent now."""
-        if self._due_at is None:
-            self._due_at = now
-        late = now - self._due_at
-        if late > GAP:
-            skipped = round(late / FRAME_DURATION)
-            self._next_pts += skipped * FRAME_SAMPLES
-            self._due_at += skipped * FRAME_DURATION
-        pts = self._next_pts
-        self._next_pts += FRAME_SAMPLES
-        self._due_at += FRAME_DURATION
-        return pts
 
 
 class Voice:
-    """One Opus encoder and the tracks that carry its packets.
+    """What we say aloud to all listeners, and what we whisper to one of them.
 
-    A talk spurt ends in `TAIL_FRAMES` of silence which nobody asked for: they push the encoder's
-    look-ahead (6.5 ms) out, so it does not begin the next one, and give the listeners' concealment
-    silence to extrapolate from, where it would prolong a cut word by 100 ms.
+    A whisper goes to its listener's connection and to no other, in the same RTP stream: only one
+    reply is spoken at a time, so nobody has to mix. It has an encoder of its own (`TalkSpurts`).
     """
 
-    def __init__(self) -> None:
-        self._encoder = _opus_encoder()
-        self._clock = SpeechClock()
+    def __init__(self, listeners: frozenset[Identity] | None = None) -> None:
+        """`listeners` as in `speak_to`."""
+        self._listeners = listeners
         self._tracks: set[VoiceTrack] = set()
-        self._tail: asyncio.TimerHandle | None = None
-        self.frames_encoded = 0
-        """How often the encoder ran, whatever the number of listeners."""
+        self._clock = SpeechClock()
+        self._aloud = TalkSpurts(self._clock, self._send_aloud)
+        self._speaking = self._aloud
+        """Who spoke last; another one begins only after that talk spurt has ended."""
 
-    def track(self, on_listening: Callable[[], None]) -> VoiceTrack:
+    @property
+    def frames_encoded(self) -> int:
+        """How often the encoder of what is said aloud ran, whatever the number of listeners."""
+        return self._aloud.frames_encoded
+
+    def track(self, listener: Identity, on_listening: Callable[[], None]) -> VoiceTrack:
         """A track for one listener. `on_listening` is called once: from then on it is heard."""
-        track = VoiceTrack(on_listening, self._tracks.discard)
+        track = VoiceTrack(listener, on_listening, self._tracks.discard)
         self._tracks.add(track)
         return track
 
     def speak(self, samples: Samples) -> None:
         """Encode 20 ms (int16, shape (960,), 48 kHz) and hand it to every listener now."""
-        if samples.shape != (FRAME_SAMPLES,):
-            raise ValueError(f"a frame has shape ({FRAME_SAMPLES},), not {samples.shape}")
-        self._cancel_tail()
-        loop = asyncio.get_running_loop()
-        self._emit(samples, loop.time())
-        self._tail = loop.call_later(2 * FRAME_DURATION, self._expect_tail)
+        self._speak(self._aloud, samples)
+
+    def speak_to(self, listeners: frozenset[Identity] | None) -> None:
+        """Hand packets, from this moment on, to the tracks of these alone; None is everybody.
+
+        What already waits in the tracks of others is taken back. Nothing lies between a track and
+        the socket: aiortc's sender takes a packet and sends it without giving up the loop.
+        """
+        self._listeners = listeners
+        for track in self._tracks:
+            if not self._speaks_to(track):
+                track.clear()
+
+    def whisper(self, listener: Identity) -> SendFrame:
+        """Speak to this listener's track alone, whoever else may listen."""
+
+        def send(packet: VoicePacket) -> None:
+            for track in self._tracks:
+                if track.listener == listener:
+                    track.push(packet)
+
+        spurts = TalkSpurts(self._clock, send)
+        return lambda samples: self._speak(spurts, samples)
 
     def close(self) -> None:
         """Send no more. Idempotent."""
-        self._cancel_tail()
+        self._speaking.close()
         for track in list(self._tracks):
             track.stop()
 
-    def _emit(self, samples: Samples, now: float) -> None:
-        pts = self._clock.stamp(now)
-        frame = av.AudioFrame.from_ndarray(samples.reshape(1, -1), format="s16", layout="mono")
-        frame.sample_rate = SAMPLE_RATE_HZ
-        frame.pts = self.frames_encoded * FRAME_SAMPLES
-        self.frames_encoded += 1
-        for packet in self._encoder.encode(frame):
-            packet.pts = pts
-            packet.time_base = _TIME_BASE
-            for track in self._tracks:
+    def _speak(self, spurts: TalkSpurts, samples: Samples) -> None:
+        if spurts is not self._speaking:
+            self._speaking.end()
+            self._speaking = spurts
+        spurts.speak(samples)
+
+    def _send_aloud(self, packet: VoicePacket) -> None:
+        for track in self._tracks:
+            if self._speaks_to(track):
                 track.push(packet)
 
-    def _expect_tail(self) -> None:
-        """The next frame is late. After a stall of the loop it comes now, so wait once more."""
-        loop = asyncio.get_running_loop()
-        self._tail = loop.call_later(TAIL_AFTER - FRAME_DURATION, self._emit_tail)
-
-    def _emit_tail(self) -> None:
-        """All at once: they are as late as their number, so the jitter buffer has room for them."""
-        self._tail = None
-        now = asyncio.get_running_loop().time()
-        for _ in range(TAIL_FRAMES):
-            self._emit(silence(), now)
-
-    def _cancel_tail(self) -> None:
-        if self._tail is not None:
-            self._tail.cancel()
-            self._tail = None
+    def _speaks_to(self, track: VoiceTrack) -> bool:
+        return self._listeners is None or track.listener in self._listeners
 
 
 class VoiceTrack(MediaStreamTrack):
@@ -137,13 +104,22 @@ class VoiceTrack(MediaStreamTrack):
     kind = "audio"
 
     def __init__(
-        self, on_listening: Callable[[], None], on_stop: Callable[[VoiceTrack], None]
+        self,
+        listener: Identity,
+        on_listening: Callable[[], None],
+        on_stop: Callable[[VoiceTrack], None],
     ) -> None:
         super().__init__()
+        self.listener = listener
         self._on_listening = on_listening
         self._on_stop = on_stop
         self._is_listening = False
         self._packets: asyncio.Queue[VoicePacket] = asyncio.Queue(MAX_WAITING_PACKETS)
+
+    @property
+    def is_listening(self) -> bool:
+        """What is pushed now is sent."""
+        return self._is_listening and self.readyState == "live"
 
     def push(self, packet: VoicePacket) -> None:
         """Send this packet next. Never blocks."""
@@ -152,6 +128,11 @@ class VoiceTrack(MediaStreamTrack):
         if self._packets.full():
             self._packets.get_nowait()
         self._packets.put_nowait(packet)
+
+    def clear(self) -> None:
+        """Take back what was pushed and not sent yet; a reader that was woken for it waits on."""
+        while not self._packets.empty():
+            self._packets.get_nowait()
 
     async def recv(self) -> VoicePacket:
         """The next packet, the moment it is spoken; aiortc calls this once it is connected."""
@@ -166,22 +147,3 @@ class VoiceTrack(MediaStreamTrack):
         """Take no more packets. Idempotent."""
         self._on_stop(self)
         super().stop()
-
-
-def _opus_encoder() -> av.AudioCodecContext:
-    """Opus as RFC 7587 calls speech: mono, 20 ms, in-band FEC sized for some loss."""
-    encoder = av.CodecContext.create("libopus", "w")
-    assert isinstance(encoder, av.AudioCodecContext)
-    encoder.bit_rate = BIT_RATE
-    encoder.format = av.AudioFormat("s16")
-    encoder.layout = av.AudioLayout("mono")
-    encoder.sample_rate = SAMPLE_RATE_HZ
-    encoder.time_base = _TIME_BASE
-    encoder.options = {
-        "application": "voip",
-        "compression_level": str(COMPLEXITY),
-        "fec": "1",
-        "frame_duration": "20",
-        "packet_loss": str(EXPECTED_LOSS_PERCENT),
-    }
-    return encoder
