@@ -6,6 +6,7 @@ NPM := sh scripts/npm.sh
 RUN := .venv/.installed-run
 DEV := .venv/.installed-dev
 BROWSER := .venv/.chromium
+TURN := .venv/.turnserver
 NODE_MODULES := web/node_modules/.installed
 PAGE := src/mulisa/server/page/index.html
 WEB := $(shell find web \( -name node_modules -o -path web/test \) -prune -o -type f ! -name '*.py' -print)
@@ -27,7 +28,7 @@ test: $(DEV) $(NODE_MODULES) $(PAGE) $(BROWSER) ## all but the slow tests
 	$(NPM) run --silent test
 	$(PY) -m pytest -m "not slow" $(ARGS)
 
-slow: $(DEV) $(PAGE) $(BROWSER) livekit ## what is too long for `make test`
+slow: $(DEV) $(PAGE) $(BROWSER) $(TURN) livekit ## what is too long for `make test`
 	$(PY) -m pytest -m slow $(ARGS) || test $$? -eq 5
 
 unit: $(DEV) $(NODE_MODULES) ## virtual time, Python and web; under a minute
@@ -83,6 +84,10 @@ $(DEV): requirements/dev.lock requirements/run.lock $(SETUP)
 # Written only when a browser was found, so that the next run tries again.
 $(BROWSER): | $(DEV)
 	@sh scripts/browser.sh
+
+# Nor this one.
+$(TURN): | $(DEV)
+	@sh scripts/turn.sh
 
 $(NODE_MODULES): web/package-lock.json web/package.json | $(RUN)
 	@echo "web: packages of web/package-lock.json"

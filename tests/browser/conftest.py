@@ -1,4 +1,9 @@
-"""A real `mulisa serve` with local engines, and voices to speak to it with."""
+"""A real `mulisa serve` with local engines, and voices to speak to it with.
+
+Every test that takes `server` runs in both topologies: `[mesh]` in ``make test``, `[livekit]`,
+where a real LiveKit server is the SFU, in ``make slow``. What is about one topology alone says so
+with `MESH_ONLY`.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +13,10 @@ import pytest
 
 from tests.browser.server import Server
 from tests.browser.speech import Studio
+from tests.livekit_server import LiveKitServer
+
+TOPOLOGIES = ("mesh", pytest.param("livekit", marks=pytest.mark.slow))
+MESH_ONLY = pytest.mark.parametrize("server", ["mesh"], indirect=True)
 
 
 @pytest.fixture(scope="session")
@@ -17,10 +26,15 @@ def studio() -> Studio:
     return Studio()
 
 
-@pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+@pytest.fixture(scope="session", params=TOPOLOGIES)
+def server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
     """A talking room with local engines."""
-    running = Server(tmp_path_factory.mktemp("data"), "--llm", "concierge")
+    livekit: LiveKitServer | None = None
+    if request.param == "livekit":
+        livekit = request.getfixturevalue("livekit")
+    running = Server(tmp_path_factory.mktemp("data"), "--llm", "concierge", livekit=livekit)
     try:
         running.wait_for("agent_ready")
         yield running

@@ -65,13 +65,24 @@ EAR = """
       }
       return btoa(text);
     },
-    bytesFrom: async (identity) => {
-      const connection = window.mulisa.connections[identity];
-      if (connection === undefined) return 0;
-      for (const report of (await connection.getStats()).values()) {
-        if (report.type === "inbound-rtp" && report.kind === "audio") return report.bytesReceived;
+    sentTo: async (name) => {
+      let packets = 0;
+      for (const report of (await window.mulisa.connections[name].getStats()).values()) {
+        if (report.type === "outbound-rtp") packets += report.packetsSent;
       }
-      return 0;
+      return packets;
+    },
+    localCandidates: async () => {
+      const types = [];
+      for (const connection of new Set(Object.values(window.mulisa.connections))) {
+        const stats = await connection.getStats();
+        for (const report of stats.values()) {
+          if (report.type !== "transport" || !report.selectedCandidatePairId) continue;
+          const pair = stats.get(report.selectedCandidatePairId);
+          types.push(stats.get(pair.localCandidateId).candidateType);
+        }
+      }
+      return types;
     },
   };
 })();
@@ -121,6 +132,8 @@ class Line:
     text: str
     """The words alone, as far as they were heard."""
     final: bool
+    listener: str
+    """Who alone it is for; empty: everybody."""
 
 
 class Person:
@@ -130,9 +143,9 @@ class Person:
         self.page = page
         self.name = name
 
-    async def enter(self, base_url: str, room: str) -> None:
-        """Join and wait until one is in the room."""
-        await self.page.goto(f"{base_url}/r/{room}?name={self.name}&join=1")
+    async def enter(self, base_url: str, room: str, options: str = "") -> None:
+        """Join and wait until one is in the room; `options` are added to the link."""
+        await self.page.goto(f"{base_url}/r/{room}?name={self.name}&join=1{options}")
         await until(self.identity, bool, f"{self.name} to be in the room")
 
     async def sees(self, name: str, count: int = 1) -> None:
@@ -175,13 +188,28 @@ class Person:
         await field.fill(text)
         await field.press("Enter")
 
-    async def hears_on(self, identity: str, more_bytes: int = 2000) -> None:
-        """Wait until so many more bytes of somebody's voice have arrived."""
-        script = "(identity) => window.person.bytesFrom(identity)"
-        before: int = await self.page.evaluate(script, identity)
+    async def packets_of(self, identity: str = "mulisa") -> int:
+        """How many packets of somebody's voice have arrived so far, by getStats."""
+        script = "(identity) => window.mulisa.received(identity)"
+        received: dict[str, int] | None = await self.page.evaluate(script, identity)
+        return received["packets"] if received else 0
+
+    async def packets_to(self, connection: str) -> int:
+        """How many packets of one's own voice have left on a connection so far, by getStats."""
+        sent: int = await self.page.evaluate("(name) => window.person.sentTo(name)", connection)
+        return sent
+
+    async def local_candidates(self) -> list[str]:
+        """Type of the local candidate that each connection has selected."""
+        types: list[str] = await self.page.evaluate("window.person.localCandidates()")
+        return types
+
+    async def hears_on(self, identity: str, more: int = 25) -> None:
+        """Wait until so many more packets of somebody's voice have arrived."""
+        before = await self.packets_of(identity)
         await until(
-            lambda: self.page.evaluate(script, identity),
-            lambda received: received > before + more_bytes,
+            lambda: self.packets_of(identity),
+            lambda received: received > before + more,
             f"{self.name} to hear {identity}",
         )
 
@@ -189,10 +217,11 @@ class Person:
         """Captions that are on the page now, of one person or of all."""
         rows = await self.page.get_by_test_id("caption").evaluate_all(
             """rows => rows.map(row => [
-              row.dataset.name, row.querySelector(".words").textContent.trim(), row.dataset.final
+              row.dataset.name, row.querySelector(".words").textContent.trim(), row.dataset.final,
+              row.dataset.listener ?? ""
             ])"""
         )
-        lines = [Line(who, text, is_final == "true") for who, text, is_final in rows]
+        lines = [Line(who, text, is_final == "true", to) for who, text, is_final, to in rows]
         return [x for x in lines if (not name or x.name == name) and (x.final or not final)]
 
     async def ask(self, question: Samples) -> None:

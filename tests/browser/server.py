@@ -17,6 +17,9 @@ from typing import IO, Any
 import aiohttp
 import psutil  # type: ignore[import-untyped]
 
+from mulisa.core.room import Topology
+from tests.livekit_server import LiveKitServer
+
 STARTING = 120.0
 """Seconds a server may take until its agent is ready."""
 ENDING = 30.0
@@ -32,10 +35,21 @@ class Server:
         *options: str,
         environment: Mapping[str, str] | None = None,
         log: IO[str] | None = None,
+        livekit: LiveKitServer | None = None,
+        livekit_url: str = "",
     ) -> None:
-        """`log` gets what is written to standard error; without it that is ours."""
+        """`log` gets what is written to standard error; without it that is ours.
+
+        With a LiveKit server its rooms are SFU rooms there; `livekit_url` is how to get to it, if
+        not directly.
+        """
         command = [sys.executable, "-m", "mulisa", "serve", "--port", "0", "--json"]
         command += ["--data", str(data), *options]
+        given = dict(environment or {})
+        if livekit is not None:
+            command += ["--livekit-url", livekit_url or livekit.url]
+            given |= {"LIVEKIT_API_KEY": livekit.key, "LIVEKIT_API_SECRET": livekit.secret}
+        self.topology: Topology = "mesh" if livekit is None else "sfu"
         self.data = data
         self.events: list[dict[str, Any]] = []
         self._lines: queue.Queue[str | None] = queue.Queue()
@@ -44,7 +58,7 @@ class Server:
             stdout=subprocess.PIPE,
             stderr=log,
             text=True,
-            env=os.environ | {"HF_HUB_OFFLINE": "1"} | dict(environment or {}),
+            env=os.environ | {"HF_HUB_OFFLINE": "1"} | given,
         )
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
@@ -117,6 +131,16 @@ class Server:
         assert status == 200, body
         found: list[dict[str, Any]] = json.loads(body)["participants"]
         return found
+
+    async def route(self, room: str, **change: Any) -> dict[str, Any]:
+        """`PUT .../routing` as the operator; what holds, when it holds."""
+        async with (
+            aiohttp.ClientSession() as http,
+            http.put(f"{self.url}/api/rooms/{room}/routing", json=change) as response,
+        ):
+            assert response.status == 200, await response.text()
+            routing: dict[str, Any] = await response.json()
+            return routing
 
     async def said(self, room: str) -> list[dict[str, Any]]:
         """Entries of the room's transcript so far."""

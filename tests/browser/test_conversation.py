@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+from datetime import datetime, timedelta
+from typing import Any
+
 import pytest
 
-from tests.browser.people import browser_at, longest_pause, loudness, person_in
+from tests.browser.people import Person, browser_at, longest_pause, loudness, person_in
 from tests.browser.server import Server
 from tests.browser.speech import ALICE, BOB, CAROL, Studio, Voice, word_error_rate
 
@@ -16,9 +20,18 @@ SPEAKERS = [
     (BOB, BUDGET),
     (CAROL, "The new website will be ready next week."),
 ]
+AT_ONCE = {
+    ALICE: "The old website goes to the archive on Monday afternoon.",
+    BOB: "Somebody should water the plants in the office tomorrow.",
+}
+WITHOUT_ALICE = {
+    BOB: "It will probably rain on the weekend.",
+    CAROL: "The train to the airport leaves at seven in the morning.",
+}
+OVERLAP = timedelta(seconds=0.5)
 
 
-@pytest.mark.parametrize(("voice", "line"), SPEAKERS, ids=lambda value: str(value)[:20])
+@pytest.mark.parametrize(("voice", "line"), SPEAKERS, ids=[v.name for v, _ in SPEAKERS])
 async def test_each_voice_alone_is_understood(studio: Studio, voice: Voice, line: str) -> None:
     (heard,) = await studio.understand(*await studio.speak(voice, line))
     assert word_error_rate(line, heard) <= 0.25, heard
@@ -49,24 +62,64 @@ async def test_three_people_are_heard_by_name_and_she_answers_who_calls_her(
         for voice, _ in SPEAKERS:
             people[voice] = await person_in(browser, voice.name)
             await people[voice].enter(server.url, "team")
-        alice = people[ALICE]
-        for voice, _ in SPEAKERS:
-            await alice.sees(voice.name)
-        await alice.sees("Mulisa")
+        alice, bob, carol = people[ALICE], people[BOB], people[CAROL]
+        for person in people.values():
+            for voice, _ in SPEAKERS:
+                await person.sees(voice.name)
+            await person.mulisa_is("listening")
         for voice, line in SPEAKERS:
             (speech,) = await studio.speak(voice, line)
             await people[voice].say(speech)
-            await people[CAROL].reads(voice.name)
+            await carol.reads(voice.name)
         for voice, line in SPEAKERS:
-            (caption,) = await people[CAROL].captions(voice.name)
+            (caption,) = await carol.captions(voice.name)
             assert word_error_rate(line, caption.text) <= 0.5, caption
         assert await alice.captions("Mulisa") == []
-        await people[CAROL].record()
+
+        await carol.record()
         await alice.ask(question)
-        answer = await people[CAROL].reads("Mulisa", "budget")
-        (heard,) = await studio.understand(await people[CAROL].recorded())
-    assert "bob" in answer.lower() and "friday" in answer.lower()
-    assert "friday" in heard.lower(), heard
+        answer = await carol.reads("Mulisa", "budget")
+        (heard,) = await studio.understand(await carol.recorded())
+        assert "bob" in answer.lower() and "friday" in answer.lower()
+        assert "friday" in heard.lower(), heard
+        await carol.mulisa_is("listening")
+
+        await _speak_at_once(studio, people)
+        said = {voice: await _last_of(server, voice) for voice in AT_ONCE}
+        for voice, line in AT_ONCE.items():
+            assert word_error_rate(line, said[voice]["text"]) <= 0.5, said
+        assert _overlap(*said.values()) > OVERLAP, said
+
+        await alice.page.get_by_test_id("leave").click()
+        await carol.sees("Alice", count=0)
+        for voice, line in WITHOUT_ALICE.items():
+            (speech,) = await studio.speak(voice, line)
+            before = len(await bob.captions(voice.name))
+            await people[voice].say(speech)
+            await bob.reads(voice.name, count=before + 1)
+            entry = await _last_of(server, voice)
+            assert word_error_rate(line, entry["text"]) <= 0.5, entry
+
+
+async def _speak_at_once(studio: Studio, people: dict[Voice, Person]) -> None:
+    speeches = {voice: (await studio.speak(voice, line))[0] for voice, line in AT_ONCE.items()}
+    reader = people[CAROL]
+    before = {voice: len(await reader.captions(voice.name)) for voice in AT_ONCE}
+    await asyncio.gather(*(people[voice].say(speech) for voice, speech in speeches.items()))
+    for voice, count in before.items():
+        await reader.reads(voice.name, count=count + 1)
+
+
+async def _last_of(server: Server, voice: Voice) -> dict[str, Any]:
+    """What the transcript has of somebody at last."""
+    return [each for each in await server.said("team") if each["name"] == voice.name][-1]
+
+
+def _overlap(one: dict[str, Any], other: dict[str, Any]) -> timedelta:
+    def at(edge: str) -> list[datetime]:
+        return [datetime.fromisoformat(each[edge]) for each in (one, other)]
+
+    return min(at("ended_at")) - max(at("started_at"))
 
 
 async def test_she_stops_when_somebody_speaks(

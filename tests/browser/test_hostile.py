@@ -11,6 +11,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from tests.browser.conftest import MESH_ONLY
 from tests.browser.people import browser_at, person_in
 from tests.browser.server import Server
 from tests.browser.speech import ALICE, Studio
@@ -36,6 +37,7 @@ GARBAGE = (
 )
 
 
+@MESH_ONLY  # the gateway relays no signalling of an SFU room, and a LiveKit server checks its own
 async def test_a_hostile_peer_disturbs_nobody(
     studio: Studio, server: Server, chromium: str
 ) -> None:
