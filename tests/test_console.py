@@ -136,7 +136,7 @@ def test_an_agent_process_of_our_own_repeats_nothing_that_the_gateway_tells() ->
 
 def test_a_worker_alone_tells_everything_itself() -> None:
     out = io.StringIO()
-    announce = Announcer(Console(file=out, as_json=True), "", worker_alone=True)
+    announce = Announcer(Console(file=out, as_json=True), "", "worker")
     for status in STATUSES:
         announce(status)
     assert [json.loads(line)["event"] for line in out.getvalue().splitlines()] == [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeAlias
 
 from mulisa.console import Console
 from mulisa.server.events import (
@@ -13,16 +13,22 @@ from mulisa.server.events import (
     Left,
     RoomClosed,
     RoomOpened,
+    SfuFound,
+    SfuLost,
     WorkerLost,
     WorkerRegistered,
 )
 from mulisa.worker.status import (
+    AgentStateChanged,
     CannotStart,
     Draining,
     EngineLoading,
     GatewayLost,
     ProcessDied,
     Registered,
+    Removed,
+    RoomEntered,
+    RoomLost,
     SessionFailed,
     Status,
 )
@@ -35,16 +41,19 @@ _GONE: Final = {
 }
 
 
+Command: TypeAlias = Literal["serve", "worker", "join"]
+
+
 class Announcer:
     """Gives each event its line: those of the gateway, and those of an agent process."""
 
     is_ending = False
     """Set when we end: then it is no news that others do."""
 
-    def __init__(self, console: Console, agent_name: str, *, worker_alone: bool = False) -> None:
+    def __init__(self, console: Console, agent_name: str, command: Command = "serve") -> None:
         self._console = console
         self._agent_name = agent_name
-        self._lines = _LINES_ALONE if worker_alone else _LINES
+        self._lines = _LINES_OF[command]
 
     def __call__(self, event: GatewayEvent | Status) -> None:
         """Say it, if an operator cares."""
@@ -189,6 +198,45 @@ def _session_failed(console: Console, event: SessionFailed) -> None:
     )
 
 
+def _sfu_lost(console: Console, event: SfuLost) -> None:
+    console.event(
+        "sfu_lost",
+        "sfu",
+        f"{event.reason}; is tried again",
+        "warning",
+        url=event.url,
+        reason=event.reason,
+    )
+
+
+def _sfu_found(console: Console, event: SfuFound) -> None:
+    console.event("sfu_found", "sfu", f"{event.url} answers again", "good", url=event.url)
+
+
+def _room_entered(console: Console, event: RoomEntered) -> None:
+    console.event("room_entered", event.room, "joined", "good", room=event.room)
+
+
+def _room_lost(console: Console, event: RoomLost) -> None:
+    console.event(
+        "room_lost",
+        event.room,
+        f"{event.reason}; tries again in {event.retry_in:.1f} s",
+        "warning",
+        room=event.room,
+        reason=event.reason,
+        retry_in=event.retry_in,
+    )
+
+
+def _removed(console: Console, event: Removed) -> None:
+    console.event("removed", event.room, "was put out of the room", "warning", room=event.room)
+
+
+def _agent_state(console: Console, event: AgentStateChanged) -> None:
+    console.event("agent_state", event.room, event.state, room=event.room, state=event.state)
+
+
 _LINES: Final[dict[type[Any], Callable[[Console, Any], None]]] = {
     RoomOpened: _room_opened,
     RoomClosed: _room_closed,
@@ -196,14 +244,23 @@ _LINES: Final[dict[type[Any], Callable[[Console, Any], None]]] = {
     Left: _left,
     WorkerLost: _worker_lost,
     JobFailed: _job_failed,
+    SfuLost: _sfu_lost,
+    SfuFound: _sfu_found,
     ProcessDied: _process_died,
     EngineLoading: _engine_loading,
     CannotStart: _cannot_start,
     Draining: _draining,
 }
-_LINES_ALONE: Final = _LINES | {
-    Registered: _registered,
-    GatewayLost: _gateway_lost,
-    SessionFailed: _session_failed,
+_LINES_OF: Final[dict[Command, dict[type[Any], Callable[[Console, Any], None]]]] = {
+    "serve": _LINES,
+    # The gateway is elsewhere; here it tells the same from its side.
+    "worker": _LINES
+    | {Registered: _registered, GatewayLost: _gateway_lost, SessionFailed: _session_failed},
+    "join": _LINES
+    | {
+        RoomEntered: _room_entered,
+        RoomLost: _room_lost,
+        Removed: _removed,
+        AgentStateChanged: _agent_state,
+    },
 }
-"""Of a worker whose gateway is elsewhere; here the gateway tells the same from its side."""

@@ -21,6 +21,7 @@ from mulisa.core.errors import ConfigError, InputError, MulisaError
 
 if TYPE_CHECKING:
     from mulisa.config import Config
+    from mulisa.core.room import RoomName
 
 FAILED: Final = 1
 WRONG_USAGE: Final = 2
@@ -50,6 +51,24 @@ HostOption = Annotated[
 PortOption = Annotated[
     int | None,
     typer.Option("--port", metavar="PORT", help="8000 by default; 0 for any free one."),
+]
+TopologyOption = Annotated[
+    str | None,
+    typer.Option(
+        "--topology",
+        metavar="mesh|sfu",
+        help="How rooms are opened: everybody connected to everybody, or to the LiveKit server. "
+        "sfu with --livekit-url, else mesh; a link with ?topology=... chooses for its room.",
+    ),
+]
+LiveKitOption = Annotated[
+    str | None,
+    typer.Option(
+        "--livekit-url",
+        metavar="URL",
+        help="ws://HOST:PORT of a LiveKit server that carries the rooms (LIVEKIT_URL), with its "
+        "LIVEKIT_API_KEY and LIVEKIT_API_SECRET in the environment.",
+    ),
 ]
 DataOption = Annotated[
     Path | None,
@@ -102,11 +121,15 @@ def _root(
     epilog="\b\nExamples:\n"
     "  mulisa serve                           the room at http://localhost:8000\n"
     "  mulisa serve --llm openai:gpt-4o-mini  with OPENAI_API_KEY set\n"
-    "  mulisa serve --no-agent                the room alone; 'mulisa worker' may join it"
+    "  mulisa serve --no-agent                the room alone; 'mulisa worker' may join it\n"
+    "  mulisa serve --livekit-url ws://HOST:7880   rooms on a LiveKit server, with\n"
+    "      LIVEKIT_API_KEY and LIVEKIT_API_SECRET set (devkey and secret if it runs with --dev)"
 )
 def serve(
     host: HostOption = None,
     port: PortOption = None,
+    topology: TopologyOption = None,
+    livekit_url: LiveKitOption = None,
     stt: SttOption = None,
     llm: LlmOption = None,
     tts: TtsOption = None,
@@ -136,6 +159,8 @@ def serve(
         config,
         host=host,
         port=port,
+        topology=topology,
+        livekit_url=livekit_url,
         stt=stt,
         llm=llm,
         tts=tts,
@@ -145,6 +170,7 @@ def serve(
         data=data,
     )
     _check(console, settings)
+    _check_server(console, settings)
     with _failures(console, debug=debug):
         from mulisa.serving import run_until_interrupted, serve_room
 
@@ -154,13 +180,26 @@ def serve(
 @app.command(
     epilog="\b\nExamples:\n"
     "  mulisa worker                          one more for the 'mulisa serve' of this machine\n"
-    "  mulisa worker --url ws://HOST:8000     with LIVEKIT_API_KEY and LIVEKIT_API_SECRET set"
+    "  mulisa worker --url ws://HOST:8000     with LIVEKIT_API_KEY and LIVEKIT_API_SECRET set\n"
+    "  mulisa worker --url wss://my.livekit.example   every room of a LiveKit server or cluster\n"
+    "  mulisa worker --url ... --agent-name mulisa    only rooms that ask for 'mulisa'"
 )
 def worker(
     url: Annotated[
         str | None,
-        typer.Option(metavar="URL", help="ws://HOST:PORT of the gateway (LIVEKIT_URL)."),
+        typer.Option(
+            metavar="URL",
+            help="ws://HOST:PORT of a 'mulisa serve' or a LiveKit server (LIVEKIT_URL); "
+            "ws://localhost:8000 by default.",
+        ),
     ] = None,
+    agent_name: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="For LiveKit's explicit dispatch: take only rooms that ask for NAME.",
+        ),
+    ] = "",
     stt: SttOption = None,
     llm: LlmOption = None,
     tts: TtsOption = None,
@@ -172,7 +211,7 @@ def worker(
     quiet: QuietOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Run an agent process alone: it registers with a gateway and takes its rooms."""
+    """Run an agent process alone: it registers with a server and takes its rooms."""
     console = Console(as_json=as_json, quiet=quiet or supervised)
     _headline(console)
     configure_logging(debug=debug, quiet=quiet)
@@ -198,8 +237,54 @@ def worker(
         from mulisa.worker.status import tell_parent
         from mulisa.working import take_part
 
-        announce = tell_parent if supervised else Announcer(console, "", worker_alone=True)
-        run_until_interrupted(take_part(settings, announce))
+        announce = tell_parent if supervised else Announcer(console, "", "worker")
+        run_until_interrupted(take_part(settings, announce, agent_name))
+
+
+@app.command(
+    epilog="\b\nExamples, with LIVEKIT_API_KEY and LIVEKIT_API_SECRET set:\n"
+    "  mulisa join --room standup --url ws://localhost:7880\n"
+    "  mulisa join --room standup --url wss://my.livekit.example --llm openai:gpt-4o-mini\n\n"
+    "Ends with code 0 on Ctrl-C or when somebody removes her, 1 if the server refuses the key."
+)
+def join(
+    room: Annotated[str, typer.Option("--room", metavar="ROOM", help="Name of the room.")],
+    url: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="ws://HOST:PORT of a LiveKit server (LIVEKIT_URL)."),
+    ] = None,
+    stt: SttOption = None,
+    llm: LlmOption = None,
+    tts: TtsOption = None,
+    persona: PersonaOption = None,
+    relay: Annotated[
+        bool, typer.Option("--relay", help="Through the server's TURN servers only.")
+    ] = False,
+    data: DataOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Join one room of a LiveKit server, and stay in it."""
+    console = Console(as_json=as_json, quiet=quiet)
+    _headline(console)
+    configure_logging(debug=debug, quiet=quiet)
+    settings = _settings(
+        console, config, livekit_url=url, stt=stt, llm=llm, tts=tts, persona=persona, data=data
+    )
+    name = _room_name(console, room)
+    _check(console, settings)
+    if not settings.livekit_url:
+        _stop(console, "which server? name it with --url or LIVEKIT_URL", WRONG_USAGE)
+    _check_server(console, settings)
+    with _failures(console, debug=debug, told=True):
+        from mulisa.announce import Announcer
+        from mulisa.serving import run_until_interrupted
+        from mulisa.working import RoomToJoin, join_room
+
+        announce = Announcer(console, "", "join")
+        run_until_interrupted(join_room(settings, RoomToJoin(name, relay), announce))
 
 
 @app.command(
@@ -224,17 +309,13 @@ def transcript(
     configure_logging(debug=debug)
     settings = _settings(console, config, data=data)
     with _failures(console, debug=debug):
-        from mulisa.core.room import parse_room_name
         from mulisa.store.exports import EXPORTS
         from mulisa.store.transcript import TranscriptReader
 
         formats = {str(name): write for name, (write, _) in EXPORTS.items()}
         if export not in formats:
             _stop(console, f"--format is one of {', '.join(formats)}, not {export!r}", WRONG_USAGE)
-        try:
-            name = parse_room_name(room)
-        except InputError as error:
-            _stop(console, str(error), WRONG_USAGE)
+        name = _room_name(console, room)
         reader = TranscriptReader(settings.data)
         found = reader.everything(name) if every_call else reader.latest(name)
         if found is None:
@@ -317,6 +398,27 @@ def _check(console: Console, settings: Config) -> None:
     try:
         check_names(settings)
     except ConfigError as error:
+        _stop(console, str(error), WRONG_USAGE)
+
+
+def _check_server(console: Console, settings: Config) -> None:
+    """The same for the LiveKit server that is to be used, if there is one."""
+    from mulisa.config import room_topology, server_api_keys
+
+    try:
+        room_topology(settings)
+        if settings.livekit_url:
+            server_api_keys(settings)
+    except ConfigError as error:
+        _stop(console, str(error), WRONG_USAGE)
+
+
+def _room_name(console: Console, text: str) -> RoomName:
+    from mulisa.core.room import parse_room_name
+
+    try:
+        return parse_room_name(text)
+    except InputError as error:
         _stop(console, str(error), WRONG_USAGE)
 
 

@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Final, Self
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
@@ -27,6 +27,7 @@ from pydantic_settings import (
 )
 
 from mulisa.core.errors import ConfigError
+from mulisa.core.room import Topology
 
 FILE_NAME: Final = "mulisa.toml"
 KEYS_FILE_NAME: Final = "livekit-keys"
@@ -34,6 +35,7 @@ KEYS_FILE_NAME: Final = "livekit-keys"
 
 _ENV_PREFIX: Final = "MULISA_"
 _ICE_SCHEMES: Final = ("stun", "stuns", "turn", "turns")
+_SERVER_SCHEMES: Final = ("ws", "wss", "http", "https")
 
 
 def default_data() -> Path:
@@ -63,6 +65,8 @@ class Config(BaseSettings):
     """Interface to listen on. Browsers give a microphone to plain http on this machine only."""
     port: int = Field(8000, ge=0, le=65535)
     """0 takes any free port."""
+    topology: Topology | None = None
+    """In which a room is opened unless its link says otherwise; None: see `room_topology`."""
     agent: bool = True
     """Whether `serve` starts an agent process."""
     persona: Path | None = None
@@ -75,8 +79,10 @@ class Config(BaseSettings):
     """See `IceServerSpec`; a string may hold several, with spaces or commas between them."""
     data: Path = Field(default_factory=default_data)
     """Folder of the transcripts and the generated key."""
-    livekit_url: str = Field("ws://localhost:8000", validation_alias=_ecosystem("livekit_url"))
-    """What a worker registers with."""
+    livekit_url: str = Field("", validation_alias=_ecosystem("livekit_url"))
+    """WebSocket base of a LiveKit server: the SFU of `serve`, the room's server of `join`, and
+    what a worker registers with. Without it a worker looks for the `serve` of this machine.
+    """
     livekit_api_key: str = Field("", validation_alias=_ecosystem("livekit_api_key"))
     livekit_api_secret: SecretStr = Field(
         SecretStr(""), validation_alias=_ecosystem("livekit_api_secret")
@@ -100,6 +106,11 @@ class Config(BaseSettings):
     def _check_engine(cls, text: str) -> str:
         EngineSpec.parse(text)
         return text
+
+    @field_validator("livekit_url")
+    @classmethod
+    def _check_server(cls, url: str) -> str:
+        return parse_server_url(url) if url else url
 
     @field_validator("ice_servers", mode="before")
     @classmethod
@@ -160,6 +171,19 @@ class IceServerSpec:
         if scheme.startswith("turn") and not (username and credential):
             raise ValueError("a TURN server needs credentials: turn:USER:PASSWORD@HOST")
         return cls(f"{scheme}:{host}", unquote(username), unquote(credential))
+
+
+def parse_server_url(text: str) -> str:
+    """``ws://HOST[:PORT]`` or ``wss://``, as the SDKs want it; http and https mean the same.
+
+    Raises ValueError.
+    """
+    parts = urlsplit(text.strip().rstrip("/"))
+    if parts.scheme not in _SERVER_SCHEMES or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError(f"{text!r} is not a LiveKit server; write ws://HOST:PORT or wss://HOST")
+    if parts.username or parts.password:
+        raise ValueError("a LiveKit server's address holds no user or password")
+    return parts._replace(scheme=parts.scheme.replace("http", "ws")).geturl()
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +252,31 @@ def load_api_keys(config: Config) -> ApiKeys:
     if not key or not secret:
         raise ConfigError(f"{path} does not hold 'key: secret'; delete it to have a new one")
     return ApiKeys(key, secret, f"from {path}")
+
+
+def server_api_keys(config: Config) -> ApiKeys:
+    """The key and secret of the LiveKit server at `livekit_url`, which must be configured.
+
+    Raises ConfigError.
+    """
+    if not config.livekit_api_key and not config.livekit_api_secret.get_secret_value():
+        raise ConfigError(
+            f"{config.livekit_url} wants an API key: set LIVEKIT_API_KEY and LIVEKIT_API_SECRET; "
+            "they are those of that server (one started with --dev has devkey and secret)"
+        )
+    return load_api_keys(config)
+
+
+def room_topology(config: Config) -> Topology:
+    """In which `serve` opens a room unless its link says otherwise.
+
+    Raises ConfigError for an SFU that is not there.
+    """
+    if config.topology == "sfu" and not config.livekit_url:
+        raise ConfigError(
+            "--topology sfu needs an SFU; name a LiveKit server with --livekit-url or LIVEKIT_URL"
+        )
+    return config.topology or ("sfu" if config.livekit_url else "mesh")
 
 
 def worker_environment(config: Config, keys: ApiKeys, url: str) -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, Final
 
 from mulisa.announce import Announcer
 from mulisa.app import build_persona
@@ -14,6 +14,8 @@ from mulisa.config import (
     Config,
     IceServerSpec,
     load_api_keys,
+    room_topology,
+    server_api_keys,
     share_metrics,
     worker_environment,
 )
@@ -66,7 +68,7 @@ async def serve_room(config: Config, console: Console, *, debug: bool = False) -
 async def _serve(config: Config, console: Console, debug: bool) -> None:
     from mulisa.server.gateway import serve
 
-    keys = load_api_keys(config)
+    keys = serving_keys(config)
     listening: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     announce = Announcer(console, build_persona(config).name)
 
@@ -101,17 +103,32 @@ async def _supervise(supervisor: Supervisor, console: Console) -> None:
         console.fact("agent", "none; the room is served without her")
 
 
+def serving_keys(config: Config) -> ApiKeys:
+    """What signs the tokens: the key of the LiveKit server if there is one, else our own.
+
+    Raises ConfigError.
+    """
+    return server_api_keys(config) if config.livekit_url else load_api_keys(config)
+
+
 def _introduce(console: Console, config: Config, keys: ApiKeys, url: str) -> None:
     console.fact("link", url, url=url)
-    console.fact("topology", "mesh: everybody is connected to everybody", topology="mesh")
+    topology = room_topology(config)
+    console.fact("topology", _TOPOLOGIES[topology].format(config.livekit_url), topology=topology)
     console.fact("data", str(config.data), data=config.data)
     console.fact("api key", f"{keys.key} {keys.origin}", key=keys.key)
     if not config.agent:
         console.fact("agent", "none; the room is without Mulisa until a 'mulisa worker' registers")
 
 
+_TOPOLOGIES: Final = {
+    "mesh": "mesh: everybody is connected to everybody",
+    "sfu": "sfu: everybody is connected to {}",
+}
+
+
 def gateway_config(config: Config, keys: ApiKeys) -> GatewayConfig:
-    """What the gateway needs of the settings. Raises ConfigError for a persona that is wrong."""
+    """What the gateway needs of the settings. Raises ConfigError for one that is wrong."""
     persona = build_persona(config)
     return GatewayConfig(
         api_key=keys.key,
@@ -119,6 +136,8 @@ def gateway_config(config: Config, keys: ApiKeys) -> GatewayConfig:
         data_dir=config.data,
         host=config.host,
         port=config.port,
+        topology=room_topology(config),
+        livekit_url=config.livekit_url,
         ice_servers=tuple(map(_ice_server, config.ice_servers)),
         agent=config.agent,
         agent_identity=persona.identity,

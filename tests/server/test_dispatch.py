@@ -232,7 +232,7 @@ def test_an_agent_that_is_left_alone_without_a_job_is_put_out() -> None:
     alone = PeopleChanged(ROOM, "mesh", frozenset(), has_agent=True)
     dispatcher.receive(alone, now=4.0)
     assert dispatcher.receive(WorkerArrived(W2), now=5.0) == []
-    assert dispatcher.receive(Tick(), now=19.0) == [ClearRoom(ROOM)]
+    assert dispatcher.receive(Tick(), now=19.0) == [ClearRoom(ROOM, "mesh")]
     assert dispatcher.receive(people(ROOM), now=19.0) == []
     assert dispatcher.deadline() is None
 
@@ -241,7 +241,7 @@ def test_an_agent_that_comes_to_an_empty_room_is_put_out() -> None:
     """It was in a room of the former gateway, and is the only one to come back."""
     dispatcher = new_dispatcher(W1)
     dispatcher.receive(PeopleChanged(ROOM, "mesh", frozenset(), has_agent=True), now=2.0)
-    assert dispatcher.receive(Tick(), now=17.0) == [ClearRoom(ROOM)]
+    assert dispatcher.receive(Tick(), now=17.0) == [ClearRoom(ROOM, "mesh")]
 
 
 def test_whatever_concerns_strangers_is_ignored() -> None:

@@ -17,6 +17,7 @@ from livekit.protocol import models
 from mulisa.core.errors import ConfigError
 from mulisa.core.events import TransportEvent
 from mulisa.core.room import RoomName, Topology
+from mulisa.core.routing import Routing
 from mulisa.core.transport import Transport
 from mulisa.server.events import JobFailed, Joined, WorkerLost
 from mulisa.worker.process import AgentProcess, SessionFactory, WorkerConfig
@@ -37,7 +38,8 @@ pytestmark = pytest.mark.network
 class SignallingOnly:
     """A stay in a mesh room without media: joins, and leaves."""
 
-    def __init__(self, topology: Topology, url: str, token: str) -> None:
+    def __init__(self, topology: Topology, url: str, token: str, routing: Routing) -> None:
+        self.routing = routing
         self._url = f"{url}/mesh?access_token={token}"
 
     async def __aenter__(self) -> Self:

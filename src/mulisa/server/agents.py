@@ -10,15 +10,26 @@ import string
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from typing import Final
+from typing import Any, Final
 
 from aiohttp import WSCloseCode, WSMsgType, web
 from google.protobuf.message import DecodeError
 from livekit.protocol import agent as wire
 from livekit.protocol import models
 
+from mulisa.core.control import (
+    MAX_FRAME_BYTES,
+    ROUTABLE_ATTRIBUTE,
+    Routed,
+    RouteFailed,
+    RouteRequest,
+    RoutingReported,
+    encode_control,
+    parse_control,
+)
 from mulisa.core.errors import InputError
 from mulisa.core.room import Identity, Participant, RoomName, Topology
+from mulisa.core.routing import Routing, RoutingChange
 from mulisa.server.access import NotAllowed, token_of
 from mulisa.server.config import GatewayConfig
 from mulisa.server.dispatch import (
@@ -35,6 +46,7 @@ from mulisa.server.dispatch import (
     JobId,
     PeopleChanged,
     Refused,
+    RoutingChanged,
     TerminateJob,
     Tick,
     WorkerArrived,
@@ -45,6 +57,7 @@ from mulisa.server.dispatch import (
 from mulisa.server.events import JobFailed, OnEvent, WorkerLost, WorkerRegistered
 from mulisa.server.metrics import GatewayMetrics
 from mulisa.server.responses import refuse_unless_websocket
+from mulisa.server.routing import NotConfirmed, RouteRequests
 from mulisa.server.tokens import Grant, TokenIssuer, TokenVerifier, utc_now
 
 logger = logging.getLogger(__name__)
@@ -56,9 +69,10 @@ _REGISTER_TIMEOUT: Final = 10.0
 _HEARTBEAT: Final = 5.0
 _GOODBYE_TIME: Final = 2.0
 """Seconds for a worker to answer that its connection is closed."""
-_MAX_MESSAGE_BYTES: Final = 64 * 1024
+_MAX_MESSAGE_BYTES: Final = MAX_FRAME_BYTES
 _MAX_ERROR_CHARS: Final = 300
 _ID_LETTERS: Final = string.ascii_letters + string.digits
+_EVERYBODY: Final = Routing()
 
 
 @dataclass(slots=True)
@@ -68,7 +82,7 @@ class _Link:
     worker_id: WorkerId
     agent_name: str
     socket: web.WebSocketResponse
-    outbox: asyncio.Queue[wire.ServerMessage] = field(default_factory=asyncio.Queue)
+    outbox: asyncio.Queue[wire.ServerMessage | RouteRequest] = field(default_factory=asyncio.Queue)
 
 
 class AgentEndpoint:
@@ -81,9 +95,9 @@ class AgentEndpoint:
         verifier: TokenVerifier,
         metrics: GatewayMetrics,
         on_event: OnEvent,
-        clear_room: Callable[[RoomName], None],
+        clear_room: Callable[[RoomName, Topology], None],
     ) -> None:
-        """`clear_room` puts everybody out of a room."""
+        """`clear_room` puts our agents out of a room that nobody else is in."""
         self._clear_room = clear_room
         self._config = config
         self._issuer = issuer
@@ -96,6 +110,7 @@ class AgentEndpoint:
         )
         self._links: dict[WorkerId, _Link] = {}
         self._jobs: dict[JobId, Job] = {}
+        self._requests = RouteRequests(config.routing_timeout)
         self._timer: asyncio.TimerHandle | None = None
 
     async def connect(self, request: web.Request) -> web.StreamResponse:
@@ -124,6 +139,32 @@ class AgentEndpoint:
         has_agent = any(each.is_agent for each in here)
         self._decide(PeopleChanged(room, topology, people, has_agent))
 
+    def routing(self, room: RoomName) -> Routing:
+        """Whom the agent of a room hears and speaks to, or the next one that gets there."""
+        return self._dispatcher.routing(room)
+
+    async def route(self, room: RoomName, change: RoutingChange, has_agent: bool) -> Routing:
+        """Change a room's routing; return what holds when no packet contradicts it any more.
+
+        `has_agent`: an agent is in the room, whoever sent it. Raises NotConfirmed.
+        """
+        job = self._dispatcher.assignment(room)
+        if job is None and has_agent:
+            raise NotConfirmed("the agent in the room cannot be reached from here now; try again")
+        if job is None:  # nobody hears or speaks, so it holds; the next one begins with it
+            routing = self._dispatcher.routing(room).changed(change)
+        elif not job.is_routable:
+            raise NotConfirmed("the agent in the room does not take routing")
+        else:
+            routing = await self._requests.ask(
+                job.worker_id,
+                job.job_id,
+                change,
+                lambda request: self._send(job.worker_id, request),
+            )
+        self._decide(RoutingChanged(room, routing))
+        return routing
+
     async def aclose(self) -> None:
         """Let all workers go; they come back to the next gateway."""
         if self._timer:
@@ -146,7 +187,7 @@ class AgentEndpoint:
     async def _register(self, socket: web.WebSocketResponse) -> _Link:
         async with asyncio.timeout(_REGISTER_TIMEOUT):
             message = _parse(await socket.receive())
-        if message is None or not message.HasField("register"):
+        if not isinstance(message, wire.WorkerMessage) or not message.HasField("register"):
             raise InputError("the first message of a worker is 'register'")
         link = _Link(WorkerId(_new_id("AW_")), message.register.agent_name, socket)
         link.outbox.put_nowait(_registered(link.worker_id))
@@ -161,10 +202,14 @@ class AgentEndpoint:
         sender = asyncio.create_task(_send_all(link), name=f"to {link.worker_id}")
         try:
             while (message := _parse(await link.socket.receive())) is not None:
-                self._handle(link, message)
+                if isinstance(message, str):
+                    self._hear_control(link, message)
+                else:
+                    self._handle(link, message)
         finally:
             sender.cancel()
             del self._links[link.worker_id]
+            self._requests.lose(link.worker_id)
             self._metrics.set_workers(len(self._links))
             self._on_event(WorkerLost(link.worker_id))
             self._decide(WorkerDeparted(link.worker_id))
@@ -187,11 +232,30 @@ class AgentEndpoint:
             self._decide(Refused(link.worker_id, job_id))
             return
         attributes = dict(answer.participant_attributes)
+        is_routable = attributes.pop(ROUTABLE_ATTRIBUTE, "") != ""
         if link.agent_name:
             attributes[AGENT_NAME_ATTRIBUTE] = link.agent_name
         identity = Identity(answer.participant_identity) or self._config.agent_identity
         name = answer.participant_name or self._config.agent_name
-        self._decide(Accepted(link.worker_id, job_id, identity, name, attributes))
+        self._decide(Accepted(link.worker_id, job_id, identity, name, attributes, is_routable))
+
+    def _hear_control(self, link: _Link, text: str) -> None:
+        """Raises InputError."""
+        match frame := parse_control(text):
+            case Routed(request_id, routing):
+                if job_id := self._requests.confirm(link.worker_id, request_id, routing):
+                    self._keep_routing(link, job_id, routing)
+            case RouteFailed(request_id, error):
+                failed = RouteFailed(request_id, error[:_MAX_ERROR_CHARS])
+                self._requests.fail(link.worker_id, failed)
+            case RoutingReported(job_id, routing):
+                self._keep_routing(link, JobId(job_id), routing)
+            case _:
+                raise InputError(f"a worker sends no {type(frame).__name__}")
+
+    def _keep_routing(self, link: _Link, job_id: JobId, routing: Routing) -> None:
+        if room := self._dispatcher.room_of(link.worker_id, job_id):
+            self._decide(RoutingChanged(room, routing))
 
     def _hear_worker_status(self, link: _Link, message: wire.WorkerMessage) -> None:
         update = message.update_worker
@@ -204,6 +268,7 @@ class AgentEndpoint:
         if update.status in (wire.JS_PENDING, wire.JS_RUNNING):
             return
         job = self._jobs.pop(job_id, None)
+        self._requests.lose(link.worker_id, job_id)
         if job and failed:
             self._on_event(JobFailed(job.room, update.error[:_MAX_ERROR_CHARS]))
         self._decide(JobEnded(link.worker_id, job_id, failed))
@@ -233,12 +298,13 @@ class AgentEndpoint:
                 self._send(worker_id, wire.ServerMessage(assignment=self._assignment(action)))
             case TerminateJob(worker_id, job):
                 self._jobs.pop(job.job_id, None)
+                self._requests.lose(worker_id, job.job_id)
                 termination = wire.JobTermination(job_id=job.job_id)
                 self._send(worker_id, wire.ServerMessage(termination=termination))
-            case ClearRoom(room):
-                self._clear_room(room)
+            case ClearRoom(room, topology):
+                self._clear_room(room, topology)
 
-    def _send(self, worker_id: WorkerId, message: wire.ServerMessage) -> None:
+    def _send(self, worker_id: WorkerId, message: wire.ServerMessage | RouteRequest) -> None:
         if link := self._links.get(worker_id):
             link.outbox.put_nowait(message)
 
@@ -252,26 +318,36 @@ class AgentEndpoint:
             room_join=True,
             can_update_metadata=True,
         )
-        job = _wire_job(action.job)
+        job = _wire_job(action.job, action.routing)
         job.state.status = wire.JS_RUNNING
         job.state.worker_id = action.worker_id
         job.state.participant_identity = action.identity
-        return wire.JobAssignment(job=job, token=self._issuer.issue(grant, utc_now()))
+        url = self._config.livekit_url if action.job.topology == "sfu" else ""
+        token = self._issuer.issue(grant, utc_now())
+        return wire.JobAssignment(job=job, token=token, url=url or None)
 
 
 async def _send_all(link: _Link) -> None:
     while True:
         message = await link.outbox.get()
         try:
-            await link.socket.send_bytes(message.SerializeToString())
+            if isinstance(message, RouteRequest):
+                await link.socket.send_str(encode_control(message))
+            else:
+                await link.socket.send_bytes(message.SerializeToString())
         except ConnectionError:
             return  # the receiving side sees the end, too
 
 
-def _parse(message: web.WSMessage) -> wire.WorkerMessage | None:  # type: ignore[name-defined]
-    """A worker's message; None when the connection is closed. Raises InputError."""
+def _parse(message: web.WSMessage) -> wire.WorkerMessage | str | None:  # type: ignore[name-defined]
+    """A worker's message or control frame; None when the connection is closed.
+
+    Raises InputError.
+    """
     if message.type in (WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED, WSMsgType.ERROR):
         return None
+    if message.type is WSMsgType.TEXT:
+        return str(message.data)
     if message.type is not WSMsgType.BINARY:
         raise InputError("a worker sends binary frames (protobuf WorkerMessage)")
     try:
@@ -291,12 +367,15 @@ def _registered(worker_id: WorkerId) -> wire.ServerMessage:
     return wire.ServerMessage(register=response)
 
 
-def _wire_job(job: Job) -> wire.Job:
+def _wire_job(job: Job, routing: Routing = _EVERYBODY) -> wire.Job:
+    metadata: dict[str, Any] = {"topology": job.topology}
+    if routing != _EVERYBODY:
+        metadata["routing"] = routing.to_json()
     return wire.Job(
         id=job.job_id,
         type=wire.JT_ROOM,
         room=models.Room(name=job.room),
-        metadata=json.dumps({"topology": job.topology}),
+        metadata=json.dumps(metadata),
         state=wire.JobState(status=wire.JS_PENDING),
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC
@@ -12,18 +13,21 @@ from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mulisa.core.errors import InputError, TokenError
-from mulisa.core.room import Identity, RoomName, parse_display_name, parse_room_name
+from mulisa.core.room import Identity, RoomName, Topology, parse_display_name, parse_room_name
+from mulisa.core.routing import Routing, RoutingChange
 from mulisa.server.access import check_room_token, is_operator, token_of
+from mulisa.server.agents import AgentEndpoint
 from mulisa.server.config import GatewayConfig
 from mulisa.server.metrics import GatewayMetrics
 from mulisa.server.ratelimit import RateLimit
 from mulisa.server.responses import TooMany, error_response
-from mulisa.server.rooms import RoomDirectory, room_json
+from mulisa.server.rooms import AllRooms, RoomState, room_json
 from mulisa.server.tokens import Grant, TokenIssuer, TokenVerifier, room_grant, utc_now
 
 if TYPE_CHECKING:
     from mulisa.store.transcript import Transcript
 
+_NOBODY = "nobody is in that room"
 _OPERATOR_ONLY = (
     "this is for the operator: ask directly from the machine itself, or bring a token of the room"
 )
@@ -37,6 +41,8 @@ class TokenRequest(BaseModel):
     name: str = Field(max_length=256)
     token: str | None = Field(default=None, max_length=8192)
     """One that this page got before for the same room; it may have expired."""
+    topology: Topology | None = None
+    """In which to open the room; a room that is open keeps its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +50,16 @@ class RoomAPI:
     """The handlers; each checks access before it looks at anything."""
 
     config: GatewayConfig
-    directory: RoomDirectory
+    directory: AllRooms
+    agents: AgentEndpoint
     issuer: TokenIssuer
     verifier: TokenVerifier
     metrics: GatewayMetrics
     token_limit: RateLimit
     expects_agent: Callable[[], bool]
     """Whether an AI is, or will be, in every room; people are told before they come in."""
+    expect_in_sfu: Callable[[RoomName], None]
+    """Told of each room of the SFU that somebody is about to join, or is in."""
 
     def routes(self) -> list[web.RouteDef]:
         """What to mount."""
@@ -58,6 +67,7 @@ class RoomAPI:
             web.post("/api/rooms/{room}/token", self._token),
             web.get("/api/rooms", self._rooms),
             web.get("/api/rooms/{room}", self._room),
+            web.put("/api/rooms/{room}/routing", self._route),
             web.get("/api/rooms/{room}/transcript", self._transcript),
         ]
 
@@ -65,6 +75,7 @@ class RoomAPI:
         self._limit_rate(request)
         room = parse_room_name(request.match_info["room"])
         asked = await _read_token_request(request)
+        topology = self._promise(room, asked.topology)
         grant = room_grant(
             room,
             parse_display_name(asked.name),
@@ -72,7 +83,16 @@ class RoomAPI:
             is_taken=lambda identity: self._is_present(room, identity),
         )
         self.metrics.token_issued()
-        return web.json_response(self._admission(request, room, grant))
+        return web.json_response(self._admission(request, grant, topology))
+
+    def _promise(self, room: RoomName, wish: Topology | None) -> Topology:
+        """The topology in which somebody joins the room now. Raises InputError."""
+        if wish and wish not in self.directory.topologies:
+            raise InputError(f"this gateway has no rooms of topology {wish!r}")
+        topology = self.directory.promise(room, wish, asyncio.get_running_loop().time())
+        if topology == "sfu":
+            self.expect_in_sfu(room)
+        return topology
 
     def _limit_rate(self, request: web.Request) -> None:
         now = asyncio.get_running_loop().time()
@@ -93,30 +113,47 @@ class RoomAPI:
             stay.participant.identity == identity for stay in state.stays
         )
 
-    def _admission(self, request: web.Request, room: RoomName, grant: Grant) -> dict[str, Any]:
+    def _admission(self, request: web.Request, grant: Grant, topology: Topology) -> dict[str, Any]:
         config = self.config
+        is_mesh = topology == "mesh"  # an SFU hands its ICE servers out itself
+        ice_servers = config.ice_servers if is_mesh else ()
         agent = {"identity": config.agent_identity, "name": config.agent_name}
         return {
             "token": self.issuer.issue(grant, utc_now()),
             "identity": grant.identity,
             "name": grant.name,
-            "topology": config.topology_of(room),
-            "url": _websocket_base(request),
-            "ice_servers": [server.model_dump(exclude_none=True) for server in config.ice_servers],
+            "topology": topology,
+            "url": _websocket_base(request) if is_mesh else config.livekit_url,
+            "ice_servers": [server.model_dump(exclude_none=True) for server in ice_servers],
             "agent": agent if self.expects_agent() else None,
         }
 
     async def _rooms(self, request: web.Request) -> web.Response:
         if not is_operator(request.remote, request.headers):
             return error_response(403, _OPERATOR_ONLY)
-        return web.json_response({"rooms": [room_json(room) for room in self.directory.rooms()]})
+        rooms = [self._room_json(room) for room in self.directory.rooms()]
+        return web.json_response({"rooms": rooms})
 
     async def _room(self, request: web.Request) -> web.Response:
         room = self._admitted_room(request)
         state = self.directory.room(room)
         if state is None:
-            return error_response(404, "nobody is in that room")
-        return web.json_response(room_json(state))
+            return error_response(404, _NOBODY)
+        return web.json_response(self._room_json(state))
+
+    def _room_json(self, state: RoomState) -> dict[str, Any]:
+        return room_json(state, self.agents.routing(state.name))
+
+    async def _route(self, request: web.Request) -> web.Response:
+        room = self._admitted_room(request)
+        change = await _read_routing(request)
+        state = self.directory.room(room)
+        if state is None:
+            return error_response(404, _NOBODY)
+        _check_names(change, state, self.agents.routing(room))
+        has_agent = any(stay.participant.is_agent for stay in state.stays)
+        routing = await self.agents.route(room, change, has_agent)
+        return web.json_response(routing.to_json(person.identity for person in state.people))
 
     async def _transcript(self, request: web.Request) -> web.Response:
         room = self._admitted_room(request)
@@ -154,12 +191,33 @@ class RoomAPI:
         return spoken
 
 
-async def _read_token_request(request: web.Request) -> TokenRequest:
+async def _read_routing(request: web.Request) -> RoutingChange:
+    try:
+        return RoutingChange.parse(json.loads(await _read_json(request)))
+    except (ValueError, RecursionError) as error:
+        raise InputError("the body is not JSON") from error
+
+
+def _check_names(change: RoutingChange, room: RoomState, routing: Routing) -> None:
+    """Raises InputError unless each is somebody here, or who was when they were routed."""
+    known = {person.identity for person in room.people} | routing.unheard
+    known |= routing.listeners or frozenset()
+    named = change.hear.keys() | (change.speak_to or frozenset())
+    if strangers := sorted(named - known):
+        raise InputError(f"nobody in that room is {strangers[0]!r}")
+
+
+async def _read_json(request: web.Request) -> bytes:
+    """The body of a request that says it is JSON. Raises InputError."""
     if request.content_type != "application/json":
         # A form of another site could be posted without asking (CORS), but not as JSON.
         raise InputError("send JSON with Content-Type: application/json")
+    return await request.read()
+
+
+async def _read_token_request(request: web.Request) -> TokenRequest:
     try:
-        return TokenRequest.model_validate_json(await request.read())
+        return TokenRequest.model_validate_json(await _read_json(request))
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         where = ".".join(str(part) for part in first["loc"])

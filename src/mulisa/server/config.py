@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from mulisa.core.room import Identity, RoomName, Topology
+from mulisa.core.room import Identity, Topology
 from mulisa.transport.mesh.signaling import IceServer
 
 PAGE_FOLDER: Final = Path(__file__).parent / "page"
@@ -25,6 +25,11 @@ class GatewayConfig:
     port: int = 8000
     """0 takes any free port; the event `Listening` says which."""
     topology: Topology = "mesh"
+    """In which a room is opened unless whoever opens it says otherwise."""
+    livekit_url: str = ""
+    """WebSocket base of the LiveKit server that has the rooms of topology ``sfu``; it must know
+    `api_key`. Empty: there are no such rooms.
+    """
     ice_servers: tuple[IceServer, ...] = ()
     agent: bool = True
     """False: no agent process belongs to this gateway, and one may still register."""
@@ -41,7 +46,5 @@ class GatewayConfig:
     """Joins per second of people of one address in the long run."""
     departure_timeout: float = 15.0
     """Seconds an agent stays with nobody; a reload must not lose her."""
-
-    def topology_of(self, room: RoomName) -> Topology:
-        """The topology in which a room is opened."""
-        return self.topology
+    routing_timeout: float = 10.0
+    """Seconds for an agent to confirm that a change of her routing holds."""

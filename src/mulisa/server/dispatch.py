@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Final, NewType, TypeAlias
 
 from mulisa.core.room import Identity, RoomName, Topology
+from mulisa.core.routing import Routing
 
 WorkerId = NewType("WorkerId", str)
 JobId = NewType("JobId", str)
@@ -82,6 +83,8 @@ class Accepted:
     identity: Identity
     name: str = ""
     attributes: Mapping[str, str] = field(default_factory=dict)
+    is_routable: bool = False
+    """It takes changes of its routing while it is in the room."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +116,14 @@ class PeopleChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class RoutingChanged:
+    """What holds for the agent of a room now, or for the next one that gets there."""
+
+    room: RoomName
+    routing: Routing
+
+
+@dataclass(frozen=True, slots=True)
 class Tick:
     """Only time passed."""
 
@@ -125,6 +136,7 @@ DispatchEvent: TypeAlias = (
     | Refused
     | JobEnded
     | PeopleChanged
+    | RoutingChanged
     | Tick
 )
 
@@ -146,6 +158,8 @@ class AssignJob:
     identity: Identity
     name: str
     attributes: Mapping[str, str]
+    routing: Routing = Routing()
+    """What held in the room before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +178,7 @@ class ClearRoom:
     """
 
     room: RoomName
+    topology: Topology
 
 
 DispatchAction: TypeAlias = AskWorker | AssignJob | TerminateJob | ClearRoom
@@ -185,6 +200,16 @@ class _Offer:
     answer_by: float | None
     """None once the worker has the job."""
     assigned_at: float = 0.0
+    is_routable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """Which worker has the job of a room."""
+
+    worker_id: WorkerId
+    job_id: JobId
+    is_routable: bool
 
 
 @dataclass(slots=True)
@@ -203,6 +228,8 @@ class _Room:
     failures: int = 0
     is_done: bool = False
     """The session ended well; the room gets no other one until it was empty."""
+    routing: Routing = Routing()
+    """Outlives the agent, which may be killed, and ends with the room."""
 
 
 class Dispatcher:
@@ -234,7 +261,9 @@ class Dispatcher:
             case JobEnded():
                 self._end_job(event, now)
             case PeopleChanged():
-                self._change_people(event, now)
+                actions += self._change_people(event, now)
+            case RoutingChanged(name, routing):
+                self._keep_routing(name, routing)
             case Tick():
                 pass
         return actions + self._offer_rooms(now)
@@ -242,6 +271,24 @@ class Dispatcher:
     def deadline(self) -> float | None:
         """When to call `receive(Tick(), now)`; None while nothing is pending."""
         return min((due for room in self._rooms.values() for due in self._due(room)), default=None)
+
+    def routing(self, name: RoomName) -> Routing:
+        """What holds for the agent of a room, or for the next one that gets there."""
+        room = self._rooms.get(name)
+        return room.routing if room else Routing()
+
+    def assignment(self, name: RoomName) -> Assignment | None:
+        """Who has the job of a room; None while nobody has it."""
+        room = self._rooms.get(name)
+        if room is None or room.offer is None or room.offer.answer_by is not None:
+            return None
+        offer = room.offer
+        return Assignment(offer.worker_id, offer.job.job_id, offer.is_routable)
+
+    def room_of(self, worker_id: WorkerId, job_id: JobId) -> RoomName | None:
+        """The room of a job that this worker has."""
+        room = self._room_of(worker_id, job_id)
+        return room.name if room else None
 
     def _due(self, room: _Room) -> list[float]:
         times = [room.ask_again_at, room.paused_until]
@@ -271,7 +318,7 @@ class Dispatcher:
         del self._rooms[room.name]
         if room.offer and room.offer.answer_by is None:
             return [TerminateJob(room.offer.worker_id, room.offer.job)]
-        return [ClearRoom(room.name)] if room.has_agent else []
+        return [ClearRoom(room.name, room.topology)] if room.has_agent else []
 
     def _report(self, worker_id: WorkerId, is_full: bool, load: float) -> None:
         if worker := self._workers.get(worker_id):
@@ -292,12 +339,18 @@ class Dispatcher:
             room.offer = None
             return []
         room.offer.answer_by, room.offer.assigned_at = None, now
+        room.offer.is_routable = accepted.is_routable
         room.refused_by.clear()
         room.ask_again_at = None
         identity = _free_identity(accepted.identity, room.people)
         return [
             AssignJob(
-                accepted.worker_id, room.offer.job, identity, accepted.name, accepted.attributes
+                accepted.worker_id,
+                room.offer.job,
+                identity,
+                accepted.name,
+                accepted.attributes,
+                room.routing,
             )
         ]
 
@@ -321,11 +374,18 @@ class Dispatcher:
         else:
             room.is_done = True
 
-    def _change_people(self, event: PeopleChanged, now: float) -> None:
+    def _change_people(self, event: PeopleChanged, now: float) -> list[DispatchAction]:
+        actions: list[DispatchAction] = []
+        is_empty = not event.people and not event.has_agent
         room = self._rooms.get(event.room)
+        if room and room.topology != event.topology:
+            if is_empty:
+                return []  # the former room of this name, which the present one followed
+            actions = self._close_room(room)
+            room = None
         if room is None:
-            if not event.people and not event.has_agent:
-                return
+            if is_empty:
+                return actions
             room = _Room(event.room, event.topology, event.people, event.has_agent)
             self._rooms[event.room] = room
         room.people, room.has_agent = event.people, event.has_agent
@@ -335,6 +395,11 @@ class Dispatcher:
             room.empty_since = None
         elif room.empty_since is None:
             room.empty_since = now
+        return actions
+
+    def _keep_routing(self, name: RoomName, routing: Routing) -> None:
+        if room := self._rooms.get(name):
+            room.routing = routing
 
     def _room_of(self, worker_id: WorkerId, job_id: JobId) -> _Room | None:
         for room in self._rooms.values():

@@ -81,6 +81,21 @@ class JobFailed:
     error: str
 
 
+@dataclass(frozen=True, slots=True)
+class SfuLost:
+    """The external SFU does not answer; the gateway tries on, and nobody counts as gone."""
+
+    url: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SfuFound:
+    """The external SFU answers again."""
+
+    url: str
+
+
 GatewayEvent: TypeAlias = (
     Listening
     | RoomOpened
@@ -91,5 +106,7 @@ GatewayEvent: TypeAlias = (
     | WorkerRegistered
     | WorkerLost
     | JobFailed
+    | SfuLost
+    | SfuFound
 )
 OnEvent: TypeAlias = Callable[[GatewayEvent], None]

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import errno
+from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Final
 
 from aiohttp import web
 
 from mulisa.core.errors import ConfigError
-from mulisa.core.room import RoomName
+from mulisa.core.room import RoomName, Topology
 from mulisa.server.agents import AgentEndpoint
 from mulisa.server.api import RoomAPI
 from mulisa.server.config import GatewayConfig
@@ -26,11 +28,13 @@ from mulisa.server.events import (
     RoomOpened,
     Updated,
 )
+from mulisa.server.livekit import LiveKitRooms
 from mulisa.server.mesh import MeshEndpoint
 from mulisa.server.metrics import GatewayMetrics
 from mulisa.server.page import NOT_BUILT, Page
 from mulisa.server.ratelimit import RateLimit
-from mulisa.server.responses import add_security_headers, answer_errors, error_response
+from mulisa.server.responses import SecurityHeaders, answer_errors, error_response
+from mulisa.server.rooms import AllRooms, RoomDirectory
 from mulisa.server.tokens import TokenIssuer, TokenVerifier, load_signing
 from mulisa.transport.mesh import relay
 
@@ -52,6 +56,7 @@ class Gateway:
     """
 
     def __init__(self, config: GatewayConfig, on_event: OnEvent = _ignore) -> None:
+        self._config = config
         self._on_event = on_event
         self._metrics = GatewayMetrics()
         self._page = Page(config.page_folder)
@@ -64,23 +69,31 @@ class Gateway:
             on_event=self._follow_room,
             on_message=self._metrics.signalling_message,
         )
+        self._sfu = self._livekit_rooms() if config.livekit_url else None
+        self._directories: dict[Topology, RoomDirectory] = {"mesh": self._mesh}
+        if self._sfu:
+            self._directories["sfu"] = self._sfu
+        self._rooms = AllRooms(config.topology, self._directories)
         self._agents = AgentEndpoint(
-            config, issuer, verifier, self._metrics, on_event, self._mesh.close_room
+            config, issuer, verifier, self._metrics, on_event, self._clear_room
         )
         self._api = RoomAPI(
             config=config,
-            directory=self._mesh,
+            directory=self._rooms,
+            agents=self._agents,
             issuer=issuer,
             verifier=verifier,
             metrics=self._metrics,
             token_limit=RateLimit(config.token_rate, config.token_burst),
             expects_agent=lambda: config.agent or self._agents.has_workers,
+            expect_in_sfu=self._sfu.expect if self._sfu else lambda room: None,
         )
 
     def application(self) -> web.Application:
         """A new aiohttp application of this gateway."""
         app = web.Application(middlewares=[answer_errors], client_max_size=MAX_BODY_BYTES)
-        app.on_response_prepare.append(add_security_headers)
+        app.on_response_prepare.append(SecurityHeaders(self._config.livekit_url).add)
+        app.cleanup_ctx.append(self._watch_sfu)
         app.on_shutdown.append(self._say_goodbye)
         app.add_routes(self._api.routes())
         app.add_routes(
@@ -106,6 +119,32 @@ class Gateway:
     async def _say_goodbye(self, _: web.Application) -> None:
         await asyncio.gather(self._agents.aclose(), self._mesh.shut_down())
 
+    def _livekit_rooms(self) -> LiveKitRooms:
+        config = self._config
+        return LiveKitRooms(
+            config.livekit_url,
+            config.api_key,
+            config.api_secret,
+            self._on_event,
+            lambda room: self._count_and_dispatch(room, "sfu"),
+        )
+
+    async def _watch_sfu(self, _: web.Application) -> AsyncIterator[None]:
+        if self._sfu is None:
+            yield
+            return
+        watching = asyncio.create_task(self._sfu.watch(), name="look into the SFU's rooms")
+        yield
+        watching.cancel()
+        with suppress(asyncio.CancelledError):
+            await watching
+
+    def _clear_room(self, room: RoomName, topology: Topology) -> None:
+        if topology == "mesh":
+            self._mesh.close_room(room)
+        elif self._sfu:
+            self._sfu.clear(room, self._config.agent_identity)
+
     def _follow_room(self, event: relay.RoomEvent) -> None:
         match event:
             case relay.RoomOpened(room):
@@ -122,15 +161,15 @@ class Gateway:
                 self._on_event(RoomClosed(room))
                 self._count_and_dispatch(room)
 
-    def _count_and_dispatch(self, room: RoomName) -> None:
-        rooms = self._mesh.rooms()
+    def _count_and_dispatch(self, room: RoomName, topology: Topology = "mesh") -> None:
+        rooms = self._rooms.rooms()
         people = sum(len(state.people) for state in rooms)
         self._metrics.set_rooms(len(rooms))
         self._metrics.set_participants("standard", people)
         self._metrics.set_participants("agent", sum(len(state.stays) for state in rooms) - people)
-        here = self._mesh.room(room)
+        here = self._directories[topology].room(room)
         stays = here.stays if here else ()
-        self._agents.room_changed(room, "mesh", (stay.participant for stay in stays))
+        self._agents.room_changed(room, topology, (stay.participant for stay in stays))
 
 
 async def serve(config: GatewayConfig, on_event: OnEvent = _ignore) -> None:

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import logging
 from typing import Final
+from urllib.parse import urlsplit
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from mulisa.core.errors import InputError, MulisaError, TokenError
 from mulisa.server.access import NotAllowed
+from mulisa.server.routing import NotConfirmed
 
 logger = logging.getLogger(__name__)
 
+_CONTENT_SECURITY_POLICY: Final = (
+    # 'unsafe-eval': scripts that drive the page (Playwright's wait_for_function) evaluate
+    # expressions in it. The page itself never does, and no script but our own is loaded.
+    # 'self' is our WebSocket, too (CSP level 3, 6.7.2.8).
+    "default-src 'none'; script-src 'self' 'unsafe-eval'; style-src 'self'; img-src 'self'; "
+    "connect-src 'self'{servers}; media-src 'self' blob: mediastream:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
 _SECURITY_HEADERS: Final = {
-    "Content-Security-Policy": (
-        # 'unsafe-eval': scripts that drive the page (Playwright's wait_for_function) evaluate
-        # expressions in it. The page itself never does, and no script but our own is loaded.
-        "default-src 'none'; script-src 'self' 'unsafe-eval'; style-src 'self'; img-src 'self'; "
-        "connect-src 'self' ws: wss:; media-src 'self' blob: mediastream:; "
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    ),
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -46,12 +49,29 @@ def refuse_unless_websocket(request: web.Request) -> None:
         raise NotUpgraded("this address speaks WebSocket; connect with ws:// or wss://")
 
 
-async def add_security_headers(_: web.Request, response: web.StreamResponse) -> None:
+class SecurityHeaders:
     """For ``app.on_response_prepare``: every answer, files and WebSockets included."""
-    for name, value in _SECURITY_HEADERS.items():
-        response.headers.setdefault(name, value)
-    response.headers.setdefault("Cache-Control", "no-store")
-    response.headers["Server"] = "Mulisa"
+
+    def __init__(self, livekit_url: str = "") -> None:
+        """`livekit_url`: the page may connect there, besides here."""
+        policy = _CONTENT_SECURITY_POLICY.format(servers=_origins(livekit_url))
+        self._headers = {"Content-Security-Policy": policy, **_SECURITY_HEADERS}
+
+    async def add(self, _: web.Request, response: web.StreamResponse) -> None:
+        """Those that the response does not have yet."""
+        for name, value in self._headers.items():
+            response.headers.setdefault(name, value)
+        response.headers.setdefault("Cache-Control", "no-store")
+        response.headers["Server"] = "Mulisa"
+
+
+def _origins(url: str) -> str:
+    """The WebSocket and HTTP origin of a server, each after a space; none without a server."""
+    if not url:
+        return ""
+    parts = urlsplit(url)
+    secure = "s" if parts.scheme in ("wss", "https") else ""
+    return f" ws{secure}://{parts.netloc} http{secure}://{parts.netloc}"
 
 
 @web.middleware
@@ -67,6 +87,8 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
         return error_response(400, str(error))
     except TooMany as error:
         return error_response(429, str(error))
+    except NotConfirmed as error:
+        return error_response(503, str(error))
     except NotUpgraded as error:
         return _upgrade_required(str(error))
     except web.HTTPException as error:

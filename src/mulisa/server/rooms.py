@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from mulisa.core.room import (
     AGENT_STATE_ATTRIBUTE,
@@ -13,6 +14,10 @@ from mulisa.core.room import (
     RoomName,
     Topology,
 )
+from mulisa.core.routing import Routing
+
+TOKEN_GRACE: Final = 60.0
+"""Seconds from a token to its holder's stay, in which the room's topology is kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +55,48 @@ class RoomDirectory(Protocol):
         ...
 
 
-def room_json(room: RoomState) -> dict[str, Any]:
+class AllRooms:
+    """The rooms of all topologies; a room is in one of them only.
+
+    It is that of its creation, which is the first stay, or the first token that was asked for:
+    a token keeps the topology for `TOKEN_GRACE` seconds, until its holder is in the room.
+    """
+
+    def __init__(self, default: Topology, directories: Mapping[Topology, RoomDirectory]) -> None:
+        self._default = default
+        self._directories = directories
+        self._promised: dict[RoomName, tuple[Topology, float]] = {}
+
+    @property
+    def topologies(self) -> Collection[Topology]:
+        """Those that a room can have here."""
+        return self._directories.keys()
+
+    def room(self, name: RoomName) -> RoomState | None:
+        """The room's state now; None while nobody is in it."""
+        rooms = (directory.room(name) for directory in self._directories.values())
+        return next((room for room in rooms if room), None)
+
+    def rooms(self) -> list[RoomState]:
+        """All rooms with somebody in them."""
+        return [room for directory in self._directories.values() for room in directory.rooms()]
+
+    def topology(self, name: RoomName, now: float) -> Topology | None:
+        """That of the room; None while it has none yet."""
+        if room := self.room(name):
+            return room.topology
+        promised, until = self._promised.get(name, (None, now))
+        return promised if now < until else None
+
+    def promise(self, name: RoomName, wish: Topology | None, now: float) -> Topology:
+        """The topology for which a token of this room is given now."""
+        topology = self.topology(name, now) or wish or self._default
+        self._promised = {room: kept for room, kept in self._promised.items() if now < kept[1]}
+        self._promised[name] = topology, now + TOKEN_GRACE
+        return topology
+
+
+def room_json(room: RoomState, routing: Routing) -> dict[str, Any]:
     """A `Room` of docs/protocol.md."""
     return {
         "name": room.name,
@@ -58,6 +104,7 @@ def room_json(room: RoomState) -> dict[str, Any]:
         "created_at": _iso(room.created_at),
         "participants": [_stay_json(stay) for stay in room.stays],
         "agent": _agent_json(room),
+        "routing": routing.to_json(person.identity for person in room.people),
     }
 
 

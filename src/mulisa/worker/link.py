@@ -16,7 +16,8 @@ from google.protobuf.message import DecodeError
 from livekit.protocol import agent as wire
 from livekit.protocol import models
 
-from mulisa.core.errors import ConfigError, ConnectionLost
+from mulisa.core.control import ControlFrame, encode_control, parse_control
+from mulisa.core.errors import ConfigError, ConnectionLost, InputError
 from mulisa.core.room import Identity
 
 HEARTBEAT: Final = 10.0
@@ -51,16 +52,18 @@ class GatewayLink:
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         self._socket = socket
-        self._outbox: asyncio.Queue[wire.WorkerMessage] = asyncio.Queue()
+        self._outbox: asyncio.Queue[wire.WorkerMessage | ControlFrame] = asyncio.Queue()
         self.worker_id = ""
 
-    def send(self, message: wire.WorkerMessage) -> None:
-        """Queue a message."""
+    def send(self, message: wire.WorkerMessage | ControlFrame) -> None:
+        """Queue a message; control frames are for a gateway of ours only."""
         self._outbox.put_nowait(message)
 
-    async def receive(self) -> wire.ServerMessage:
+    async def receive(self) -> wire.ServerMessage | ControlFrame:
         """The next message. Raises ConnectionLost."""
         message = await self._socket.receive()
+        if message.type is aiohttp.WSMsgType.TEXT:
+            return _parse_control(message.data)
         if message.type is not aiohttp.WSMsgType.BINARY:
             code, reason = self._socket.close_code, message.extra
             raise ConnectionLost(f"the connection ended ({code}{f', {reason}' if reason else ''})")
@@ -87,7 +90,7 @@ class GatewayLink:
         await self._socket.send_bytes(wire.WorkerMessage(register=request).SerializeToString())
         async with asyncio.timeout(REGISTER_TIMEOUT):
             answer = await self.receive()
-        if not answer.HasField("register"):
+        if not isinstance(answer, wire.ServerMessage) or not answer.HasField("register"):
             raise ConnectionLost("the server did not answer our registration")
         self.worker_id = answer.register.worker_id
 
@@ -96,9 +99,19 @@ class GatewayLink:
         while True:
             message = await self._outbox.get()
             try:
-                await self._socket.send_bytes(message.SerializeToString())
+                if isinstance(message, wire.WorkerMessage):
+                    await self._socket.send_bytes(message.SerializeToString())
+                else:
+                    await self._socket.send_str(encode_control(message))
             except ConnectionError:
                 return  # the receiving side sees the end, too
+
+
+def _parse_control(text: str) -> ControlFrame:
+    try:
+        return parse_control(text)
+    except InputError as error:
+        raise ConnectionLost(f"the gateway is not understood: {error}") from error
 
 
 @asynccontextmanager

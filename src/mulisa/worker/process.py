@@ -12,15 +12,25 @@ import json
 import logging
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Self, TypeAlias, cast, get_args
 
 from livekit.protocol import agent as wire
 
-from mulisa.core.errors import ConnectionLost, MulisaError
+from mulisa.core.control import (
+    ROUTABLE_ATTRIBUTE,
+    ControlFrame,
+    Routed,
+    RouteFailed,
+    RouteRequest,
+    RoutingReported,
+)
+from mulisa.core.errors import ConnectionLost, InputError, MulisaError, TransportError
 from mulisa.core.room import RoomName, Topology
+from mulisa.core.routing import Routing, parse_routing
 from mulisa.core.transport import Transport
 from mulisa.worker.backoff import Backoff
 from mulisa.worker.link import GatewayLink, WorkerConfig, registered
+from mulisa.worker.observed import ObservedTransport
 from mulisa.worker.status import (
     Draining,
     GatewayLost,
@@ -39,13 +49,14 @@ logger = logging.getLogger(__name__)
 
 SessionFactory: TypeAlias = Callable[[Transport], Coroutine[Any, Any, None]]
 """Enters the transport, takes part in the room until it is over, and leaves. Cancelled to leave."""
-TransportFactory: TypeAlias = Callable[[Topology, str, str], Transport]
-"""Topology, WebSocket base of the server and room token, to a transport not entered yet."""
+TransportFactory: TypeAlias = Callable[[Topology, str, str, Routing], Transport]
+"""Topology, WebSocket base of the server, room token and routing to begin with, to a transport
+that is not entered yet."""
 
 _FIRST_RETRY: Final = 0.25
 _LONGEST_RETRY: Final = 5.0
-_TOPOLOGIES: Final[tuple[Topology, ...]] = ("mesh",)
-"""What `open_transport` knows."""
+_ROUTING_TIME: Final = 8.0
+"""Seconds for a change of routing to hold; the gateway waits a little longer."""
 
 
 def _ignore(_: Status) -> None:
@@ -66,7 +77,30 @@ class _RoomSession:
     job_id: str
     """Of the latest assignment of this room."""
     task: asyncio.Task[None]
+    is_routable: bool
+    """The job is of a gateway of ours, which understands control frames."""
     is_ending: bool = False
+    transport: ObservedTransport | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _JobTerms:
+    """What our gateway says in a job's metadata. A LiveKit server says nothing, and is an SFU."""
+
+    topology: Topology = "sfu"
+    routing: Routing = Routing()
+    is_ours: bool = False
+
+    @classmethod
+    def of(cls, job: wire.Job) -> Self:
+        try:
+            metadata = json.loads(job.metadata)
+            if metadata["topology"] not in get_args(Topology):
+                return cls()
+            routing = parse_routing(metadata.get("routing", {}))
+        except (ValueError, TypeError, KeyError, RecursionError, InputError):
+            return cls()
+        return cls(metadata["topology"], routing, is_ours=True)
 
 
 class AgentProcess:
@@ -136,8 +170,13 @@ class AgentProcess:
             self._leave(session)
         await asyncio.wait(leaving, timeout=self._config.drain_time)
 
-    def _handle(self, message: wire.ServerMessage, tasks: asyncio.TaskGroup) -> None:
+    def _handle(self, message: wire.ServerMessage | ControlFrame, tasks: asyncio.TaskGroup) -> None:
         """Unknown kinds are ignored."""
+        if isinstance(message, RouteRequest):
+            tasks.create_task(self._route(message), name=f"route {message.request_id}")
+            return
+        if not isinstance(message, wire.ServerMessage):
+            return
         match message.WhichOneof("message"):
             case "availability":
                 self._answer(message.availability.job)
@@ -151,9 +190,10 @@ class AgentProcess:
         is_free = room in self._sessions or len(self._sessions) < self._config.max_rooms
         answer = wire.AvailabilityResponse(
             job_id=job.id,
-            available=is_free and _topology(job) in _TOPOLOGIES,
+            available=is_free,
             participant_identity=self._config.identity,
             participant_name=self._config.name,
+            participant_attributes={ROUTABLE_ATTRIBUTE: "1"} if _JobTerms.of(job).is_ours else {},
         )
         self._send(wire.WorkerMessage(availability=answer))
 
@@ -163,10 +203,13 @@ class AgentProcess:
         if former and not former.is_ending:  # of before the gateway was lost: it simply goes on
             former.job_id = job_id
             self._report_job(job_id, wire.JS_RUNNING)
+            if former.transport:  # it may have changed while nobody could be told
+                self._report_routing(former, former.transport.routing)
             return
         stay = self._stay(room, assignment, former.task if former else None)
         task = tasks.create_task(stay, name=f"session {job_id}")
-        self._sessions[room] = _RoomSession(job_id, task)
+        is_ours = _JobTerms.of(assignment.job).is_ours
+        self._sessions[room] = _RoomSession(job_id, task, is_ours)
         task.add_done_callback(lambda _: self._forget(room, task))
 
     async def _stay(
@@ -180,10 +223,9 @@ class AgentProcess:
         if former:
             await asyncio.wait([former])
         self._started(room, session)
-        url = assignment.url or self._config.url
         try:
-            transport = self._open_transport(_topology(assignment.job), url, assignment.token)
-            await self._run_session(transport)
+            session.transport = self._transport(session, assignment)
+            await self._run_session(cast(Transport, session.transport))
         except asyncio.CancelledError:
             self._ended(room, session)
             raise
@@ -191,6 +233,40 @@ class AgentProcess:
             self._failed(room, session, error)
         else:
             self._ended(room, session)
+
+    def _transport(
+        self, session: _RoomSession, assignment: wire.JobAssignment
+    ) -> ObservedTransport:
+        terms = _JobTerms.of(assignment.job)
+        url = assignment.url or self._config.url
+        transport = self._open_transport(terms.topology, url, assignment.token, terms.routing)
+        return ObservedTransport(
+            transport,
+            terms.routing,
+            on_routing=lambda routing: self._report_routing(session, routing),
+        )
+
+    async def _route(self, request: RouteRequest) -> None:
+        """Change the routing of one of our sessions, and say when the change holds."""
+        try:
+            async with asyncio.timeout(_ROUTING_TIME):
+                routing = await self._routable(request.job_id).route(request.change)
+        except TimeoutError:
+            self._send(RouteFailed(request.request_id, "it took too long; it is still tried"))
+        except MulisaError as error:
+            self._send(RouteFailed(request.request_id, str(error)))
+        else:
+            self._send(Routed(request.request_id, routing))
+
+    def _routable(self, job_id: str) -> ObservedTransport:
+        for session in self._sessions.values():
+            if session.job_id == job_id and session.transport and not session.is_ending:
+                return session.transport
+        raise TransportError("the agent is not in that room")
+
+    def _report_routing(self, session: _RoomSession, routing: Routing) -> None:
+        if session.is_routable:
+            self._send(RoutingReported(session.job_id, routing))
 
     def _forget(self, room: RoomName, task: asyncio.Task[None]) -> None:
         if self._sessions[room].task is task:
@@ -240,19 +316,10 @@ class AgentProcess:
         )
         self._send(wire.WorkerMessage(update_worker=update))
 
-    def _send(self, message: wire.WorkerMessage) -> None:
+    def _send(self, message: wire.WorkerMessage | ControlFrame) -> None:
         """To the gateway, if there is one now; the next one learns what it needs by asking."""
         if self._link:
             self._link.send(message)
-
-
-def _topology(job: wire.Job) -> Topology:
-    """Our gateway says it in the metadata; a LiveKit server says nothing, and is an SFU."""
-    try:
-        metadata = json.loads(job.metadata)
-    except ValueError:
-        return "sfu"
-    return "mesh" if isinstance(metadata, dict) and metadata.get("topology") == "mesh" else "sfu"
 
 
 def _first_cause(error: BaseException) -> BaseException:

@@ -86,6 +86,39 @@ class SessionFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class RoomEntered:
+    """We joined the room that we were told to join."""
+
+    room: RoomName
+
+
+@dataclass(frozen=True, slots=True)
+class RoomLost:
+    """The room is out of reach; we keep trying."""
+
+    room: RoomName
+    reason: str
+    retry_in: float
+    """Seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """Somebody put us out of the room that we joined, and we do not come back."""
+
+    room: RoomName
+
+
+@dataclass(frozen=True, slots=True)
+class AgentStateChanged:
+    """What we are doing now."""
+
+    room: RoomName
+    state: str
+    """An `AgentState` in LiveKit's words."""
+
+
+@dataclass(frozen=True, slots=True)
 class Draining:
     """We were told to end: no new rooms, and out of those we are in."""
 
@@ -102,6 +135,10 @@ Status: TypeAlias = (
     | SessionStarted
     | SessionEnded
     | SessionFailed
+    | RoomEntered
+    | RoomLost
+    | Removed
+    | AgentStateChanged
     | Draining
 )
 OnStatus: TypeAlias = Callable[[Status], None]
@@ -116,6 +153,10 @@ _KINDS: Final[dict[str, type[Any]]] = {
     "session_started": SessionStarted,
     "session_ended": SessionEnded,
     "session_failed": SessionFailed,
+    "room_entered": RoomEntered,
+    "room_lost": RoomLost,
+    "removed": Removed,
+    "agent_state_changed": AgentStateChanged,
     "draining": Draining,
 }
 _NAMES: Final = {kind: name for name, kind in _KINDS.items()}

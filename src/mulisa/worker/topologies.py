@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from mulisa.core.errors import TransportError
 from mulisa.core.room import Topology
+from mulisa.core.routing import Routing
 from mulisa.core.transport import Transport
 
 
-def open_transport(topology: Topology, url: str, token: str) -> Transport:
+def open_transport(
+    topology: Topology, url: str, token: str, routing: Routing | None = None
+) -> Transport:
     """A transport that is not entered yet. `url` is the WebSocket base of the server.
 
-    Raises TransportError for a topology that this version cannot join.
+    `routing` is what holds from the first packet on.
     """
     if topology == "mesh":
         from mulisa.transport.mesh.transport import MeshTransport  # loads aiortc
 
         return MeshTransport(url, token)
-    raise TransportError(f"no transport for topology {topology!r}", retryable=False)
+    from mulisa.transport.sfu.transport import SFUTransport  # loads the livekit SDK
+
+    return SFUTransport(url, token, routing=routing or Routing())
