@@ -8,6 +8,7 @@ export default defineConfig({
     target: "es2023",
     modulePreload: { polyfill: false },
     reportCompressedSize: true,
+    chunkSizeWarningLimit: 600, // livekit-client, which only rooms on an SFU load
   },
   server: {
     proxy: { "/api": "http://127.0.0.1:8000", "/mesh": { target: "ws://127.0.0.1:8000", ws: true } },

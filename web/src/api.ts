@@ -38,16 +38,21 @@ export class Refusal extends Error {
   }
 }
 
-/** A token for the room; `token` is one we got before, which keeps the identity. Throws Refusal. */
+/**
+ * A token for the room. `token` is one we got before, which keeps the identity; `topology` is that
+ * of the room if it is not there yet, null for the gateway's own choice. Throws Refusal.
+ */
 export async function requestToken(
   room: string,
   name: string,
   token: string | null,
+  topology: Topology | null = null,
 ): Promise<Admission> {
+  const wishes = { ...(token !== null && { token }), ...(topology !== null && { topology }) };
   const response = await call(`/api/rooms/${encodeURIComponent(room)}/token`, {
     method: "POST",
     headers: { "content-type": "application/json" },
-    body: JSON.stringify(token === null ? { name } : { name, token }),
+    body: JSON.stringify({ name, ...wishes }),
   });
   return (await response.json()) as Admission;
 }

@@ -8,6 +8,7 @@ import { Microphone } from "./mic";
 import { roomOfPath } from "./names";
 import { installProbe } from "./probe";
 import { Speaker } from "./speaker";
+import type { Topology } from "./transport/types";
 import { App, type Request, showTheme } from "./view/app";
 
 function readRequest(): Request {
@@ -17,14 +18,19 @@ function readRequest(): Request {
     name: query.get("name")?.trim() ?? "",
     join: query.get("join") === "1",
     relayOnly: query.get("relay") === "1",
+    topology: topologyOf(query.get("topology")),
   };
+}
+
+function topologyOf(text: string | null): Topology | null {
+  return text === "mesh" || text === "sfu" ? text : null;
 }
 
 function createSpeaker(context: AudioContext): Speaker {
   const place = document.createElement("div");
   place.hidden = true;
   document.body.append(place);
-  const speaker = new Speaker(place);
+  const speaker = new Speaker(place, context);
   const unblock = () => {
     if (context.state === "suspended") void context.resume();
     if (speaker.blocked) void speaker.unblock();

@@ -1,12 +1,13 @@
 /** `window.mulisa`: what tests and measurements read. Nothing in it changes the visit. */
 
-import type { Received } from "./transport/types";
+import type { Received, Topology } from "./transport/types";
 import type { App } from "./view/app";
 
 export interface Probe {
   readonly room: string | null;
   readonly identity: string | null;
   readonly sid: string | null;
+  readonly topology: Topology | null;
   /** RTCPeerConnections for `getStats`, named as `Transport.connections` does. */
   readonly connections: Readonly<Record<string, RTCPeerConnection>>;
   /** What has come of a participant's voice; null if nothing yet. */
@@ -30,6 +31,9 @@ export function installProbe(app: App): void {
     },
     get sid() {
       return local()?.sid ?? null;
+    },
+    get topology() {
+      return app.visit?.topology ?? null;
     },
     get connections() {
       return Object.fromEntries(app.visit?.transport.connections() ?? []);

@@ -1,22 +1,33 @@
 /** What this person hears: one `<audio data-identity>` per remote participant. */
 
+import { isBlocked, Mixer } from "./mixer";
+
 /** Reports `change` when the browser begins or ceases to hold sound back. */
 export class Speaker extends EventTarget {
   /** The browser plays nothing before a click. */
   blocked = false;
   readonly #place: HTMLElement;
+  readonly #context: AudioContext;
   readonly #audios = new Map<string, HTMLAudioElement>();
+  readonly #mixers = new Map<string, Mixer>();
 
   /** Audio elements live in `place`, which nothing else renders into. */
-  constructor(place: HTMLElement) {
+  constructor(place: HTMLElement, context: AudioContext) {
     super();
     this.#place = place;
+    this.#context = context;
   }
 
-  play(identity: string, stream: MediaStream): void {
+  /**
+   * Play a stream in place of the former one. What has `several` tracks, now or later, is heard
+   * through one stream that stays the same. Returns what is heard.
+   */
+  play(identity: string, stream: MediaStream, several = false): MediaStream {
+    const heard = several ? this.#mix(identity, stream) : stream;
     const audio = this.#audios.get(identity) ?? this.#create(identity);
-    audio.srcObject = stream;
+    if (audio.srcObject !== heard) audio.srcObject = heard;
     void this.#start(audio);
+    return heard;
   }
 
   stop(identity: string): void {
@@ -25,17 +36,32 @@ export class Speaker extends EventTarget {
     audio.srcObject = null;
     audio.remove();
     this.#audios.delete(identity);
+    this.#mixers.get(identity)?.close();
+    this.#mixers.delete(identity);
     if (this.#audios.size === 0) this.#setBlocked(false);
   }
 
   /** To be called from a click or a key. */
   async unblock(): Promise<void> {
     this.#setBlocked(false);
-    await Promise.all(Array.from(this.#audios.values(), (audio) => this.#start(audio)));
+    await Promise.all([
+      ...Array.from(this.#audios.values(), (audio) => this.#start(audio)),
+      ...Array.from(this.#mixers.values(), (mixer) => mixer.unblock()),
+    ]);
   }
 
   close(): void {
     for (const identity of [...this.#audios.keys()]) this.stop(identity);
+  }
+
+  #mix(identity: string, stream: MediaStream): MediaStream {
+    const mixer = this.#mixers.get(identity) ?? new Mixer(this.#context);
+    if (!this.#mixers.has(identity)) {
+      this.#mixers.set(identity, mixer);
+      mixer.addEventListener("blocked", () => this.#setBlocked(true));
+    }
+    mixer.use(stream.getAudioTracks());
+    return mixer.stream;
   }
 
   #create(identity: string): HTMLAudioElement {
@@ -51,8 +77,7 @@ export class Speaker extends EventTarget {
     try {
       await audio.play();
     } catch (error) {
-      // AbortError only says that a newer stream took this one's place.
-      if (error instanceof DOMException && error.name === "NotAllowedError") this.#setBlocked(true);
+      if (isBlocked(error)) this.#setBlocked(true);
     }
   }
 

@@ -9,7 +9,7 @@ import { Room } from "./room";
 import type { Speaker } from "./speaker";
 import { MeshTransport } from "./transport/mesh";
 import { MAX_CHAT_CHARS } from "./transport/text";
-import type { Transport, TransportEvent } from "./transport/types";
+import type { Topology, Transport, TransportEvent } from "./transport/types";
 
 const LEVEL_INTERVAL_MS = 40;
 
@@ -23,13 +23,17 @@ export interface VisitOptions {
   readonly room: string;
   readonly name: string;
   readonly relayOnly: boolean;
+  /** Of the room, if it is not there yet. */
+  readonly topology: Topology | null;
 }
 
 export class Visit {
   readonly room: Room;
   readonly mic: Microphone;
   readonly speaker: Speaker;
-  readonly transport: Transport;
+  /** Until the first admission says what the room is, one for a mesh that has not joined. */
+  transport: Transport;
+  topology: Topology = "mesh";
   readonly #options: VisitOptions;
   readonly #context: AudioContext;
   readonly #reception: Reception;
@@ -44,12 +48,11 @@ export class Visit {
     this.mic = mic;
     this.speaker = speaker;
     this.room = new Room(options.room, performance.now());
-    this.transport = new MeshTransport({
-      admit: () => this.#admit(),
-      receive: (event) => this.#received(event),
-      relayOnly: options.relayOnly,
+    this.transport = this.#mesh(() => this.#admit());
+    this.#reception = new Reception({
+      received: (identity) => this.transport.received(identity),
+      sendReception: (heard) => this.transport.sendReception(heard),
     });
-    this.#reception = new Reception(this.transport);
   }
 
   join(): void {
@@ -77,18 +80,52 @@ export class Visit {
   }
 
   async #admit(): Promise<Admission> {
-    const { room, name } = this.#options;
-    const admission = await requestToken(room, name, readToken(room));
-    if (admission.topology !== "mesh") {
-      throw new Refusal("refused", "This page cannot join a room of that kind yet.");
-    }
+    const { room, name, topology } = this.#options;
+    const admission = await requestToken(room, name, readToken(room), topology);
     writeToken(room, admission.token);
     this.room.expect(admission.agent?.name ?? null);
+    if (admission.topology !== this.topology) await this.#change(admission);
     return admission;
   }
 
+  /** The room is of another kind than we thought: whoever asked for the admission gives up. */
+  async #change(admission: Admission): Promise<void> {
+    let unused: Admission | null = admission;
+    const admit = async () => {
+      const first = unused;
+      unused = null;
+      return first ?? this.#admit();
+    };
+    const transport = admission.topology === "sfu" ? await this.#sfu(admit) : this.#mesh(admit);
+    this.transport.leave();
+    if (this.#listeners.signal.aborted) return;
+    this.transport = transport;
+    this.topology = admission.topology;
+    this.#micChanged();
+    transport.join();
+  }
+
+  #mesh(admit: () => Promise<Admission>): Transport {
+    return new MeshTransport({ admit, receive: this.#receive, relayOnly: this.#options.relayOnly });
+  }
+
+  /** The SFU's client is a large part of the page; only who needs it loads it. */
+  async #sfu(admit: () => Promise<Admission>): Promise<Transport> {
+    const { SFUTransport } = await import("./transport/sfu").catch(() => {
+      throw new Refusal("away", "The server does not answer.");
+    });
+    const { relayOnly } = this.#options;
+    return new SFUTransport({ admit, receive: this.#receive, relayOnly, context: this.#context });
+  }
+
+  readonly #receive = (event: TransportEvent): void => {
+    this.#received(event);
+  };
+
   #received(event: TransportEvent): void {
-    if (event.type === "track_subscribed") this.#hear(event.identity, event.stream);
+    if (event.type === "track_subscribed") {
+      this.#hear(event.identity, event.stream, event.several);
+    }
     if (event.type === "track_unsubscribed" || event.type === "participant_left") {
       this.#unhear(event.identity);
     }
@@ -97,10 +134,10 @@ export class Visit {
     this.room.receive(event, performance.now());
   }
 
-  #hear(identity: string, stream: MediaStream): void {
-    this.speaker.play(identity, stream);
+  #hear(identity: string, stream: MediaStream, several: boolean): void {
+    const heard = this.speaker.play(identity, stream, several);
     this.#meters.get(identity)?.close();
-    this.#meters.set(identity, new Meter(this.#context, stream));
+    this.#meters.set(identity, new Meter(this.#context, heard));
   }
 
   #unhear(identity: string): void {

@@ -223,7 +223,7 @@ describe("the speaker", () => {
     const place = document.createElement("div");
     document.body.append(place);
     vi.spyOn(HTMLMediaElement.prototype, "play").mockResolvedValue();
-    const speaker = new Speaker(place);
+    const speaker = new Speaker(place, {} as AudioContext);
     const [first, second] = [new MediaStream(), new MediaStream()];
     speaker.play("bob", first);
     speaker.play("bob", second);
@@ -237,7 +237,7 @@ describe("the speaker", () => {
     const play = vi.spyOn(HTMLMediaElement.prototype, "play");
     play.mockRejectedValueOnce(new DOMException("no click yet", "NotAllowedError"));
     play.mockResolvedValue();
-    const speaker = new Speaker(document.body);
+    const speaker = new Speaker(document.body, {} as AudioContext);
     const changed = vi.fn();
     speaker.addEventListener("change", changed);
     speaker.play("bob", new MediaStream());

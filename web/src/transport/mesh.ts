@@ -1,15 +1,13 @@
 /** A mesh room: one signalling socket, and a connection to everybody in it. */
 
 import { type Admission, Refusal } from "../api";
+import { Backoff } from "./backoff";
 import type { NegotiationEvent } from "./negotiation";
 import { Pair } from "./pair";
 import { type FromClient, type FromGateway, Signaling } from "./signaling";
 import { Tallies } from "./tally";
 import { chatText, receptionText } from "./text";
 import type { EndReason, Participant, Received, Receive, Transport } from "./types";
-
-const FIRST_RETRY_MS = 500;
-const LAST_RETRY_MS = 4_000;
 
 export interface MeshOptions {
   /** A fresh token for the same identity; called before each try. Throws Refusal. */
@@ -21,13 +19,13 @@ export interface MeshOptions {
 export class MeshTransport implements Transport {
   readonly #options: MeshOptions;
   readonly #pairs = new Map<string, Pair>();
+  readonly #backoff = new Backoff();
   readonly #tallies = new Tallies();
   #signaling: Signaling | null = null;
   #local: Participant | null = null;
   #iceServers: RTCIceServer[] = [];
   #track: MediaStreamTrack | null = null;
   #muted = false;
-  #failures = 0;
   #retry: ReturnType<typeof setTimeout> | undefined;
   #over = false;
 
@@ -108,9 +106,7 @@ export class MeshTransport implements Transport {
   #lost(): void {
     this.#signaling = null;
     this.#options.receive({ type: "signaling_lost" });
-    const backoff = Math.min(FIRST_RETRY_MS * 2 ** this.#failures, LAST_RETRY_MS);
-    this.#failures += 1;
-    this.#retry = setTimeout(() => void this.#open(), backoff * (0.75 + Math.random() / 2));
+    this.#retry = setTimeout(() => void this.#open(), this.#backoff.next());
   }
 
   #received(message: FromGateway): void {
@@ -147,7 +143,7 @@ export class MeshTransport implements Transport {
 
   /** We are in: the newcomer offers to everybody who is there already (docs/protocol.md). */
   #joined(local: Participant, participants: readonly Participant[], ice: RTCIceServer[]): void {
-    this.#failures = 0;
+    this.#backoff.reset();
     this.#closePairs();
     this.#local = local;
     this.#iceServers = ice;

@@ -3,7 +3,7 @@
 import { html, nothing, type TemplateResult } from "lit";
 
 import { readName, readTheme, type Theme, writeName, writeTheme } from "../memory";
-import type { EndReason } from "../transport/types";
+import type { EndReason, Topology } from "../transport/types";
 import { type Instruments, Visit } from "../visit";
 import { View, Watch } from "./base";
 import "./home";
@@ -20,6 +20,8 @@ export interface Request {
   readonly name: string;
   readonly join: boolean;
   readonly relayOnly: boolean;
+  /** Of the room, if it is not there yet. */
+  readonly topology: Topology | null;
 }
 
 export class App extends View {
@@ -83,6 +85,7 @@ export class App extends View {
     }
     return html`<mulisa-lobby
       .room=${room}
+      .topology=${this.request.topology}
       .name=${this.request.name || readName()}
       .mic=${this.instruments.mic}
       .trouble=${this.lobbyTrouble}
@@ -122,7 +125,7 @@ export class App extends View {
   }
 
   #join(name: string): void {
-    const { room, relayOnly } = this.request;
+    const { room, relayOnly, topology } = this.request;
     if (room === null) return;
     const { context, mic, speaker } = this.instruments;
     writeName(name);
@@ -132,7 +135,7 @@ export class App extends View {
     void context.resume(); // allowed by the click that brought us here, or held back until one
     if (mic.track === null && !mic.opening) void mic.open();
     mic.setMuted(false);
-    this.visit = new Visit({ room, name, relayOnly }, { context, mic, speaker });
+    this.visit = new Visit({ room, name, relayOnly, topology }, { context, mic, speaker });
     this.visit.join();
   }
 

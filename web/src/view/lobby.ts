@@ -6,6 +6,7 @@ import { type Agent, readRoom, Refusal, type RefusalReason, requestToken } from 
 import { readToken } from "../memory";
 import type { Microphone } from "../mic";
 import { listed } from "../people";
+import type { Topology } from "../transport/types";
 import { View, Watch } from "./base";
 import "./devices";
 import { icons } from "./icons";
@@ -19,6 +20,7 @@ const NAMELESS = "Guest";
 export class Lobby extends View {
   static override properties = {
     room: { attribute: false },
+    topology: { attribute: false },
     name: { attribute: false },
     mic: { attribute: false },
     /** Why a former try to enter ended here. */
@@ -29,6 +31,8 @@ export class Lobby extends View {
     nameMissing: { state: true },
   };
   declare room: string;
+  /** Of the room, if it is not there yet. */
+  declare topology: Topology | null;
   declare name: string;
   declare mic: Microphone;
   declare trouble: Trouble | null;
@@ -43,6 +47,7 @@ export class Lobby extends View {
 
   constructor() {
     super();
+    this.topology = null;
     this.trouble = null;
     this.present = null;
     this.agent = null;
@@ -173,7 +178,8 @@ export class Lobby extends View {
 
   async #lookOnce(): Promise<void> {
     if (this.#token === null) {
-      const admission = await requestToken(this.room, this.name || NAMELESS, readToken(this.room));
+      const name = this.name || NAMELESS;
+      const admission = await requestToken(this.room, name, readToken(this.room), this.topology);
       this.#token = admission.token;
       this.#expected = admission.agent;
     }
