@@ -7,10 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mulisa.core.room import Identity, RoomName
+from mulisa.core.routing import Routing
 from mulisa.server.dispatch import (
     Accepted,
     AskWorker,
     AssignJob,
+    Assignment,
     ClearRoom,
     DispatchAction,
     DispatchConfig,
@@ -21,6 +23,7 @@ from mulisa.server.dispatch import (
     JobId,
     PeopleChanged,
     Refused,
+    RoutingChanged,
     TerminateJob,
     Tick,
     WorkerArrived,
@@ -308,3 +311,48 @@ def check(action: DispatchAction, holders: dict[RoomName, tuple[WorkerId, JobId]
             holders[room] = (worker_id, assigned_job.job_id)
         case TerminateJob(worker_id, ended_job):
             assert holders.pop(room) == (worker_id, ended_job.job_id)
+
+
+def test_a_room_keeps_its_routing_for_the_next_agent_until_it_ends() -> None:
+    dispatcher = serving_dispatcher()
+    deaf = Routing(frozenset({ALICE}))
+    dispatcher.receive(RoutingChanged(ROOM, deaf), now=2.0)
+    assert dispatcher.routing(ROOM) == deaf
+    dispatcher.receive(WorkerDeparted(W1), now=3.0)
+    dispatcher.receive(WorkerArrived(W2), now=4.0)
+    (again,) = dispatcher.receive(Accepted(W2, JobId("AJ_2"), MULISA), now=5.0)
+    assert isinstance(again, AssignJob) and again.routing == deaf
+    dispatcher.receive(people(ROOM), now=6.0)
+    assert dispatcher.routing(ROOM) == deaf, "a reload undoes nothing"
+    dispatcher.receive(Tick(), now=21.0)
+    assert dispatcher.routing(ROOM) == Routing()
+
+
+def test_routing_of_a_room_without_people_is_not_kept() -> None:
+    dispatcher = new_dispatcher()
+    dispatcher.receive(RoutingChanged(ROOM, Routing(frozenset({ALICE}))), now=1.0)
+    assert dispatcher.routing(ROOM) == Routing()
+
+
+def test_who_has_the_job_of_a_room() -> None:
+    dispatcher = new_dispatcher(W1)
+    dispatcher.receive(people(ROOM, ALICE), now=1.0)
+    assert dispatcher.assignment(ROOM) is None, "it was only asked"
+    dispatcher.receive(Accepted(W1, JobId("AJ_1"), MULISA, is_routable=True), now=1.0)
+    assert dispatcher.assignment(ROOM) == Assignment(W1, JobId("AJ_1"), is_routable=True)
+    assert dispatcher.assignment(OTHER) is None
+    assert dispatcher.room_of(W1, JobId("AJ_1")) == ROOM
+    assert dispatcher.room_of(W2, JobId("AJ_1")) is None
+    dispatcher.receive(JobEnded(W1, JobId("AJ_1"), failed=False), now=2.0)
+    assert dispatcher.assignment(ROOM) is None
+
+
+def test_a_room_that_is_opened_in_another_topology_is_another_room() -> None:
+    dispatcher = serving_dispatcher()
+    dispatcher.receive(people(ROOM), now=2.0)
+    moved = PeopleChanged(ROOM, "sfu", frozenset({ALICE}))
+    there = Job(JobId("AJ_2"), ROOM, "sfu")
+    assert dispatcher.receive(moved, now=3.0) == [TerminateJob(W1, job(1)), AskWorker(W1, there)]
+    assert dispatcher.receive(people(ROOM), now=4.0) == [], "the mesh room ends a little later"
+    accepted = Accepted(W1, JobId("AJ_2"), MULISA)
+    assert dispatcher.receive(accepted, now=5.0) == [AssignJob(W1, there, MULISA, "", {})]

@@ -66,6 +66,7 @@ class Gateway:
             verifier.verify,
             ice_servers=config.ice_servers,
             join_limit=RateLimit(config.join_rate, config.join_burst),
+            is_elsewhere=self._is_on_sfu,
             on_event=self._follow_room,
             on_message=self._metrics.signalling_message,
         )
@@ -138,6 +139,9 @@ class Gateway:
         watching.cancel()
         with suppress(asyncio.CancelledError):
             await watching
+
+    def _is_on_sfu(self, room: RoomName) -> bool:
+        return self._rooms.topology(room, asyncio.get_running_loop().time()) == "sfu"
 
     def _clear_room(self, room: RoomName, topology: Topology) -> None:
         if topology == "mesh":

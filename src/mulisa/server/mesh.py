@@ -57,17 +57,20 @@ class MeshEndpoint:
         ice_servers: Iterable[IceServer] = (),
         max_people: int = MAX_PEOPLE,
         join_limit: RateLimit | None = None,
+        is_elsewhere: Callable[[RoomName], bool] = lambda room: False,
         on_event: Callable[[RoomEvent], None] = lambda event: None,
         on_message: Callable[[], None] = lambda: None,
     ) -> None:
         """`verify` raises TokenError. `join_limit` is for people; agents come by dispatch.
 
+        `is_elsewhere` tells of a room that is open in another topology now.
         `on_event` is called at once, in order, and may not raise.
         `on_message` is called for each message of a client, good or bad.
         """
         self._verify = verify
         self._relay = MeshRelay(ice_servers=ice_servers, max_people=max_people)
         self._join_limit = join_limit
+        self._is_elsewhere = is_elsewhere
         self._on_event = on_event
         self._on_message = on_message
         self._clients: dict[ParticipantSid, _Client] = {}
@@ -78,7 +81,7 @@ class MeshEndpoint:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Serve one socket until it closes.
 
-        Refuses with 401, 403, 426, 429 or 503 before the upgrade.
+        Refuses with 401, 403, 409, 426, 429 or 503 before the upgrade.
         """
         try:
             grant = self._verify(request.query.get("access_token", ""))
@@ -91,6 +94,8 @@ class MeshEndpoint:
             return error_response(429, "too many joins from your address; wait a minute")
         if not self._is_open:
             return error_response(503, "the gateway is shutting down")
+        if self._is_elsewhere(grant.room):
+            return error_response(409, "that room is on the SFU now; ask for a new token")
         try:
             self._relay.check_space(grant.room, grant.identity, grant.kind)
         except RoomFull as error:

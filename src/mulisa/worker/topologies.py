@@ -7,17 +7,15 @@ from mulisa.core.routing import Routing
 from mulisa.core.transport import Transport
 
 
-def open_transport(
-    topology: Topology, url: str, token: str, routing: Routing | None = None
-) -> Transport:
+def open_transport(topology: Topology, url: str, token: str, routing: Routing) -> Transport:
     """A transport that is not entered yet. `url` is the WebSocket base of the server.
 
-    `routing` is what holds from the first packet on.
+    `routing` holds from the first packet on.
     """
     if topology == "mesh":
         from mulisa.transport.mesh.transport import MeshTransport  # loads aiortc
 
-        return MeshTransport(url, token)
+        return MeshTransport(url, token, routing=routing)
     from mulisa.transport.sfu.transport import SFUTransport  # loads the livekit SDK
 
-    return SFUTransport(url, token, routing=routing or Routing())
+    return SFUTransport(url, token, routing=routing)
