@@ -17,6 +17,7 @@ from mulisa.core.errors import ProviderError
 from mulisa.core.metrics import TurnMetrics
 from mulisa.core.provider import ChatRequest, Delta, Message, TextDelta
 from mulisa.core.room import Identity, RoomName, Topology
+from mulisa.core.routing import Routing
 from mulisa.providers.scripted import ScriptedLLM, ScriptedTTS
 
 pytestmark = pytest.mark.unit
@@ -30,12 +31,19 @@ class Room:
     room = RoomName("standup")
     topology: Topology = "mesh"
     people: tuple[Presence, ...] = ()
+    routing = Routing()
 
     def stay_quiet(self, until_called: bool = True) -> None:
         pass
 
     async def connection(self, identity: Identity) -> str:
         return ""
+
+    async def hear(self, identity: Identity, on: bool) -> None:
+        pass
+
+    async def speak_to(self, listeners: frozenset[Identity] | None) -> None:
+        pass
 
 
 class BrokenLLM(ScriptedLLM):

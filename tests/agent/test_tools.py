@@ -13,6 +13,7 @@ from mulisa.agent.memory import Memory, MemoryConfig
 from mulisa.agent.tools import Presence, Toolbox, spoken_ago, spoken_duration
 from mulisa.core.errors import ConnectionLost
 from mulisa.core.room import Identity, Participant, RoomName, Topology
+from mulisa.core.routing import Routing
 
 pytestmark = pytest.mark.unit
 
@@ -24,7 +25,14 @@ class Room:
 
     room = RoomName("demo")
     topology: Topology = "mesh"
-    people = (Presence(ALICE, "Alice", 100.0), Presence(BOB, "Bob", 160.0, muted=True))
+    routing = Routing(unheard=frozenset({CAROL}), listeners=frozenset({ALICE}))
+
+    def __init__(self, *more: Presence) -> None:
+        self.people = (
+            Presence(ALICE, "Alice", 100.0),
+            Presence(BOB, "Bob", 160.0, muted=True),
+            *more,
+        )
 
 
 class Controls:
@@ -32,18 +40,31 @@ class Controls:
 
     def __init__(self, lost: bool = False) -> None:
         self.quiet: bool | None = None
+        self.heard: list[tuple[str, bool]] = []
+        self.listeners: list[set[str] | None] = []
         self._lost = lost
 
     def stay_quiet(self, until_called: bool = True) -> None:
         self.quiet = until_called
 
     async def connection(self, identity: Identity) -> str:
-        if self._lost:
-            raise ConnectionLost("the connection to them is gone")
+        self._reach()
         return f"{identity} is connected directly"
 
+    async def hear(self, identity: Identity, on: bool) -> None:
+        self._reach()
+        self.heard.append((identity, on))
 
-def toolbox(controls: Controls | None = None) -> Toolbox:
+    async def speak_to(self, listeners: frozenset[Identity] | None) -> None:
+        self._reach()
+        self.listeners.append(None if listeners is None else set(listeners))
+
+    def _reach(self) -> None:
+        if self._lost:
+            raise ConnectionLost("the connection to them is gone")
+
+
+def toolbox(controls: Controls | None = None, room: Room | None = None) -> Toolbox:
     wall = datetime(2026, 3, 1, 10, 40, tzinfo=UTC)
     call = Memory(MemoryConfig(), agent="Mulisa", now=100.0, wall=wall)
     for identity, name, now in (
@@ -62,7 +83,9 @@ def toolbox(controls: Controls | None = None) -> Toolbox:
         call.said(identity, name, text, at, at + 2, addressed)
     call.replied("There are three", "of you.", ALICE, 304.0, 305.0)
     call.said(ALICE, "Alice", "Mulisa, what did Bob say about the budget?", 398.0, 399.0, True)
-    return Toolbox(call, Room(), controls or Controls())
+    for person in (room or Room()).people[2:]:
+        call.joined(Participant(person.identity, person.name), person.joined_at)
+    return Toolbox(call, room or Room(), controls or Controls())
 
 
 async def ask(
@@ -165,6 +188,95 @@ async def test_staying_quiet() -> None:
     assert controls.quiet is False
 
 
+async def test_who_is_heard_and_who_hears() -> None:
+    people = (await ask("who_is_here"))["people"]
+    assert [(p["you_hear_them"], p["they_hear_you"]) for p in people] == [
+        (True, True),
+        (True, False),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("who", "on", "heard", "named"),
+    [
+        ("Bob", False, [(BOB, False)], [("Bob", False)]),
+        ("bop", False, [(BOB, False)], [("Bob", False)]),
+        ("me", False, [(ALICE, False)], [("Alice", True)]),
+        ("Carol", True, [(CAROL, True)], [("Carol", False)]),
+        ("everybody", False, [(ALICE, False), (BOB, False)], [("Alice", True), ("Bob", False)]),
+        (
+            "everybody",
+            True,
+            [(ALICE, True), (BOB, True), (CAROL, True)],
+            [("Alice", True), ("Bob", False), ("Carol", False)],
+        ),
+    ],
+)
+async def test_hearing_somebody_or_not(
+    who: str, on: bool, heard: list[tuple[str, bool]], named: list[tuple[str, bool]]
+) -> None:
+    controls = Controls()
+    result = await ask("hear", controls, who=who, on=on)
+    assert controls.heard == heard
+    assert [(person["name"], person["is_you"]) for person in result["people"]] == named
+    assert result["hears"] is on
+    assert ("page" in result["to_undo"]) is not on
+
+
+@pytest.mark.parametrize(
+    ("who", "listeners"),
+    [
+        (["Bob"], {BOB}),
+        (["me", "Bob", "bob"], {ALICE, BOB}),
+        ("Alice and Bob", {ALICE, BOB}),
+        (["everybody"], None),
+        ("everyone", None),
+    ],
+)
+async def test_speaking_to_some_or_to_all(who: object, listeners: set[str] | None) -> None:
+    controls = Controls()
+    result = await ask("speak_to", controls, who=who)
+    assert controls.listeners == [listeners]
+    assert result["everybody"] is (listeners is None)
+
+
+@pytest.mark.parametrize("tool", ["hear", "speak_to"])
+async def test_what_was_not_acknowledged_is_told_as_it_is(tool: str) -> None:
+    result = await ask(tool, Controls(lost=True), who="Bob")
+    assert result == {"error": "the connection to them is gone"}
+
+
+async def test_of_two_with_one_name_somebody_must_say_which() -> None:
+    controls, room = Controls(), Room(Presence(Identity("bob-9"), "Bob", 170.0))
+    tools = toolbox(controls, room)
+    result = await tools.call("hear", {"who": "Bob", "on": False}, ALICE, now=400.0)
+    assert "Bob, Bob 2" in result["error"] and controls.heard == []
+    await tools.call("hear", {"who": "Bob 2", "on": False}, ALICE, now=400.0)
+    assert controls.heard == [("bob-9", False)]
+
+
+async def test_no_tool_tells_others_what_was_whispered() -> None:
+    wall = datetime(2026, 3, 1, 10, 40, tzinfo=UTC)
+    call = Memory(MemoryConfig(), agent="Mulisa", now=100.0, wall=wall)
+    call.joined(Participant(ALICE, "Alice"), 100.0)
+    call.said(ALICE, "Alice", "Mulisa, whisper: what is the code?", 110.0, 111.0, True)
+    call.replied("The code is pineapple.", "", ALICE, 113.0, 114.0, listener=ALICE)
+    tools = Toolbox(call, Room(), Controls())
+    questions: list[tuple[str, dict[str, object]]] = [
+        ("what_was_said", {}),
+        ("what_was_said", {"by": "you", "about": "the code"}),
+        ("minutes", {}),
+        ("last_reply", {}),
+    ]
+    for name, arguments in questions:
+        for asker, listener in ((BOB, None), (BOB, BOB), (ALICE, None)):
+            told = await tools.call(name, arguments, asker, now=120.0, listener=listener)
+            assert "pineapple" not in str(told)
+    for name in ("what_was_said", "last_reply"):
+        told = await tools.call(name, {}, ALICE, now=120.0, listener=ALICE)
+        assert "pineapple" in str(told), "who heard it may hear it again"
+
+
 @pytest.mark.parametrize(
     ("tool", "arguments", "named"),
     [
@@ -178,6 +290,16 @@ async def test_staying_quiet() -> None:
         ("what_was_said", {"limit": [1]}, "limit"),
         ("stay_quiet", {"until_called": "yes"}, "until_called"),
         ("connection", {"who": "Zoe"}, "Zoe"),
+        ("hear", {"who": "Zoe", "on": False}, "Zoe"),
+        ("hear", {"on": False}, "name"),
+        ("hear", {"who": "yourself"}, "me"),
+        ("hear", {"who": "Bob", "on": "no"}, "on"),
+        ("speak_to", {}, "who"),
+        ("speak_to", {"who": []}, "who"),
+        ("speak_to", {"who": 3}, "who"),
+        ("speak_to", {"who": [3]}, "who"),
+        ("speak_to", {"who": ["Bob", "Zoe"]}, "Zoe"),
+        ("speak_to", {"who": ["Bob"] * 51}, "50"),
     ],
 )
 async def test_what_a_model_invents_is_an_error_it_can_read(
@@ -204,6 +326,8 @@ def test_specs_are_valid_json_schemas_of_every_tool() -> None:
         "date_time",
         "connection",
         "stay_quiet",
+        "hear",
+        "speak_to",
         "help",
     }
     for spec in specs:
@@ -213,7 +337,7 @@ def test_specs_are_valid_json_schemas_of_every_tool() -> None:
 
 _VALUES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20)
 _ARGUMENTS = st.dictionaries(
-    st.sampled_from(["by", "about", "minutes", "limit", "who", "until_called", "x"]),
+    st.sampled_from(["by", "about", "minutes", "limit", "who", "on", "until_called", "x"]),
     _VALUES | st.lists(_VALUES, max_size=2),
     max_size=4,
 )

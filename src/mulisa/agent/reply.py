@@ -20,6 +20,7 @@ from mulisa.agent.tools import Toolbox
 from mulisa.core.errors import ProviderError, ProviderTimeout
 from mulisa.core.metrics import TurnMetrics
 from mulisa.core.provider import LLM, TTS, ChatRequest, Message, TextDelta, ToolCall
+from mulisa.core.room import Identity
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +53,9 @@ class Reply:
         tts: TTS,
         toolbox: Toolbox,
         config: ReplyConfig,
+        listener: Identity | None = None,
     ) -> None:
+        """`listener` is who alone hears it; None is everybody."""
         self.turn = turn
         self.playout = playout
         self.metrics = metrics
@@ -63,6 +66,7 @@ class Reply:
         self._tts = tts
         self._toolbox = toolbox
         self._config = config
+        self._listener = listener
 
     async def run(self) -> None:
         """Think and synthesise until all is queued in the mouth.
@@ -77,6 +81,14 @@ class Reply:
         except ExceptionGroup as group:
             self.failed = True
             raise _as_provider_error(group.exceptions[0]) from group
+        self.playout.finish()
+
+    async def say(self, text: str) -> None:
+        """Say this instead of an answer. Raises ProviderError."""
+        try:
+            await self._speak(text)
+        except Exception as error:  # an engine of somebody else may raise anything
+            raise _as_provider_error(error) from error
         self.playout.finish()
 
     async def _think(self, segments: asyncio.Queue[str | None]) -> None:
@@ -126,18 +138,21 @@ class Reply:
     async def _use_tool(self, call: ToolCall) -> Message:
         now = asyncio.get_running_loop().time()
         result: Mapping[str, Any] = await self._toolbox.call(
-            call.name, call.arguments, self.turn.identity, now
+            call.name, call.arguments, self.turn.identity, now, listener=self._listener
         )
         content = json.dumps(result, ensure_ascii=False, default=str)
         return Message("tool", content, name=call.name, call_id=call.call_id)
 
     async def _synthesize(self, segments: asyncio.Queue[str | None]) -> None:
         while (segment := await segments.get()) is not None:
-            self.playout.segment(segment)
-            async for samples in self._tts.synthesize(segment):
-                if self.metrics.first_audio_at is None:
-                    self.metrics.first_audio_at = asyncio.get_running_loop().time()
-                await self.playout.write(samples, self._tts.sample_rate_hz)
+            await self._speak(segment)
+
+    async def _speak(self, segment: str) -> None:
+        self.playout.segment(segment)
+        async for samples in self._tts.synthesize(segment):
+            if self.metrics.first_audio_at is None:
+                self.metrics.first_audio_at = asyncio.get_running_loop().time()
+            await self.playout.write(samples, self._tts.sample_rate_hz)
 
 
 def _as_provider_error(error: Exception) -> ProviderError:

@@ -4,7 +4,8 @@ Everything is decided elsewhere (floor, gate); this is the shell that waits and 
 
 - *hear*: what the transport reports; one ear per participant
 - *converse*: events to the floor, the floor's actions to the rest
-- *speak*: the mouth's pacing
+- *speak*: the pacing of her voice (`speaker`)
+- *report*: whose voice comes to us
 - *tell*: the teller, which writes down and shows, in order
 """
 
@@ -19,6 +20,7 @@ from itertools import count
 from uuid import uuid4
 
 from mulisa.agent.actions import Action, CommitTurn, CutReply, PauseReply, ResumeReply, StartReply
+from mulisa.agent.discretion import is_private
 from mulisa.agent.ear import Ear, EarConfig
 from mulisa.agent.endpointing import Utterance
 from mulisa.agent.events import (
@@ -27,9 +29,7 @@ from mulisa.agent.events import (
     PersonEntered,
     PersonGone,
     QuietRequested,
-    ReplyFailed,
-    ReplyFinished,
-    ReplyStarted,
+    SpeechStarted,
     Tick,
     Transcribed,
     TranscriptionFailed,
@@ -40,12 +40,13 @@ from mulisa.agent.events import (
 from mulisa.agent.floor import Floor, FloorConfig
 from mulisa.agent.gate import Gate, GateConfig, Turn
 from mulisa.agent.memory import Memory, MemoryConfig
-from mulisa.agent.mouth import Mouth, MouthConfig, PlayoutPosition
+from mulisa.agent.mouth import MouthConfig
 from mulisa.agent.persona import Persona
-from mulisa.agent.reply import Reply, ReplyConfig
+from mulisa.agent.reply import ReplyConfig
+from mulisa.agent.speaker import Speaker, SpeakerConfig
 from mulisa.agent.teller import Teller
 from mulisa.agent.tools import Presence, Toolbox
-from mulisa.core.errors import MulisaError, ProviderError
+from mulisa.core.errors import MulisaError, TransportError
 from mulisa.core.events import (
     ChatReceived,
     ParticipantJoined,
@@ -64,8 +65,9 @@ from mulisa.core.room import (
     RoomName,
     Topology,
 )
+from mulisa.core.routing import Routing
 from mulisa.core.transcript import TranscriptEntry, TranscriptLog
-from mulisa.core.transport import Caption, ChatMessage, Transport
+from mulisa.core.transport import Caption, Transport
 
 logger = logging.getLogger(__name__)
 
@@ -86,22 +88,14 @@ class SessionConfig:
     """Seconds after which an ear that failed hears again."""
     max_delivery: float = 5.0
     """Seconds that writing or showing one piece of text may take."""
+    max_opening: float = 3.0
+    """Seconds until the way to the listener of a whisper is given up."""
+    reception_interval: float = 1.0
+    """Seconds between two reports of whose voice comes to her."""
 
-
-@dataclass(slots=True)
-class _Speaking:
-    """The active reply and the task that works on it."""
-
-    reply_id: int
-    segment_id: str
-    reply: Reply
-    task: asyncio.Task[None]
-    is_told: bool = False
-
-    @property
-    def is_heard(self) -> bool:
-        """A frame of it was sent."""
-        return self.reply.playout.first_frame_sent_at is not None
+    def speaker(self) -> SpeakerConfig:
+        """The settings of her voice."""
+        return SpeakerConfig(self.reply, self.mouth, self.caption_interval, self.max_opening)
 
 
 class Session:
@@ -123,15 +117,12 @@ class Session:
         self._config = config or SessionConfig()
         self._observer = observer or SessionObserver()
         self._floor = Floor(Gate(self._config.gate, persona), self._config.floor)
-        self._mouth = Mouth(transport.send_frame, self._config.mouth)
         self._inbox: asyncio.Queue[Event] = asyncio.Queue()
         self._teller = Teller(transport, log, self._config.max_delivery)
         self._ears: dict[Identity, Ear] = {}
         self._listening: set[asyncio.Task[None]] = set()
         self._people: dict[Identity, Presence] = {}
-        self._speaking: _Speaking | None = None
         self._transcribed_at: dict[Identity, float] = {}
-        self._gaps = (0, 0)
         self._state: AgentState | None = None
         self._stay = uuid4().hex[:8]
         self._numbers = count(1)
@@ -147,7 +138,16 @@ class Session:
         self._memory = Memory(
             self._config.memory, agent=self._persona.name, now=loop.time(), wall=wall
         )
-        self._toolbox = Toolbox(self._memory, self, self)
+        self._speaker = Speaker(
+            self._transport,
+            self._engines,
+            Toolbox(self._memory, self, self),
+            self._memory,
+            self._teller,
+            self._observer,
+            self._inbox.put_nowait,
+            self._config.speaker(),
+        )
         async with self._transport, asyncio.TaskGroup() as outer:
             await self._recall()
             telling = outer.create_task(self._teller.run())
@@ -157,9 +157,9 @@ class Session:
                     await self._hear()
                     for task in (*steady, *self._listening):
                         task.cancel()
-                    self._cut()
+                    self._speaker.cut()
             finally:
-                self._cut()
+                self._speaker.cut()
                 for turn in self._floor.end(self._clock()):
                     self._commit(turn)
                 await self._teller.all_told()
@@ -178,7 +178,7 @@ class Session:
             self._memory.recall(entries)
 
     def _steady_jobs(self) -> tuple[Coroutine[None, None, None], ...]:
-        return self._converse(), self._mouth.play()
+        return self._converse(), self._speaker.play(), self._report_reception()
 
     # Hear
 
@@ -202,6 +202,7 @@ class Session:
                 del self._people[participant.identity]
                 self._ears.pop(participant.identity, None)
                 self._transcribed_at.pop(participant.identity, None)
+                self._speaker.lose(participant.identity)
                 self._inbox.put_nowait(PersonGone(participant.identity))
             case TrackSubscribed(identity) if identity in self._people:
                 listening = self._tasks.create_task(self._listen(identity))
@@ -240,6 +241,28 @@ class Session:
                 logger.exception("an ear failed and tries again", extra={"identity": identity})
                 await asyncio.sleep(self._config.ear_pause)
 
+    async def _report_reception(self) -> None:
+        """Tell everybody whose voice came to us, again and again."""
+        before: dict[Identity, int] = {}
+        while True:
+            await asyncio.sleep(self._config.reception_interval)
+            received = {identity: self._count_received(identity) for identity in self._people}
+            heard = (who for who, n in received.items() if n and n != before.get(who, 0))
+            if self._people:
+                await self._send_reception(frozenset(heard))
+            before = received
+
+    def _count_received(self, identity: Identity) -> int:
+        stats = self._transport.stats(identity)
+        return stats.packets_received or stats.frames_received
+
+    async def _send_reception(self, heard: frozenset[Identity]) -> None:
+        try:
+            async with asyncio.timeout(self._config.max_delivery):
+                await self._transport.send_reception(heard)
+        except (TransportError, TimeoutError) as error:
+            logger.debug("nobody was told who is received: %s", error)
+
     def _next_utterance_id(self) -> UtteranceId:
         return UtteranceId(f"{self._stay}-{next(self._numbers)}")
 
@@ -260,6 +283,8 @@ class Session:
     def _glance(self, event: Event) -> None:
         """What is shown or measured of an event before the floor decides about it."""
         match event:
+            case SpeechStarted() | Typed():
+                self._transport.expect_speech()
             case InterimTranscribed(identity, utterance_id, text) if text:
                 self._teller.show(Caption(utterance_id, identity, text, final=False))
             case Transcribed(identity, utterance_id, words) if words.text:
@@ -275,13 +300,13 @@ class Session:
             case StartReply(reply_id, turn):
                 self._answer(reply_id, turn)
             case PauseReply():
-                self._mouth.pause()
+                self._speaker.pause()
             case ResumeReply():
-                self._mouth.resume()
+                self._speaker.resume()
             case CutReply():
-                if self._speaking is not None and self._speaking.is_heard:
+                if self._speaker.is_heard:
                     self._observer.reply_interrupted()
-                self._cut()
+                self._speaker.cut()
 
     def _commit(self, action: CommitTurn) -> None:
         turn = action.turn
@@ -313,106 +338,25 @@ class Session:
         metrics = TurnMetrics(speech_ended_at=turn.ended_at, committed_at=self._clock())
         if turn.source == "voice":
             metrics.transcribed_at = self._transcribed_at.get(turn.identity)
+        listener = turn.identity if self._wants_whisper(turn) else None
         names = [person.name for person in self._people.values()]
         system = self._persona.system_prompt(room=self._transport.room, people=names)
-        reply = Reply(
+        if listener is not None:
+            system += f"\nYou whisper this answer: only {self._name_of(listener)} hears it."
+        self._speaker.begin(
+            reply_id,
+            self._next_utterance_id(),
             turn,
-            self._memory.messages(system, asker=turn.identity),
-            self._mouth.begin(),
+            self._memory.messages(system, asker=turn.identity, listener=listener),
             metrics,
-            llm=self._engines.llm,
-            tts=self._engines.tts,
-            toolbox=self._toolbox,
-            config=self._config.reply,
+            self._tasks,
+            listener=listener,
         )
-        segment_id = self._next_utterance_id()
-        task = self._tasks.create_task(self._attend(reply_id, segment_id, reply))
-        self._speaking = _Speaking(reply_id, segment_id, reply, task)
 
-    async def _attend(self, reply_id: int, segment_id: str, reply: Reply) -> None:
-        """See one reply through: think, speak, show the words as they are heard."""
-        follow = self._tasks.create_task(self._follow(reply_id, segment_id, reply))
-        try:
-            try:
-                await reply.run()
-            except ProviderError as error:
-                logger.warning("a reply ended early: %s", error)
-                reply.playout.finish()
-            position = await reply.playout.wait_drained()
-        finally:
-            follow.cancel()
-        self._told(position)
-        self._speaking = None
-        is_heard = reply.playout.first_frame_sent_at is not None
-        if reply.failed or not is_heard:
-            self._observer.reply_failed()
-        if not is_heard:
-            self._inbox.put_nowait(ReplyFailed(reply_id))
-        else:
-            asked = position.heard_text.rstrip().endswith("?")
-            self._inbox.put_nowait(ReplyFinished(reply_id, asked))
-
-    async def _follow(self, reply_id: int, segment_id: str, reply: Reply) -> None:
-        started_at = await reply.playout.wait_started()
-        if started_at is None:
-            return
-        reply.metrics.first_frame_sent_at = started_at
-        self._observer.reply_started(reply.metrics)
-        self._inbox.put_nowait(ReplyStarted(reply_id))
-        shown = ""
-        while True:
-            heard = reply.playout.position().heard_text
-            if heard != shown:
-                shown = heard
-                self._teller.show(
-                    Caption(segment_id, self._transport.local.identity, heard, final=False)
-                )
-            await asyncio.sleep(self._config.caption_interval)
-
-    def _cut(self) -> None:
-        """End the active reply where it is; what was not heard was not said."""
-        self._mouth.flush()
-        if self._speaking is not None and not self._speaking.is_told:
-            self._speaking.task.cancel()
-            self._told(self._speaking.reply.playout.position())
-        self._speaking = None
-
-    def _told(self, position: PlayoutPosition) -> None:
-        """A reply has ended: remember it as far as it was heard."""
-        speaking = self._speaking
-        if speaking is None or speaking.is_told:
-            return
-        speaking.is_told = True
-        self._report_gaps()
-        started_at = speaking.reply.playout.first_frame_sent_at
-        if started_at is None or not position.heard_text:
-            return
-        turn, now = speaking.reply.turn, self._clock()
-        self._memory.replied(
-            position.heard_text, position.unspoken_text, turn.identity, started_at, now
-        )
-        local = self._transport.local
-        entry = TranscriptEntry(
-            segment_id=speaking.segment_id,
-            identity=local.identity,
-            name=local.name,
-            kind="agent",
-            source="voice",
-            text=position.heard_text,
-            started_at=self._wall(started_at),
-            ended_at=self._wall(now),
-            interrupted=bool(position.unspoken_text),
-            unspoken=position.unspoken_text,
-        )
-        self._teller.write(entry)
-        if turn.source == "chat":
-            self._teller.chat(ChatMessage(speaking.segment_id, position.heard_text))
-
-    def _report_gaps(self) -> None:
-        before, self._gaps = self._gaps, (self._mouth.underruns, self._mouth.stalls)
-        underruns, stalls = (now - then for now, then in zip(self._gaps, before, strict=True))
-        if underruns or stalls:
-            self._observer.voice_gaps(underruns=underruns, stalls=stalls)
+    def _wants_whisper(self, turn: Turn) -> bool:
+        who = turn.identity
+        last = self._memory.last_reply(who, listener=who)
+        return is_private(turn.text, after_whisper=last is not None and last.listener == who)
 
     # Tell
 
@@ -436,9 +380,7 @@ class Session:
         )
 
     def _show_state(self) -> None:
-        state = AgentState.LISTENING
-        if self._speaking is not None:
-            state = AgentState.SPEAKING if self._speaking.is_heard else AgentState.THINKING
+        state = self._speaker.state
         if state is not self._state:
             self._state = state
             self._teller.set_attributes({AGENT_STATE_ATTRIBUTE: state.value})
@@ -462,6 +404,19 @@ class Session:
     def people(self) -> Sequence[Presence]:
         """Everybody present but agents, in order of coming."""
         return tuple(self._people.values())
+
+    @property
+    def routing(self) -> Routing:
+        """Whom she hears and to whom she speaks."""
+        return self._transport.routing
+
+    async def hear(self, identity: Identity, on: bool) -> None:
+        """Listen to somebody or do not; returns when it is so. Raises TransportError."""
+        await self._transport.hear(identity, on)
+
+    async def speak_to(self, listeners: frozenset[Identity] | None) -> None:
+        """Speak to these only, or to everybody; returns when it is so. Raises TransportError."""
+        await self._transport.speak_to(listeners)
 
     def stay_quiet(self, until_called: bool = True) -> None:
         """Say nothing more until somebody calls her by name; False takes it back."""

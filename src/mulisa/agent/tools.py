@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -12,12 +13,15 @@ from mulisa.agent.minutes import Sentence, smooth
 from mulisa.core.errors import InputError, MulisaError
 from mulisa.core.provider import ToolSpec
 from mulisa.core.room import Identity, RoomName, Topology
+from mulisa.core.routing import Routing
 
 _MAX_TURNS = 50
 _DEFAULT_TURNS = 12
 _MAX_TEXT_CHARS = 600
+_MAX_NAMES = 50
 _SELF = frozenset({"me", "i", "myself", "us", "asker", "user"})
 _AGENT = frozenset({"you", "yourself", "assistant", "agent"})
+_EVERYBODY = frozenset({"everybody", "everyone", "all", "all of us", "us all", "*"})
 _ABILITIES = (
     "who is here",
     "what somebody said about something",
@@ -28,6 +32,8 @@ _ABILITIES = (
     "how you are connected",
     "my last answer again",
     "being quiet until I am called",
+    "whom I hear and to whom I speak",
+    "an answer that I whisper to you alone",
 )
 
 
@@ -60,6 +66,11 @@ class RoomView(Protocol):
         """Everybody present but agents, in order of coming."""
         ...
 
+    @property
+    def routing(self) -> Routing:
+        """Whom she hears and to whom she speaks."""
+        ...
+
 
 class Controls(Protocol):
     """What the tools may do."""
@@ -72,6 +83,14 @@ class Controls(Protocol):
         """How a person is connected to her, one spoken sentence; empty if it is not known."""
         ...
 
+    async def hear(self, identity: Identity, on: bool) -> None:
+        """Listen to somebody or do not; returns when it is so. Raises TransportError."""
+        ...
+
+    async def speak_to(self, listeners: frozenset[Identity] | None) -> None:
+        """Speak to these only, None is everybody; returns when it is so. Raises TransportError."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class _Call:
@@ -79,7 +98,11 @@ class _Call:
 
     asker: Identity
     now: float
+    listener: Identity | None = None
+    """Who alone will hear the answer; None is everybody."""
     who: str = ""
+    names: tuple[str, ...] = ()
+    on: bool = True
     by: str = ""
     about: str = ""
     minutes: float | None = None
@@ -91,7 +114,7 @@ class Toolbox:
     """The tools of one room.
 
     who_is_here, what_was_said, minutes, call_duration, last_reply, date_time, connection,
-    stay_quiet, help.
+    stay_quiet, hear, speak_to, help.
     """
 
     def __init__(self, memory: Memory, room: RoomView, controls: Controls) -> None:
@@ -107,6 +130,8 @@ class Toolbox:
             "date_time": self._date_time,
             "connection": self._connection,
             "stay_quiet": self._stay_quiet,
+            "hear": self._hear,
+            "speak_to": self._speak_to,
             "help": self._help,
         }
 
@@ -116,9 +141,18 @@ class Toolbox:
         return _SPECS
 
     async def call(
-        self, name: str, arguments: Mapping[str, Any], asker: Identity, now: float
+        self,
+        name: str,
+        arguments: Mapping[str, Any],
+        asker: Identity,
+        now: float,
+        *,
+        listener: Identity | None = None,
     ) -> Mapping[str, Any]:
         """Run a tool for `asker`. The result is JSON data with facts and names of this call.
+
+        `listener` is who alone will hear what is made of it; None is everybody, and then nothing
+        that was whispered is in it.
 
         What an LLM invents (an unknown tool, wrong arguments) is answered with
         ``{"error": "one sentence"}``, never with an exception. Safe to cancel.
@@ -127,7 +161,7 @@ class Toolbox:
         if tool is None:
             return {"error": f"there is no tool {name!r}; there are {', '.join(self._tools)}"}
         try:
-            return await tool(_validated(name, arguments, asker, now))
+            return await tool(_validated(name, arguments, asker, now, listener))
         except MulisaError as error:
             return {"error": str(error)}
 
@@ -140,6 +174,8 @@ class Toolbox:
                 "since": self._clock(person.joined_at),
                 "for": spoken_duration(call.now - person.joined_at),
                 "muted": person.muted,
+                "you_hear_them": self._room.routing.hears(person.identity),
+                "they_hear_you": self._room.routing.speaks_to(person.identity),
             }
             for person in self._room.people
         ]
@@ -175,9 +211,9 @@ class Toolbox:
 
     def _entries(self, call: _Call, since: float | None) -> Sequence[Entry]:
         if not call.by:
-            return self._memory.entries(since, about=call.about)
+            return self._memory.entries(since, about=call.about, listener=call.listener)
         if call.by.casefold() in _AGENT or call.by.casefold() == self._memory.agent.casefold():
-            everything = self._memory.entries(since, about=call.about)
+            everything = self._memory.entries(since, about=call.about, listener=call.listener)
             return [entry for entry in everything if entry.kind == "agent"]
         found = [
             entry
@@ -230,7 +266,9 @@ class Toolbox:
         return result
 
     async def _last_reply(self, call: _Call) -> dict[str, Any]:
-        entry = self._memory.last_reply(call.asker) or self._memory.last_reply()
+        listener = call.listener
+        last = self._memory.last_reply(call.asker, listener=listener)
+        entry = last or self._memory.last_reply(listener=listener)
         if entry is None:
             return {"text": "", "unspoken": ""}
         ago = self._ago(entry.ended_at, call)
@@ -255,6 +293,58 @@ class Toolbox:
     async def _stay_quiet(self, call: _Call) -> dict[str, Any]:
         self._controls.stay_quiet(call.until_called)
         return {"quiet": call.until_called, "name": self._memory.agent}
+
+    async def _hear(self, call: _Call) -> dict[str, Any]:
+        everybody = call.who.casefold() in _EVERYBODY
+        chosen = self._everybody(call) if everybody else [self._one_person(call.who, call)]
+        for identity in chosen:
+            await self._controls.hear(identity, call.on)
+        return {
+            "hears": call.on,
+            "everybody": everybody,
+            "people": self._named(chosen, call),
+            "to_undo": "" if call.on else "on the page or in the chat; who is not heard cannot say",
+        }
+
+    def _everybody(self, call: _Call) -> list[Identity]:
+        """Who is here; to be heard again, also who is not heard and gone."""
+        present = [person.identity for person in self._room.people]
+        gone = sorted(self._room.routing.unheard.difference(present))
+        return [*present, *gone] if call.on else present
+
+    async def _speak_to(self, call: _Call) -> dict[str, Any]:
+        if not call.names:
+            raise InputError("speak_to needs who: names, or everybody")
+        if any(name.casefold() in _EVERYBODY for name in call.names):
+            await self._controls.speak_to(None)
+            return {"everybody": True, "people": []}
+        chosen = list(dict.fromkeys(self._one_person(name, call) for name in call.names))
+        await self._controls.speak_to(frozenset(chosen))
+        return {"everybody": False, "people": self._named(chosen, call)}
+
+    def _one_person(self, name: str, call: _Call) -> Identity:
+        """The one whom a name means, rather somebody present. Raises InputError."""
+        if not name:
+            raise InputError("a name is needed, or everybody")
+        if name.casefold() in _AGENT or name.casefold() == self._memory.agent.casefold():
+            raise InputError("that is me; say whom of the others you mean")
+        found = self._identities(name, call.asker)
+        present = {person.identity for person in self._room.people}
+        here = [identity for identity in found if identity in present] or found
+        labels = {stay.identity: stay.name for stay in self._memory.stays()}
+        exact = [one for one in here if name.casefold() in (labels.get(one, "").casefold(), one)]
+        if len(here) == 1 or (len(exact) == 1 and name[-1:].isdigit()):
+            return (exact or here)[0]
+        names = ", ".join(labels.get(identity, identity) for identity in here)
+        raise InputError(f"there are several: {names}; choose on the page, or say which")
+
+    def _named(self, identities: Sequence[Identity], call: _Call) -> list[dict[str, Any]]:
+        labels = {stay.identity: stay.name for stay in self._memory.stays()}
+        return [
+            {"name": labels[identity], "is_you": identity == call.asker}
+            for identity in identities
+            if identity in labels
+        ]
 
     async def _help(self, call: _Call) -> dict[str, Any]:
         return {"name": self._memory.agent, "abilities": list(_ABILITIES)}
@@ -291,7 +381,13 @@ def _quoted(sentences: Sequence[Sentence]) -> list[dict[str, str]]:
     return [{"name": sentence.name, "text": sentence.text} for sentence in sentences]
 
 
-def _validated(name: str, arguments: Mapping[str, Any], asker: Identity, now: float) -> _Call:
+def _validated(
+    name: str,
+    arguments: Mapping[str, Any],
+    asker: Identity,
+    now: float,
+    listener: Identity | None,
+) -> _Call:
     """Raises InputError for what the tool does not take."""
     if not isinstance(arguments, Mapping):
         raise InputError(f"the arguments of {name} are an object")
@@ -307,7 +403,9 @@ def _validated(name: str, arguments: Mapping[str, Any], asker: Identity, now: fl
         values["limit"] = int(min(max(values["limit"], 1), _MAX_TURNS))
     if values.get("minutes", 1) <= 0:
         raise InputError("minutes is a number above 0")
-    return _Call(asker, now, **values)
+    if isinstance(values.get("who"), tuple):
+        values["names"] = values.pop("who")
+    return _Call(asker, now, listener, **values)
 
 
 def _text(key: str, value: object) -> str:
@@ -332,11 +430,21 @@ def _truth(key: str, value: object) -> bool:
     return value
 
 
+def _texts(key: str, value: object) -> tuple[str, ...]:
+    """A list of names; a model may write them as one text."""
+    if isinstance(value, str):
+        value = re.split(r",| and | & ", value)
+    if not isinstance(value, list) or len(value) > _MAX_NAMES:
+        raise InputError(f"{key} is a list of at most {_MAX_NAMES} names")
+    return tuple(name for name in (_text(key, item) for item in value) if name)
+
+
 _PARSERS: Mapping[str, Callable[[str, object], Any]] = {
     "string": _text,
     "number": _number,
     "integer": _number,
     "boolean": _truth,
+    "array": _texts,
 }
 
 
@@ -382,6 +490,25 @@ _SPECS = (
         "stay_quiet",
         "Say nothing more until somebody calls you by name. Only if you are asked to.",
         until_called={"type": "boolean", "description": "False to take it back."},
+    ),
+    _spec(
+        "hear",
+        "Listen to somebody, or stop listening to them: then their voice does not come to you at "
+        "all. Only if you are asked to. They can undo it on the page or in the chat.",
+        who={
+            "type": "string",
+            "description": "A person's name, 'me' for who asks, or 'everybody'.",
+        },
+        on={"type": "boolean", "description": "False to stop listening to them."},
+    ),
+    _spec(
+        "speak_to",
+        "Let only some people hear your voice, or everybody again. Only if you are asked to.",
+        who={
+            "type": "array",
+            "items": {"type": "string"},
+            "description": "Names, 'me' for who asks, or only 'everybody'.",
+        },
     ),
     _spec("help", "What you can do in this call."),
 )
