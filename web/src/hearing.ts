@@ -13,7 +13,7 @@ export interface Someone {
 export function routingSummary(agent: string, routing: Routing, people: readonly Someone[]): string {
   const ears = sorted(people, ({ identity }) => hears(routing, identity));
   const voice = sorted(people, ({ identity }) => speaksTo(routing, identity));
-  const later = routing.listeners !== null && voice.no.length === 0 ? ", not to who comes later" : "";
+  const later = routing.listeners !== null && voice.no.length === 0 ? ", not to whoever comes later" : "";
   return `${agent} hears ${whom(ears)}. She speaks to ${whom(voice, later !== "")}${later}.`;
 }
 
@@ -57,5 +57,5 @@ function sorted(people: readonly Someone[], is: (someone: Someone) => boolean): 
 function whom({ yes, no }: Sorted, byName = false): string {
   if (yes.length === 0) return "nobody";
   if (no.length === 0 && !byName) return "everybody";
-  return no.length === 0 ? listed(yes) : `${listed(yes)}, not ${listed(no)}`;
+  return no.length === 0 ? listed(yes) : `${listed(yes)}, not ${listed(no, "or")}`;
 }

@@ -19,8 +19,8 @@ export function initialsOf(name: string): string {
   return ends.map((word) => Array.from(word ?? "")[0]?.toLocaleUpperCase() ?? "").join("");
 }
 
-/** "Alice", "Alice and Bob", "Alice, Bob and Mulisa". */
-export function listed(names: readonly string[]): string {
+/** "Alice", "Alice and Bob", "Alice, Bob and Mulisa"; `joint` may be another word than "and". */
+export function listed(names: readonly string[], joint = "and"): string {
   const last = names.at(-1) ?? "";
-  return names.length < 2 ? last : `${names.slice(0, -1).join(", ")} and ${last}`;
+  return names.length < 2 ? last : `${names.slice(0, -1).join(", ")} ${joint} ${last}`;
 }

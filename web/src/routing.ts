@@ -1,6 +1,6 @@
 /** Whom the agent hears and whom she speaks to: read from her, and changed for everybody. */
 
-import { call } from "./api";
+import { call, Refusal } from "./api";
 
 /** Longer than any change takes that still succeeds. */
 const PATIENCE_MS = 20_000;
@@ -83,7 +83,9 @@ export async function requestRouting(
     body: JSON.stringify(change),
     signal: AbortSignal.timeout(PATIENCE_MS),
   });
-  return parseRouting(await response.json()) ?? EVERYBODY;
+  const holds = parseRouting(await response.json().catch(() => null));
+  if (holds === null) throw new Refusal("away", "The server's answer could not be read.");
+  return holds;
 }
 
 function isObject(data: unknown): data is Record<string, unknown> {

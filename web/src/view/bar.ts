@@ -83,7 +83,7 @@ export class Bar extends View {
         @pointerup=${() => this.release()}
         @pointercancel=${() => this.release()}
       >
-        ${icons.hold}<span>${this.holding ? "Talking" : "Hold to talk"}</span>
+        ${icons.hold}<span>${this.holding ? "Talking" : "Hold to talk"}</span>
       </button>`;
   }
 

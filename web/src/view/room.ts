@@ -16,7 +16,7 @@ import "./captions";
 import "./chat";
 import { icons } from "./icons";
 import { Keys } from "./keys";
-import { RoutingView } from "./routing";
+import { routingFailure, RoutingView } from "./routing";
 import "./tile";
 import { micTrouble } from "./words";
 
@@ -54,6 +54,7 @@ export class RoomView extends View {
     new Watch(this, () => this.visit.room);
     new Watch(this, () => this.visit.mic);
     new Watch(this, () => this.visit.speaker);
+    new Watch(this, () => this.switchboard);
   }
 
   override connectedCallback(): void {
@@ -88,6 +89,7 @@ export class RoomView extends View {
       <main class="stage">
         <div class="notices">
           ${this.#soundBlocked()} ${this.#noMicrophone()} ${this.#trouble()}
+          ${routingFailure(this.switchboard, "tile")}
         </div>
         ${room.local === null ? html`<p class="joining">Joining ${room.name}…</p>` : this.#tiles()}
       </main>
@@ -176,13 +178,31 @@ export class RoomView extends View {
           ${this.sheetFull ? icons.down : icons.up}
         </button>
       </div>
-      <div id="panel-captions" class="tab" role="tabpanel" ?hidden=${this.tab !== "captions"}>
+      <div
+        id="panel-captions"
+        class="tab"
+        role="tabpanel"
+        aria-labelledby="tab-captions"
+        ?hidden=${this.tab !== "captions"}
+      >
         <mulisa-captions .room=${room}></mulisa-captions>
       </div>
-      <div id="panel-chat" class="tab" role="tabpanel" ?hidden=${this.tab !== "chat"}>
+      <div
+        id="panel-chat"
+        class="tab"
+        role="tabpanel"
+        aria-labelledby="tab-chat"
+        ?hidden=${this.tab !== "chat"}
+      >
         <mulisa-chat .room=${room}></mulisa-chat>
       </div>
-      <div id="panel-routing" class="tab" role="tabpanel" ?hidden=${this.tab !== "routing"}>
+      <div
+        id="panel-routing"
+        class="tab"
+        role="tabpanel"
+        aria-labelledby="tab-routing"
+        ?hidden=${this.tab !== "routing"}
+      >
         ${this.tab === "routing"
           ? html`<mulisa-routing
               .room=${room}
@@ -196,6 +216,7 @@ export class RoomView extends View {
 
   #tabButton(tab: Tab, label: string): TemplateResult {
     return html`<button
+      id="tab-${tab}"
       role="tab"
       aria-selected=${this.tab === tab ? "true" : "false"}
       aria-controls="panel-${tab}"

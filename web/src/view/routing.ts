@@ -7,11 +7,11 @@ import { routingSummary } from "../hearing";
 import { hueOf, initialsOf } from "../people";
 import type { Room } from "../room";
 import { hears, speaksTo, type Wish } from "../routing";
-import type { Switchboard } from "../switchboard";
+import type { Place, Switchboard } from "../switchboard";
 import type { Participant } from "../transport/types";
 import { Every, View, Watch } from "./base";
 import { icons } from "./icons";
-import { arrivalWords, refusalWords } from "./words";
+import { arrivalWords } from "./words";
 
 /** One way a voice can go. */
 interface Way {
@@ -51,7 +51,7 @@ export class RoutingView extends View {
           : routingSummary(name, routing, everybody)}
       </p>
       ${this.#matrix()} ${agent === null ? nothing : this.#everybody(agent.participant)}
-      ${this.#failure()} ${legend(name)}
+      ${routingFailure(this.switchboard, "panel")} ${legend(name)}
     </section>`;
   }
 
@@ -62,7 +62,8 @@ export class RoutingView extends View {
 
   #matrix(): TemplateResult {
     const all = this.#participants();
-    return html`<div class="matrix-frame" tabindex="0" role="group" aria-label="Matrix">
+    // Its switches take the focus where it scrolls; without an agent there are none.
+    return html`<div class="matrix-frame" tabindex=${this.room.agent === null ? 0 : nothing}>
       <table class="matrix">
         <caption class="unseen">
           Who hears whom: each row speaks, each column hears.
@@ -181,19 +182,25 @@ export class RoutingView extends View {
       <span
         >${name} speaks to everybody
         <small id="everybody-means"
-          >${changing ? "changing" : on ? "and to who comes later" : "who comes later does not hear her"}</small
+          >${changing ? "changing" : on ? "and to whoever comes later" : "whoever comes later does not hear her"}</small
         ></span
       >
     </button>`;
   }
+}
 
-  #failure(): TemplateResult | typeof nothing {
-    const { failure } = this.switchboard;
-    if (failure?.place !== "panel") return nothing;
-    return html`<p class="notice notice-warning" role="alert" data-testid="routing-error">
-      ${icons.warning}<span>${refusalWords(failure.message)}</span>
-    </p>`;
-  }
+/** What could not be changed from this place, and a way to try again. */
+export function routingFailure(
+  switchboard: Switchboard,
+  place: Place,
+): TemplateResult | typeof nothing {
+  const failure = switchboard.failure(place, performance.now());
+  if (failure === null) return nothing;
+  return html`<div class="notice notice-warning" role="alert" data-testid="routing-error">
+    ${icons.warning}
+    <p>That could not be changed. ${failure.message}</p>
+    <button @click=${() => switchboard.wish(failure.wish, place)}>Try again</button>
+  </div>`;
 }
 
 function legend(agent: string | undefined): TemplateResult {
@@ -209,8 +216,8 @@ function legend(agent: string | undefined): TemplateResult {
     </li>`;
   return html`<ul class="legend">
       ${item("arrives now", true, true, false)} ${item("nothing comes", true, false, false)}
-      ${agent === undefined ? nothing : item("kept apart", false, false, false)}
-      ${item("not told", true, false, true)}
+      ${agent === undefined ? nothing : item("switched off", false, false, false)}
+      ${item("unknown", true, false, true)}
     </ul>
     <p class="fine">Counted where it is heard, from the packets of the last second.</p>`;
 }

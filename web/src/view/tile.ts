@@ -10,7 +10,7 @@ import type { Switchboard } from "../switchboard";
 import { Every, View, Watch } from "./base";
 import { icons } from "./icons";
 import { orb } from "./orb";
-import { refusalWords, whisperWords } from "./words";
+import { whisperWords } from "./words";
 
 export class Tile extends View {
   static override properties = {
@@ -38,66 +38,67 @@ export class Tile extends View {
   override render(): TemplateResult {
     const { participant, voice } = this.person;
     const isAgent = participant.kind === "agent";
+    const isLocal = this.person === this.room.local;
     return html`<article
-      class=${isAgent ? "tile tile-agent" : "tile"}
+      class=${isAgent ? "tile tile-agent" : isLocal ? "tile tile-own" : "tile"}
       data-hue=${hueOf(participant.identity)}
       data-testid="participant"
       data-identity=${participant.identity}
       data-name=${participant.name}
       data-speaking=${voice.speaking ? "true" : "false"}
     >
-      ${isAgent ? this.#agent() : this.#someone()}
+      ${isAgent ? this.#agent() : this.#someone(isLocal)}
     </article>`;
   }
 
-  #someone(): TemplateResult {
+  #someone(isLocal: boolean): TemplateResult {
     const { participant } = this.person;
-    const isLocal = this.person === this.room.local;
     return html`<div class="face">
         <span class="ring"></span><span class="initials">${initialsOf(participant.name)}</span>
       </div>
       <h3>${participant.name}${isLocal ? html` <small>you</small>` : nothing}</h3>
-      <p class="note">${this.#note(isLocal)}</p>
-      ${this.#routing(isLocal)}`;
+      ${this.#notes(isLocal)} ${isLocal ? this.#ears() : nothing}`;
   }
 
-  /** Whether Mulisa leaves them out; one may take oneself off her ears here. */
-  #routing(isLocal: boolean): TemplateResult | typeof nothing {
+  /** That Mulisa leaves somebody out stands longer than anything else, so it stands alone. */
+  #notes(isLocal: boolean): TemplateResult {
+    const note = this.#note(isLocal);
     const { agent, routing } = this.room;
-    if (agent === null) return nothing;
     const { identity, name } = this.person.participant;
     const called = isLocal ? "you" : name;
-    const note = routingNote(agent.participant.name, routing, { identity, called });
-    return html`${note === "" ? nothing : html`<p class="routing-note">${note}</p>`}
-    ${isLocal ? this.#ears(agent.participant.name, hears(routing, identity)) : nothing}`;
+    const leftOut = agent && routingNote(agent.participant.name, routing, { identity, called });
+    if (!leftOut) return html`<p class="note">${note ?? this.#speaking()}</p>`;
+    return html`${note === null ? nothing : html`<p class="note">${note}</p>`}
+      <p class="routing-note" data-testid="routing-note">${leftOut}</p>`;
   }
 
-  #ears(agent: string, heard: boolean): TemplateResult {
+  #note(isLocal: boolean): TemplateResult | string | null {
+    if (!isLocal && this.person.connection !== "connected") return "connecting";
+    return this.person.participant.muted ? html`${icons.micOff} muted` : null;
+  }
+
+  #speaking(): string | typeof nothing {
+    return this.person.voice.speaking ? "speaking" : nothing;
+  }
+
+  /** One takes oneself off Mulisa's ears here, the quickest way. */
+  #ears(): TemplateResult | typeof nothing {
+    const agent = this.room.agent?.participant.name;
+    if (agent === undefined) return nothing;
     const { identity } = this.person.participant;
+    const heard = hears(this.room.routing, identity);
     const changing = this.switchboard.isChanging({ type: "hear", identity });
-    const { failure } = this.switchboard;
     const label = heard ? `Take me off ${agent}'s ears` : `Let ${agent} hear me`;
     return html`<button
-        class="ears"
-        data-testid="ears"
-        aria-label=${label}
-        aria-busy=${changing ? "true" : "false"}
-        title=${label}
-        @click=${() => this.switchboard.wish({ type: "hear", identity, on: !heard }, "tile")}
-      >
-        ${heard ? icons.ear : icons.earOff}<span>${changing ? "Changing" : label}</span>
-      </button>
-      ${failure?.place === "tile"
-        ? html`<p class="field-error" role="alert" data-testid="routing-error">
-            ${refusalWords(failure.message)}
-          </p>`
-        : nothing}`;
-  }
-
-  #note(isLocal: boolean): TemplateResult | string | typeof nothing {
-    if (!isLocal && this.person.connection !== "connected") return "connecting";
-    if (this.person.participant.muted) return html`${icons.micOff} muted`;
-    return this.person.voice.speaking ? "speaking" : nothing;
+      class="ears"
+      data-testid="ears"
+      aria-label=${label}
+      aria-busy=${changing ? "true" : "false"}
+      title=${label}
+      @click=${() => this.switchboard.wish({ type: "hear", identity, on: !heard }, "tile")}
+    >
+      ${heard ? icons.ear : icons.earOff}<span>${changing ? "Changing" : label}</span>
+    </button>`;
   }
 
   #agent(): TemplateResult {

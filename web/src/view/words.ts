@@ -41,11 +41,6 @@ function howToAllow(): string {
   return "Click the symbol left of the address, switch Microphone on, then try again.";
 }
 
-/** Why a change of who hears whom did not come true. */
-export function refusalWords(message: string): string {
-  return `That could not be changed. ${message}`;
-}
-
 /** What a listener's own count says; null if they do not say. */
 export function arrivalWords(listener: string, arrives: boolean | null): string {
   if (arrives === null) return `${listener} does not tell what arrives`;
