@@ -74,7 +74,8 @@ export class Visit {
     const trimmed = text.trim().slice(0, MAX_CHAT_CHARS);
     if (trimmed === "") return;
     this.#messages += 1;
-    const id = `${Date.now().toString(36)}-${this.#messages}`;
+    // On an SFU it names a text stream as well, which is to differ from those of others.
+    const id = `${Date.now().toString(36)}-${Math.random().toString(36).slice(2, 8)}-${this.#messages}`;
     this.transport.sendChat(id, trimmed);
     this.room.sentChat(id, trimmed, performance.now());
   }
