@@ -14,6 +14,7 @@ from mulisa.core.audio import FRAME_DURATION, FRAME_SAMPLES, SAMPLE_RATE_HZ, Sam
 from mulisa.core.errors import TokenError
 from mulisa.core.events import TransportEvent
 from mulisa.core.room import Identity, RoomName
+from mulisa.core.routing import Routing
 from mulisa.core.transport import Transport
 from mulisa.server.mesh import MeshEndpoint
 from mulisa.server.tokens import Grant
@@ -23,6 +24,7 @@ from mulisa.transport.mesh.transport import MeshTransport
 PATIENCE = 20.0
 """Seconds after which something that should happen will not."""
 ROOM = RoomName("kitchen")
+EVERYBODY = Routing()
 
 
 def token(identity: str, kind: str = "standard", room: str = ROOM) -> str:
@@ -56,9 +58,11 @@ class Gateway:
         self._news = asyncio.Condition()
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def transport(self, identity: str, kind: str = "standard") -> MeshTransport:
+    def transport(
+        self, identity: str, kind: str = "standard", routing: Routing = EVERYBODY
+    ) -> MeshTransport:
         """A participant that is not in the room yet."""
-        return MeshTransport(self.url, token(identity, kind))
+        return MeshTransport(self.url, token(identity, kind), routing)
 
     async def until(self, condition: Callable[[list[RoomEvent]], bool]) -> None:
         """Return once the events so far fulfil the condition."""

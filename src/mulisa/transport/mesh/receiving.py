@@ -43,6 +43,7 @@ class Receiving:
         self._strays = _Strays()
         self._packets_before = 0
         self._packets_lost_before = 0
+        self._renew()
 
     @property
     def is_on(self) -> bool:
@@ -92,12 +93,12 @@ class Receiving:
             )
 
     def _renew(self) -> None:
-        """Put a fresh receiver in the place of one that has ended."""
+        """Put a fresh receiver of our kind in the place of one that has ended, or of aiortc's."""
         former = self._transceiver.receiver
         received, lost = _counters(former)
         self._packets_before += received
         self._packets_lost_before += lost
-        fresh = RTCRtpReceiver("audio", former.transport)
+        fresh = _Receiver("audio", former.transport)
         fresh._set_rtcp_ssrc(self._transceiver.sender._ssrc)
         setattr(self._transceiver, "_RTCRtpTransceiver__receiver", fresh)  # noqa: B010
 
@@ -119,6 +120,22 @@ class Receiving:
             self._on_garbage()
         finally:
             subscription.close()
+
+
+class _Receiver(RTCRtpReceiver):
+    """Receives until it is stopped.
+
+    aiortc's own is disabled while an answer is still being applied, and from then on discards
+    uncounted what was on its way.
+    """
+
+    @property
+    def _enabled(self) -> bool:
+        return True
+
+    @_enabled.setter
+    def _enabled(self, on: bool) -> None:
+        pass
 
 
 class _Strays:
