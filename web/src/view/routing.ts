@@ -182,7 +182,7 @@ export class RoutingView extends View {
       <span
         >${name} speaks to everybody
         <small id="everybody-means"
-          >${changing ? "changing" : on ? "and to whoever comes later" : "whoever comes later does not hear her"}</small
+          >${changing ? "changing" : on ? "and to whoever comes later" : "not to whoever comes later"}</small
         ></span
       >
     </button>`;
