@@ -16,9 +16,9 @@ pytestmark = pytest.mark.unit
 
 NAMES = (
     "AudioFrame ChatRequest Delta Engines LLM MeshTransport Message MulisaError Participant "
-    "Persona Progress ProviderError STT STTStream Samples Session SessionConfig SessionObserver "
-    "TTS TextDelta ToolCall ToolSpec TranscriptEntry TranscriptLog Transcription Transport "
-    "TransportError VAD VADStream __version__ load_persona"
+    "Persona Progress ProviderError SFUTransport STT STTStream Samples Session SessionConfig "
+    "SessionObserver TTS TextDelta ToolCall ToolSpec TranscriptEntry TranscriptLog Transcription "
+    "Transport TransportError VAD VADStream __version__ load_persona"
 ).split()
 
 

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from mulisa.core.transcript import TranscriptEntry, TranscriptLog
     from mulisa.core.transport import Transport
     from mulisa.transport.mesh.transport import MeshTransport
+    from mulisa.transport.sfu.transport import SFUTransport
 
     __version__: str
 
@@ -55,6 +56,7 @@ __all__ = [
     "Persona",
     "Progress",
     "ProviderError",
+    "SFUTransport",
     "STTStream",
     "Samples",
     "Session",
@@ -88,6 +90,7 @@ _HOMES = {
     "core.transcript": ("TranscriptEntry", "TranscriptLog"),
     "core.transport": ("Transport",),
     "transport.mesh.transport": ("MeshTransport",),
+    "transport.sfu.transport": ("SFUTransport",),
 }
 _HOME = {name: f"{__name__}.{home}" for home, names in _HOMES.items() for name in names}
 

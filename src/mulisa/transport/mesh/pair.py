@@ -45,8 +45,8 @@ from mulisa.transport.mesh.signaling import (
 )
 from mulisa.transport.mesh.text import TextMessage, encode_text, parse_text
 from mulisa.transport.mesh.voice import Voice
-from mulisa.transport.mesh.watch import Watch
 from mulisa.transport.subscription import Subscription
+from mulisa.transport.watch import Watch
 
 logger = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from mulisa.core.routing import ROUTING_ATTRIBUTE, Routing, RoutingChange
 from mulisa.core.transport import SendFrame
 from mulisa.transport.mesh.pair import Pair
 from mulisa.transport.mesh.voice import Voice
-from mulisa.transport.mesh.watch import Watch
+from mulisa.transport.watch import Watch
 
 ROUTING_TIME: Final = 5.0
 """What a change may take: some round trips, one of them through the other side's page."""

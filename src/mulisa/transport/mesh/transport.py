@@ -54,7 +54,7 @@ from mulisa.transport.mesh.signaling import (
 )
 from mulisa.transport.mesh.text import Reception, TextMessage
 from mulisa.transport.mesh.voice import Voice
-from mulisa.transport.mesh.watch import Watch
+from mulisa.transport.watch import Watch
 
 logger = logging.getLogger(__name__)
 

@@ -1,0 +1,90 @@
+"""Our own participant: its attributes, and the round trip that says the server has kept up."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Mapping
+from typing import Final
+
+from livekit import rtc
+
+from mulisa.core.errors import SignalingError, TransportError
+from mulisa.core.routing import ROUTING_ATTRIBUTE, Routing
+
+logger = logging.getLogger(__name__)
+
+MAX_ATTRIBUTES: Final = 64
+MAX_ATTRIBUTE_BYTES: Final = 8 * 1024
+"""As in a mesh, whose gateway refuses more."""
+BARRIER_TIME: Final = 5.0
+
+
+class OwnAttributes:
+    """What we show of ourselves; shown again after a reconnection that lost it."""
+
+    def __init__(self, room: rtc.Room) -> None:
+        self._room = room
+        self._shown: dict[str, str] = {}
+        self._is_refused = False
+
+    @property
+    def shown(self) -> Mapping[str, str]:
+        """As set here; the token may have brought others."""
+        return self._shown
+
+    async def show(self, attributes: Mapping[str, str]) -> None:
+        """Merge; an empty value removes a key. Returns when the server has them.
+
+        Raises SignalingError if they are too many, TransportError if nobody answers.
+        """
+        merged = {**self._shown, **attributes}
+        kept = {key: value for key, value in merged.items() if value}
+        size = sum(len(key.encode()) + len(value.encode()) for key, value in kept.items())
+        if len(kept) > MAX_ATTRIBUTES or size > MAX_ATTRIBUTE_BYTES:
+            raise SignalingError(
+                f"at most {MAX_ATTRIBUTES} attributes with {MAX_ATTRIBUTE_BYTES} bytes are shown"
+            )
+        self._shown = kept
+        await self._send(dict(attributes))
+
+    async def show_routing(self, routing: Routing) -> None:
+        """As attribute `ROUTING_ATTRIBUTE`, which is absent by default."""
+        is_default = routing == Routing()
+        text = "" if is_default else json.dumps(routing.to_json(), separators=(",", ":"))
+        if text != self._shown.get(ROUTING_ATTRIBUTE, ""):
+            await self.show({ROUTING_ATTRIBUTE: text})
+
+    async def show_again(self) -> None:
+        """After a reconnection."""
+        if self._shown:
+            await self._send(self._shown)
+
+    async def barrier(self) -> float:
+        """Return when the server has handled what was sent before; how long it took, in seconds.
+
+        It handles the requests of one participant in order, and answers this one (a change of no
+        attribute). Raises TransportError.
+        """
+        loop = asyncio.get_running_loop()
+        before = loop.time()
+        await self._send({})
+        return loop.time() - before
+
+    async def _send(self, attributes: dict[str, str]) -> None:
+        participant = self._room.local_participant
+        if attributes and not participant.permissions.can_update_metadata:
+            self._warn_once()
+        try:
+            async with asyncio.timeout(BARRIER_TIME):
+                await participant.set_attributes(attributes)
+        except TimeoutError as error:
+            raise TransportError(
+                f"the server did not answer within {BARRIER_TIME:.0f} s"
+            ) from error
+
+    def _warn_once(self) -> None:
+        if not self._is_refused:
+            self._is_refused = True
+            logger.warning("the token lacks canUpdateOwnMetadata, so nobody sees our state")
