@@ -14,10 +14,10 @@ from aiohttp.test_utils import TestServer
 from livekit.protocol import agent as wire
 from livekit.protocol import models
 
-from mulisa.core.errors import ConfigError
+from mulisa.core.errors import ConfigError, TransportError
 from mulisa.core.events import TransportEvent
-from mulisa.core.room import RoomName, Topology
-from mulisa.core.routing import Routing
+from mulisa.core.room import Identity, RoomName, Topology
+from mulisa.core.routing import Routing, RoutingChange
 from mulisa.core.transport import Transport
 from mulisa.server.events import JobFailed, Joined, WorkerLost
 from mulisa.worker.process import AgentProcess, SessionFactory, WorkerConfig
@@ -67,6 +67,32 @@ class SignallingOnly:
         await self._http.close()
 
 
+class Routable(SignallingOnly):
+    """One that can be told whom to hear; it takes a moment, and nobody can mute Carol."""
+
+    made: list[Routable]
+
+    def __init__(self, topology: Topology, url: str, token: str, routing: Routing) -> None:
+        super().__init__(topology, url, token, routing)
+        self.made.append(self)
+
+    async def hear(self, identity: Identity, on: bool) -> None:
+        await asyncio.sleep(0.05)
+        if identity.startswith("carol"):
+            raise TransportError("carol does not stop")
+        self.routing = self.routing.changed(RoutingChange({identity: on}))
+
+    async def speak_to(self, listeners: frozenset[Identity] | None) -> None:
+        change = RoutingChange(sets_listeners=True, speak_to=listeners)
+        self.routing = self.routing.changed(change)
+
+
+@pytest.fixture
+def routable(monkeypatch: pytest.MonkeyPatch) -> type[Routable]:
+    monkeypatch.setattr(Routable, "made", [], raising=False)
+    return Routable
+
+
 class Log:
     """What an agent process said, and a way to wait for it."""
 
@@ -95,14 +121,17 @@ async def stay(transport: Transport) -> None:
 
 @asynccontextmanager
 async def running_agent(
-    url: str, session: SessionFactory = stay, **changes: Any
+    url: str,
+    session: SessionFactory = stay,
+    transport: type[SignallingOnly] = SignallingOnly,
+    **changes: Any,
 ) -> AsyncIterator[Log]:
     log = Log()
     process = AgentProcess(
         WorkerConfig(url, KEY, SECRET, **changes),
         session,
         log,
-        transport_factory=lambda *given: cast(Transport, SignallingOnly(*given)),
+        transport_factory=lambda *given: cast(Transport, transport(*given)),
     )
     task = asyncio.create_task(process.run())
     try:
@@ -292,6 +321,92 @@ async def test_it_keeps_its_sessions_while_the_gateway_is_away(
         assert log.said.count(SessionStarted(ROOM)) == 1
 
 
+async def put_routing(gateway: RunningGateway, change: object) -> tuple[int, Any]:
+    url = gateway.url("/api/rooms/standup/routing")
+    async with gateway.http.put(url, json=change) as response:
+        return response.status, await response.json()
+
+
+async def test_a_change_of_routing_is_made_and_confirmed(
+    gateway: RunningGateway, routable: type[Routable]
+) -> None:
+    alice, bob, carol = "alice-7f3k", "bob-7f3k", "carol-7f3k"
+    async with (
+        running_agent(gateway.ws_url, transport=routable),
+        gateway.person(),
+        gateway.person(name="Bob"),
+        gateway.person(name="Carol"),
+    ):
+        await gateway.wait_for(agent_joined(ROOM))
+        change = {"hear": {alice: False}, "speak_to": [bob]}
+        status, answer = await put_routing(gateway, change)
+        assert (status, answer["hear"][alice], answer["speak_to"]) == (200, False, [bob])
+        assert routable.made[0].routing == Routing(
+            frozenset({Identity(alice)}), frozenset({Identity(bob)})
+        )
+
+        status, answer = await put_routing(gateway, {"hear": {bob: False, carol: False}})
+        assert (status, answer) == (503, {"error": "carol does not stop"})
+        shown = await shown_routing(gateway)
+        assert shown["hear"] == {alice: False, bob: False, carol: True}, "the half that holds"
+
+        one, other = await asyncio.gather(
+            put_routing(gateway, {"hear": {bob: True}}), put_routing(gateway, {"speak_to": None})
+        )
+        assert (one[0], other[0]) == (200, 200)
+        assert routable.made[0].routing == Routing(frozenset({Identity(alice)}))
+
+
+async def test_what_she_is_told_by_voice_is_kept_for_the_next_process(
+    gateway: RunningGateway, routable: type[Routable]
+) -> None:
+    async def obeys(transport: Transport) -> None:
+        async with transport:
+            await transport.hear(Identity("alice-7f3k"), False)
+            async for _ in transport.events():
+                pass
+
+    deaf = Routing(frozenset({Identity("alice-7f3k")}))
+    async with gateway.person():
+        async with running_agent(gateway.ws_url, obeys, routable):
+            await gateway.wait_for(agent_joined(ROOM))
+            await until_shown(gateway, deaf)
+        async with running_agent(gateway.ws_url, transport=routable) as successor:
+            await successor.wait_for(lambda status: status == SessionStarted(ROOM))
+    assert [made.routing for made in routable.made] == [deaf, deaf]
+
+
+async def test_a_gateway_that_was_restarted_is_told_the_routing(
+    gateway: RunningGateway, tmp_path: Path, routable: type[Routable]
+) -> None:
+    """The session has gone on meanwhile, and its routing is what counts."""
+    async with (
+        running_gateway(config(tmp_path)) as successor,
+        Relay.to(gateway) as relay,
+        running_agent(relay.url, transport=routable),
+        gateway.person(),
+        successor.person(),
+    ):
+        await gateway.wait_for(agent_joined(ROOM))
+        assert (await put_routing(gateway, {"speak_to": []}))[0] == 200
+        relay.lead_to(successor)
+        relay.cut("/agent")
+        await until_shown(successor, Routing(listeners=frozenset()))
+        assert len(routable.made) == 1
+
+
+async def until_shown(gateway: RunningGateway, routing: Routing) -> None:
+    """Until the room of Alice shows this routing."""
+    async with asyncio.timeout(10):
+        while await shown_routing(gateway) != routing.to_json([Identity("alice-7f3k")]):
+            pass
+
+
+async def shown_routing(gateway: RunningGateway) -> Any:
+    async with gateway.http.get(gateway.url("/api/rooms/standup")) as response:
+        return (await response.json())["routing"]
+
+
 async def test_it_waits_for_a_gateway_that_is_not_there_yet(gateway: RunningGateway) -> None:
     async with Relay.to(gateway) as relay:
         relay.is_open = False
@@ -322,6 +437,11 @@ class Relay:
         finally:
             server.close()
             relay.cut("")
+
+    def lead_to(self, gateway: RunningGateway) -> None:
+        """Where further connections go."""
+        assert gateway.server.port is not None
+        self._port = gateway.server.port
 
     def cut(self, path: str) -> None:
         """Lose the connections that asked for this path."""
