@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 import numpy as np
 import pytest
 
 from mulisa.agent.persona import Persona
 from mulisa.agent.session import Session
+from mulisa.agent.speaker import NO_WHISPER
 from mulisa.core.audio import AudioFrame
-from mulisa.core.errors import ConfigError, ConnectionLost
+from mulisa.core.errors import ConfigError, ConnectionLost, TransportError
+from mulisa.core.events import ChatReceived
 from mulisa.core.metrics import SessionObserver, TurnMetrics
-from mulisa.core.provider import Engines, ToolCall
-from mulisa.core.room import AGENT_STATE_ATTRIBUTE, Identity, RoomName
+from mulisa.core.provider import LLM, Engines, ToolCall
+from mulisa.core.room import AGENT_STATE_ATTRIBUTE, Identity, Participant, RoomName
 from mulisa.core.transcript import TranscriptEntry
-from mulisa.core.transport import Caption, ChatMessage
+from mulisa.core.transport import Caption, ChatMessage, SendFrame
+from mulisa.providers.concierge import Concierge
 from mulisa.providers.scripted import Rule, ScriptedLLM, ScriptedSTT, ScriptedTTS, ScriptedVAD
 from mulisa.transport.loopback import LoopbackRoom, LoopbackTransport
 from tests.speech import say, speak
@@ -25,6 +28,7 @@ from tests.speech import say, speak
 pytestmark = pytest.mark.unit
 
 ASK, CHAT, STOP, LONG, COUGH, MORE, MISHEARD, HANGING = range(8)
+WHISPER, SECRET, AGAIN, DEAF = range(10, 14)
 SCRIPT = [
     "Mulisa, who is in the call?",
     "Bob, how was your weekend?",
@@ -34,7 +38,14 @@ SCRIPT = [
     "And what did Bob say?",
     "Nilasa, who is in the call?",
     "I was thinking that we,",
+    "word 8",
+    "word 9",
+    "Mulisa, whisper: what is the code?",
+    "Mulisa, whisper me a long story.",
+    "Mulisa, what did you say?",
+    "Mulisa, stop listening to me.",
 ]
+CODE = "The code is pineapple."
 STORY = "Once upon a time there was a very small fox. He lived in a wood. That is all of it."
 MULISA = Identity("mulisa")
 
@@ -83,12 +94,18 @@ class Observed(SessionObserver):
 class Call:
     """A room with Mulisa in it and people to speak for."""
 
-    def __init__(self, room: LoopbackRoom, engines: Engines, log: WrittenDown) -> None:
+    def __init__(
+        self,
+        room: LoopbackRoom,
+        engines: Engines,
+        log: WrittenDown,
+        transport: LoopbackTransport | None = None,
+    ) -> None:
         self.room = room
         self.engines = engines
         self.log = log
         self.observed = Observed()
-        self.transport = room.join("mulisa", "Mulisa", kind="agent")
+        self.transport = transport or room.join("mulisa", "Mulisa", kind="agent")
         self.session = Session(self.transport, engines, Persona(), self.log, observer=self.observed)
         self._stack = AsyncExitStack()
 
@@ -113,9 +130,11 @@ class Call:
 async def a_call(
     *,
     loss: float = 0.0,
-    llm: ScriptedLLM | None = None,
+    llm: LLM | None = None,
     tts: ScriptedTTS | None = None,
     log: WrittenDown | None = None,
+    opening: float = 0.0,
+    mute: bool = False,
 ) -> AsyncIterator[Call]:
     engines = Engines(
         vad=ScriptedVAD(),
@@ -123,8 +142,9 @@ async def a_call(
         llm=llm or ScriptedLLM([Rule("story", STORY)], default="Alice and Bob are here."),
         tts=tts or ScriptedTTS(first_audio=0.1),
     )
-    room = LoopbackRoom("conversation", seed=7, loss=loss)
-    call = Call(room, engines, log or WrittenDown())
+    room = LoopbackRoom("conversation", seed=7, loss=loss, opening=opening)
+    transport = Mute(room, Participant(MULISA, "Mulisa", kind="agent")) if mute else None
+    call = Call(room, engines, log or WrittenDown(), transport)
     running = asyncio.create_task(call.session.run())
     try:
         yield call
@@ -456,3 +476,265 @@ async def test_an_ear_that_fails_hears_again() -> None:
         await speak(alice, say(ASK))
         await call.settles(lambda: len(call.log.of("mulisa")) == 1)
         assert call.log.of("alice")[-1].text == SCRIPT[ASK]
+
+
+def secretive() -> ScriptedLLM:
+    """Knows a code, and tells what she is given of former answers."""
+    return ScriptedLLM(
+        [
+            Rule("the code", CODE),
+            Rule("story", STORY),
+            Rule("what did you say", ToolCall("c1", "last_reply", {})),
+            Rule("pineapple", "I said pineapple.", role="tool"),
+            Rule("", "I said nothing.", role="tool"),
+        ],
+        default="Alice and Bob are here.",
+    )
+
+
+def words_shown(to: LoopbackTransport) -> str:
+    return " ".join(caption.text for caption in to.captions if caption.identity == MULISA)
+
+
+async def chats_to(listener: LoopbackTransport) -> list[str]:
+    """Text of all messages so far."""
+    texts = []
+    with suppress(TimeoutError):
+        async with asyncio.timeout(0.1):
+            async for event in listener.events():
+                if isinstance(event, ChatReceived):
+                    texts.append(event.text)
+    return texts
+
+
+async def test_a_whisper_is_heard_and_read_by_one_person_only() -> None:
+    async with a_call(llm=secretive()) as call:
+        alice, bob = await call.enter("alice"), await call.enter("bob")
+        async with recording(alice) as to_alice, recording(bob) as to_bob:
+            await speak(alice, say(WHISPER))
+            await call.settles(lambda: len(call.log.of("mulisa")) == 1)
+            await asyncio.sleep(0.5)
+        answer = call.log.of("mulisa")[0]
+        assert (answer.text, answer.listener) == (CODE, "alice")
+        assert len(audible(to_alice)) * 0.02 == pytest.approx(4 * 0.2, abs=0.2)
+        assert to_bob == []
+        assert CODE in words_shown(alice) and words_shown(bob) == ""
+        hers = [caption for caption in alice.captions if caption.identity == MULISA]
+        assert {caption.listener for caption in hers} == {"alice"}
+        assert [caption.text for caption in hers if caption.final] == [CODE]
+        assert call.log.of("alice")[0].listener is None, "what was asked was heard by all"
+
+
+async def test_opening_a_whisper_costs_no_time() -> None:
+    delays = []
+    for question in (ASK, WHISPER):
+        async with a_call(llm=secretive(), tts=ScriptedTTS(first_audio=0.3), opening=0.3) as call:
+            alice, _ = await call.enter("alice"), await call.enter("bob")
+            await speak(alice, say(question))
+            await call.settles(lambda call=call: len(call.observed.replies) == 1)  # type: ignore[misc]
+            delays.append(call.observed.replies[0].stages()["response"])
+    assert delays[1] == pytest.approx(delays[0], abs=0.01)
+
+
+async def test_what_was_whispered_is_repeated_to_its_listener_alone() -> None:
+    llm = secretive()
+    async with a_call(llm=llm) as call:
+        alice, bob = await call.enter("alice"), await call.enter("bob")
+        await speak(alice, say(WHISPER))
+        await call.settles(lambda: len(call.log.of("mulisa")) == 1)
+        async with recording(bob) as to_bob:
+            await speak(alice, say(AGAIN))
+            await call.settles(lambda: len(call.log.of("mulisa")) == 2)
+            assert audible(to_bob) == []
+        assert call.log.of("mulisa")[1].listener == "alice"
+        assert "pineapple" in call.log.of("mulisa")[1].text
+        before = len(llm.requests)
+        await speak(bob, say(AGAIN))
+        await call.settles(lambda: len(call.log.of("mulisa")) == 3)
+        assert call.log.of("mulisa")[2].text == "I said nothing."
+        assert "pineapple" not in str([r.messages for r in llm.requests[before:]])
+        assert "pineapple" not in words_shown(bob)
+
+
+async def test_a_typed_question_is_whispered_and_answered_in_the_chat_of_one() -> None:
+    async with a_call(llm=secretive()) as call:
+        alice, bob = await call.enter("alice"), await call.enter("bob")
+        await call.settles(lambda: MULISA in alice.participants)
+        await alice.send_chat(ChatMessage("m1", "Mulisa, just between us: what is the code?"))
+        await call.settles(lambda: len(call.log.of("mulisa")) == 1)
+        await asyncio.sleep(0.5)
+        assert await chats_to(alice) == [CODE]
+        assert CODE not in await chats_to(bob)
+        assert words_shown(bob) == ""
+
+
+async def test_a_whisper_pauses_and_yields_to_anybody_as_any_reply() -> None:
+    async with a_call(llm=secretive()) as call:
+        alice, bob = await call.enter("alice"), await call.enter("bob")
+        async with recording(alice) as heard, recording(bob) as by_bob:
+            await speak(alice, say(SECRET))
+            await call.settles(lambda: call.state(alice) == "speaking")
+            await asyncio.sleep(0.5)
+            await speak(bob, say(COUGH, seconds=0.25))
+            await asyncio.sleep(1.2)
+            assert call.log.of("mulisa") == [], "after a cough she goes on"
+            onset = asyncio.get_running_loop().time()
+            await speak(bob, say(9, seconds=1.5))
+            await call.settles(lambda: len(call.log.of("mulisa")) == 1)
+            last = audible([f for f in heard if f.received_at < onset + 1.5])[-1]
+            assert by_bob == []
+        assert last.received_at - onset < 0.35
+        cut = call.log.of("mulisa")[0]
+        assert cut.interrupted and cut.listener == "alice"
+        assert f"{cut.text} {cut.unspoken}" == STORY
+
+
+class Mute(LoopbackTransport):
+    """Cannot whisper."""
+
+    async def whisper(self, listener: Identity) -> SendFrame:
+        await asyncio.sleep(0.2)
+        raise TransportError("no track could be published")
+
+
+@pytest.mark.parametrize("opening", [60.0, 0.0])
+async def test_who_cannot_whisper_says_so_and_nothing_else(opening: float) -> None:
+    async with a_call(llm=secretive(), opening=opening, mute=not opening) as call:
+        alice, bob = await call.enter("alice"), await call.enter("bob")
+        async with recording(bob) as to_bob:
+            await speak(alice, say(WHISPER))
+            await call.settles(lambda: len(call.log.of("mulisa")) == 1)
+            await asyncio.sleep(0.5)
+            assert audible(to_bob)
+        answer = call.log.of("mulisa")[0]
+        assert (answer.text, answer.listener, answer.unspoken) == (NO_WHISPER, None, "")
+        assert NO_WHISPER in words_shown(bob)
+        assert "pineapple" not in str(call.log.entries) + str(alice.captions) + str(bob.captions)
+        assert call.observed.failed == 1
+        await speak(alice, say(ASK))
+        await call.settles(lambda: len(call.log.of("mulisa")) == 2)
+
+
+async def test_a_whisper_ends_with_its_listener() -> None:
+    async with a_call(llm=secretive()) as call:
+        bob = await call.enter("bob")
+        async with call.room.join("alice", "Alice") as alice:
+            await call.settles(lambda: MULISA in alice.participants)
+            await speak(alice, say(SECRET))
+            await call.settles(lambda: call.state(bob) == "speaking")
+            await asyncio.sleep(0.5)
+        await call.settles(lambda: call.state(bob) == "listening", within=1.0)
+        assert call.log.of("mulisa")[0].interrupted
+        await speak(bob, say(ASK))
+        await call.settles(lambda: len(call.log.of("mulisa")) == 2)
+
+
+async def test_after_a_crash_a_whisper_is_still_one() -> None:
+    log = WrittenDown()
+    async with a_call(log=log, llm=secretive()) as call:
+        alice, _ = await call.enter("alice"), await call.enter("bob")
+        await speak(alice, say(WHISPER))
+        await call.settles(lambda: len(log.of("mulisa")) == 1)
+    llm = secretive()
+    async with a_call(log=log, llm=llm) as call:
+        bob = await call.enter("bob")
+        await speak(bob, say(AGAIN))
+        await call.settles(lambda: len(log.of("mulisa")) == 2)
+        assert log.of("mulisa")[1].text == "I said nothing."
+        assert "pineapple" not in str([request.messages for request in llm.requests])
+        assert "what is the code" in str([request.messages for request in llm.requests])
+
+
+async def test_the_transport_is_told_when_she_may_speak_soon() -> None:
+    async with a_call() as call:
+        alice = await call.enter("alice")
+        await call.settles(lambda: call.state(alice) == "listening")
+        await asyncio.sleep(5.0)
+        assert call.transport.speech_expected == 0
+        speaking = asyncio.create_task(speak(alice, say(CHAT, seconds=2.0)))
+        await call.settles(lambda: call.transport.speech_expected == 1, within=0.5)
+        await speaking
+        before = call.transport.speech_expected
+        await alice.send_chat(ChatMessage("m1", "Hello"))
+        await call.settles(lambda: call.transport.speech_expected > before, within=0.2)
+
+
+async def test_everybody_learns_whose_voice_comes_to_her() -> None:
+    async with a_call() as call:
+        alice, bob = await call.enter("alice"), await call.enter("bob")
+        await call.settles(lambda: MULISA in bob.receptions)
+        speaking = asyncio.create_task(speak(alice, say(CHAT, seconds=3.0)))
+        await call.settles(lambda: bob.receptions[MULISA] == {"alice"}, within=2.0)
+        await speaking
+        await call.settles(lambda: bob.receptions[MULISA] == frozenset(), within=2.2)
+        assert alice.receptions == bob.receptions
+
+
+async def test_who_is_no_longer_heard_loses_no_word_and_costs_nothing_more() -> None:
+    async with a_call() as call:
+        alice, _ = await call.enter("alice"), await call.enter("bob")
+        vad, stt = call.engines.vad, call.engines.stt
+        assert isinstance(vad, ScriptedVAD) and isinstance(stt, ScriptedSTT)
+        speaking = asyncio.create_task(speak(alice, say(CHAT, seconds=4.0)))
+        await asyncio.sleep(3.0)
+        await call.transport.hear(Identity("alice"), False)
+        await call.settles(lambda: len(call.log.of("alice")) == 1, within=2.0)
+        assert call.log.of("alice")[0].text == SCRIPT[CHAT]
+        calls = vad.calls
+        assert (vad.open_streams, stt.open_streams) == (1, 0), "only Bob's ear is open"
+        await speaking
+        await speak(alice, say(ASK))
+        await asyncio.sleep(3.0)
+        assert vad.calls == calls
+        assert len(call.log.entries) == 1
+        await call.transport.hear(Identity("alice"), True)
+        await speak(alice, say(ASK))
+        await call.settles(lambda: len(call.log.of("mulisa")) == 1)
+
+
+async def test_who_is_not_heard_can_still_write_to_her() -> None:
+    llm = ScriptedLLM(
+        [
+            Rule("stop listening", ToolCall("c1", "hear", {"who": "me", "on": False})),
+            Rule("listen to me again", ToolCall("c2", "hear", {"who": "me", "on": True})),
+            Rule('"hears": false', "I do not hear you.", role="tool"),
+            Rule('"hears": true', "I hear you.", role="tool"),
+        ]
+    )
+    async with a_call(llm=llm) as call:
+        alice, _ = await call.enter("alice"), await call.enter("bob")
+        await speak(alice, say(DEAF))
+        await call.settles(lambda: len(call.log.of("mulisa")) == 1)
+        assert call.log.of("mulisa")[0].text == "I do not hear you."
+        assert call.transport.routing.unheard == {"alice"}
+        await alice.send_chat(ChatMessage("m1", "Mulisa, listen to me again"))
+        await call.settles(lambda: len(call.log.of("mulisa")) == 2)
+        assert call.log.of("mulisa")[1].text == "I hear you."
+        assert call.transport.routing.unheard == frozenset()
+
+
+async def test_the_concierge_is_told_whom_to_hear_and_to_whom_to_speak() -> None:
+    async with a_call(llm=Concierge()) as call:
+        alice, bob = await call.enter("alice"), await call.enter("bob")
+        await call.settles(lambda: MULISA in alice.participants and MULISA in bob.participants)
+
+        async def write(text: str) -> str:
+            answers = len(call.log.of("mulisa"))
+            await alice.send_chat(ChatMessage(f"m{answers}", text))
+            await call.settles(lambda: len(call.log.of("mulisa")) == answers + 1)
+            return call.log.of("mulisa")[-1].text
+
+        assert "no longer listen to Bob" in await write("Mulisa, stop listening to Bob.")
+        assert call.transport.routing.unheard == {"bob"}
+        assert "I do not hear Bob." in await write("Mulisa, who do you hear?")
+        assert "I listen to Bob" in await write("Mulisa, listen to Bob again.")
+        await asyncio.sleep(0.5)
+        before = bob.stats(MULISA).frames_received
+        assert "I speak only to you" in await write("Mulisa, speak only to Alice.")
+        assert call.transport.routing.listeners == frozenset({Identity("alice")})
+        assert "Bob" in await write("Mulisa, who is here?")
+        await asyncio.sleep(0.5)
+        assert bob.stats(MULISA).frames_received == before
+        assert "everybody" in await write("Mulisa, speak to everybody again.")
+        await asyncio.sleep(0.5)
+        assert bob.stats(MULISA).frames_received > before

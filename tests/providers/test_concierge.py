@@ -18,7 +18,7 @@ TOOLS = tuple(
     ToolSpec(name, "", {"type": "object", "properties": {}})
     for name in (
         "who_is_here what_was_said minutes call_duration last_reply date_time connection "
-        "stay_quiet help"
+        "stay_quiet hear speak_to help"
     ).split()
 )
 ERROR = {"error": "the room is gone"}
@@ -56,6 +56,10 @@ def turn(name: str, text: str, ago: str = "2 minutes ago", **more: bool) -> dict
 
 def person(name: str, is_you: bool = False) -> dict[str, Any]:
     return {"name": name, "is_you": is_you, "since": "10:42", "for": "3 minutes", "muted": False}
+
+
+def listed(name: str, hears: bool, speaks: bool, is_you: bool = False) -> dict[str, Any]:
+    return person(name, is_you) | {"you_hear_them": hears, "they_hear_you": speaks}
 
 
 def test_it_is_an_llm() -> None:
@@ -372,3 +376,112 @@ async def test_any_text_gets_an_answer(texts: list[str], name: str) -> None:
         spoken = "".join(delta.text for delta in deltas)
         assert spoken.strip()
         history.append(Message("assistant", spoken))
+
+
+ALICE, BOB = {"name": "Alice", "is_you": True}, {"name": "Bob", "is_you": False}
+
+
+def hears(on: bool, *people: Mapping[str, Any], everybody: bool = False) -> dict[str, Any]:
+    return {"hears": on, "everybody": everybody, "people": list(people), "to_undo": ""}
+
+
+@pytest.mark.parametrize(
+    ("order", "arguments", "result", "spoken"),
+    [
+        (
+            "Mulisa, stop listening to Bob.",
+            {"who": "bob", "on": False},
+            hears(False, BOB),
+            "Okay, I no longer listen to Bob. Bob can undo that on the page, or by writing to me.",
+        ),
+        (
+            "Mulisa, don't listen to me.",
+            {"who": "me", "on": False},
+            hears(False, ALICE),
+            "Okay, I no longer listen to you. "
+            "To undo that, switch me on again on the page, or write to me.",
+        ),
+        (
+            "Mulisa, listen to Bob again.",
+            {"who": "bob", "on": True},
+            hears(True, BOB),
+            "Okay, I listen to Bob.",
+        ),
+        (
+            "Mulisa, listen to everybody again.",
+            {"who": "everybody", "on": True},
+            hears(True, ALICE, BOB, everybody=True),
+            "Okay, I listen to everybody again.",
+        ),
+        (
+            "Mulisa, stop listening to all of us.",
+            {"who": "everybody", "on": False},
+            hears(False, ALICE, BOB, everybody=True),
+            "Okay, from now on I hear nobody. To undo that, use the page, or write to me.",
+        ),
+    ],
+)
+async def test_whom_she_hears_is_changed_and_told(
+    order: str, arguments: Mapping[str, Any], result: Mapping[str, Any], spoken: str
+) -> None:
+    calls, words = await answer(asks(order), results=[result])
+    assert [(call.name, call.arguments) for call in calls] == [("hear", arguments)]
+    assert words == spoken
+
+
+@pytest.mark.parametrize(
+    ("order", "who", "result", "spoken"),
+    [
+        (
+            "Mulisa, speak only to me and Bob.",
+            ["me", "bob"],
+            {"everybody": False, "people": [ALICE, BOB]},
+            "Okay, from now on I speak only to you and Bob.",
+        ),
+        (
+            "Mulisa, speak to everybody again.",
+            ["everybody"],
+            {"everybody": True, "people": []},
+            "Okay, everybody hears me again.",
+        ),
+    ],
+)
+async def test_to_whom_she_speaks_is_changed_and_told(
+    order: str, who: list[str], result: Mapping[str, Any], spoken: str
+) -> None:
+    calls, words = await answer(asks(order), results=[result])
+    assert [(call.name, call.arguments) for call in calls] == [("speak_to", {"who": who})]
+    assert words == spoken
+
+
+@pytest.mark.parametrize("order", ["Mulisa, stop listening to Bob", "Mulisa, speak only to Bob"])
+async def test_what_could_not_be_changed_is_told_as_it_is(order: str) -> None:
+    _, words = await answer(asks(order), results=[{"error": "the server does not answer"}])
+    assert words == "The server does not answer."
+
+
+@pytest.mark.parametrize(
+    ("people", "spoken"),
+    [
+        (
+            [listed("Bob", True, True), listed("Alice", True, True, is_you=True)],
+            "I hear you and Bob. I speak to everybody.",
+        ),
+        (
+            [listed("Bob", False, True), listed("Alice", True, False, is_you=True)],
+            "I hear you. I do not hear Bob. I speak only to Bob.",
+        ),
+        (
+            [listed("Alice", False, False, is_you=True)],
+            "I hear nobody. I speak to nobody here.",
+        ),
+    ],
+)
+async def test_whom_she_hears_and_to_whom_she_speaks(
+    people: list[dict[str, Any]], spoken: str
+) -> None:
+    calls, words = await answer(
+        asks("Mulisa, who do you hear?"), results=[{"people": people, "left": []}]
+    )
+    assert [call.name for call in calls] == ["who_is_here"]
+    assert words == spoken

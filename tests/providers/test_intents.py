@@ -140,6 +140,16 @@ PARAPHRASES: tuple[tuple[Kind, tuple[str, ...]], ...] = (
             "don't speak until I call you",
         ),
     ),
+    (
+        "heard",
+        (
+            "Mulisa, who do you hear?",
+            "who can you hear",
+            "Do you hear everybody?",
+            "who hears you?",
+            "who are you talking to?",
+        ),
+    ),
     ("help", ("help", "what can you do", "what can I ask you?", "Mulisa help me")),
     ("identity", ("who are you", "what's your name?", "are you a robot")),
     (
@@ -249,3 +259,73 @@ def test_any_text_has_an_intent(text: str, agent: str, people: list[str]) -> Non
 )
 def test_words_of_the_rules_in_any_order_are_understood_quickly(words: list[str]) -> None:
     assert understand(" ".join(words), agent="Mulisa", people=PEOPLE).kind
+
+
+@pytest.mark.parametrize(
+    ("text", "person", "on"),
+    [
+        ("Mulisa, stop listening to Bob.", "bob", False),
+        ("Nielsen, please stop hearing Bob", "bob", False),
+        ("don't listen to me", "me", False),
+        ("Mulisa, don't listen to me anymore.", "me", False),
+        ("Mulisa, stop listening.", "me", False),
+        ("stop listening to everybody", "everybody", False),
+        ("Mulisa, listen to Bob again.", "bob", True),
+        ("you can listen to me again, please", "me", True),
+        ("listen to all of us again", "everybody", True),
+    ],
+)
+def test_whom_she_shall_hear(text: str, person: str, on: bool) -> None:
+    assert understand(text, agent="Mulisa", people=PEOPLE) == Intent("hear", person=person, on=on)
+
+
+@pytest.mark.parametrize(
+    ("text", "people"),
+    [
+        ("Mulisa, speak only to Alice.", ("alice",)),
+        ("only talk to Alice and Bob from now on", ("alice", "bob")),
+        ("Mulisa, speak only to me and Bob, please.", ("me", "bob")),
+        ("talk just to me", ("me",)),
+        ("speak to Carol only", ("carol",)),
+        ("speak to everybody again", ("everybody",)),
+        ("Mulisa, you can talk to all of us again.", ("everybody",)),
+    ],
+)
+def test_to_whom_she_shall_speak(text: str, people: tuple[str, ...]) -> None:
+    wanted = Intent("speak_to", people=people)
+    assert understand(text, agent="Mulisa", people=PEOPLE) == wanted
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("Mulisa, listen to this.", "statement"),
+        ("stop listening to what Bob says", "said"),
+        ("Mulisa, listen, who is here?", "who"),
+        ("what did Bob say when you were speaking only to me", "said"),
+        ("can you hear me?", "hearing"),
+        ("don't speak until I call you", "quiet"),
+    ],
+)
+def test_what_is_no_order_to_hear_or_speak(text: str, kind: Kind) -> None:
+    assert understand(text, agent="Mulisa", people=PEOPLE).kind == kind
+
+
+@pytest.mark.parametrize(
+    ("text", "plain"),
+    [
+        (
+            "Mulisa, whisper: what did Bob say about the budget?",
+            "What did Bob say about the budget",
+        ),
+        ("Mulisa, whisper to me who is in the call.", "who is in the call"),
+        ("Just between us, Mulisa, what did I miss?", "what did I miss"),
+        ("Mulisa, tell me privately what time it is", "tell me what time it is"),
+        ("Mulisa, only to me: who is here?", "who is here"),
+        ("Mulisa, who is here? Whisper it, please.", "who is here?"),
+        ("Mulisa, what did you whisper to me?", "what did you say?"),
+        ("Mulisa, whisper to me.", "okay"),
+    ],
+)
+def test_how_she_shall_answer_does_not_change_what_is_wanted(text: str, plain: str) -> None:
+    assert understand(text, agent="Mulisa") == understand(plain, agent="Mulisa")

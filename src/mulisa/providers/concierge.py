@@ -147,6 +147,9 @@ def _wanted_tool(question: _Question) -> tuple[str, Mapping[str, Any]] | None:
 
 
 _TOOLS = {
+    "hear": "hear",
+    "speak_to": "speak_to",
+    "heard": "who_is_here",
     "quiet": "stay_quiet",
     "repeat": "last_reply",
     "who": "who_is_here",
@@ -168,6 +171,10 @@ def _arguments(intent: Intent, tool: str) -> Mapping[str, Any]:
         return {key: value for key, value in values.items() if value} | {"limit": 12}
     if tool == "minutes" and intent.minutes is not None:
         return {"minutes": intent.minutes}
+    if tool == "hear":
+        return {"who": intent.person, "on": intent.on}
+    if tool == "speak_to":
+        return {"who": list(intent.people)}
     if tool == "connection" and intent.person not in ("", "me"):
         return {"who": intent.person}
     return {}
@@ -333,6 +340,55 @@ def _connection(question: _Question) -> list[str]:
     return [item for item in (result["description"], paths) if item]
 
 
+def _hear(question: _Question) -> list[str]:
+    result = question.result
+    if "error" in result:
+        return [str(result["error"])]
+    if result["everybody"]:
+        if result["hears"]:
+            return [question.vary("Okay, I listen to everybody again", "I hear everybody again")]
+        undo = "To undo that, use the page, or write to me"
+        return ["Okay, from now on I hear nobody", undo]
+    names = _them(result["people"])
+    if result["hears"]:
+        return [question.vary(f"Okay, I listen to {names}", f"I hear {names} now")]
+    if any(person["is_you"] for person in result["people"]):
+        undo = "To undo that, switch me on again on the page, or write to me"
+    else:
+        undo = f"{names} can undo that on the page, or by writing to me"
+    return [f"Okay, I no longer listen to {names}", undo]
+
+
+def _speak_to(question: _Question) -> list[str]:
+    result = question.result
+    if "error" in result:
+        return [str(result["error"])]
+    if result["everybody"]:
+        return [question.vary("Okay, everybody hears me again", "I speak to everybody again")]
+    return [f"Okay, from now on I speak only to {_them(result['people'])}"]
+
+
+def _heard(question: _Question) -> list[str]:
+    result = question.result
+    if "error" in result:
+        return [str(result["error"])]
+    people = sorted(result["people"], key=lambda person: not person["is_you"])
+    heard = [person for person in people if person["you_hear_them"]]
+    spoken = [f"I hear {_them(heard) or 'nobody'}"]
+    if heard and len(heard) < len(people):
+        spoken.append(f"I do not hear {_them([p for p in people if not p['you_hear_them']])}")
+    listeners = [person for person in people if person["they_hear_you"]]
+    if len(listeners) < len(people):
+        spoken.append(f"I speak {f'only to {_them(listeners)}' if listeners else 'to nobody here'}")
+    else:
+        spoken.append("I speak to everybody")
+    return spoken
+
+
+def _them(people: Sequence[Mapping[str, Any]]) -> str:
+    return listed(["you" if person["is_you"] else person["name"] for person in people])
+
+
 def _quiet(question: _Question) -> list[str]:
     if "error" in question.result:
         return [str(question.result["error"])]
@@ -383,6 +439,9 @@ def _fixed(*wordings: str) -> Callable[[_Question], list[str]]:
 
 
 _COMPOSERS: Mapping[str, Callable[[_Question], list[str]]] = {
+    "hear": _hear,
+    "speak_to": _speak_to,
+    "heard": _heard,
     "quiet": _quiet,
     "stop": _fixed("Okay", "All right"),
     "repeat": _repeat,

@@ -15,6 +15,9 @@ from rapidfuzz import fuzz
 from rapidfuzz.distance import Levenshtein
 
 Kind = Literal[
+    "hear",
+    "speak_to",
+    "heard",
     "quiet",
     "stop",
     "repeat",
@@ -52,6 +55,10 @@ class Intent:
     """Only the last so many minutes."""
     aspect: Aspect = ""
     """The part of the minutes that is wanted; empty for all."""
+    people: tuple[str, ...] = ()
+    """To whom she shall speak; ``me`` for who asks, ``everybody``."""
+    on: bool = True
+    """Whether she shall hear `person`, who may be ``everybody``."""
 
 
 def understand(
@@ -86,6 +93,9 @@ def _without_call(text: str, agent: str, people: Sequence[str], before: Intent |
 
 def _understand(text: str, agent: str, people: Sequence[str], before: Intent | None) -> Intent:
     plain = strip_name(normalise(text), agent)
+    plain = " ".join(_MANNER.sub(" ", plain).split())
+    if not plain and text.strip():
+        return Intent("yes")
     span, rest = _minutes(plain)
     if before is not None and (intent := _follow_up(rest, people, before)):
         return replace(intent, minutes=span or intent.minutes)
@@ -308,6 +318,82 @@ _CATCH_UP = re.compile(
 )
 
 
+_MANNER = re.compile(
+    r"^(?:(?:please|just|can you|could you|would you|will you) )*whisper\b(?: (?:it|that|this))?"
+    r"(?: (?:to me|me|in my ear|please)\b)*"
+    r"|\b(?:privately|in private|secretly|in secret|in a whisper"
+    r"|(?<!speak )(?<!talk )(?:only|just) to me|(?:just )?between (?:us|you and me|you and i))\b"
+)
+"""How she shall answer, not what: `mulisa.agent.discretion` reads it."""
+
+
+def _rule_hear(plain: str) -> Intent | None:
+    for pattern, on in ((_UNHEAR, False), (_HEAR, True)):
+        found = pattern.search(plain)
+        who = _whom(found["who"] or "me") if found else ()
+        if len(who) == 1:
+            return Intent("hear", person=who[0], on=on)
+    return None
+
+
+def _rule_speak_to(plain: str) -> Intent | None:
+    for pattern in _SPEAK_TO:
+        found = pattern.search(plain)
+        if found and (who := _whom(found["who"])):
+            return Intent("speak_to", people=who)
+    return None
+
+
+def _whom(words: str) -> tuple[str, ...]:
+    """Names in "me and bob please"; empty if something in it is none."""
+    words = re.sub(rf"(?: (?:{_AFTERWARDS}))+$", "", words.strip())
+    who = []
+    for part in re.split(r" and | or |, ?", words):
+        if part in _ALL:
+            return ("everybody",)
+        if part in ("me", "myself"):
+            who.append("me")
+        elif len(part.split()) <= 2 and not set(part.split()) & _NO_NAMES:
+            who.append(part)
+        else:
+            return ()
+    return tuple(who)
+
+
+_AFTERWARDS: Final = (
+    r"again|please|anymore|any more|any longer|now|for now|from now on|for a while|at all|alone"
+    r"|only|from here on|for a moment|ok|okay|then|until i say so"
+)
+_LISTED_ALL: Final = (
+    "everybody else|everybody|everyone else|everyone|all of us|all of them|all|us all|us|them all"
+    "|them|the room|the whole room|the others|anybody|anyone"
+)
+_ALL: Final = frozenset(_LISTED_ALL.split("|"))
+_NO_NAMES: Final = frozenset(
+    "it that this these those what when where who how why if the a an my your his her their you "
+    "yourself music him to in on of with about something anything".split()
+)
+_UNHEAR: Final = re.compile(
+    r"\b(?:(?:stop|quit|no longer) (?:listening|hearing|listen|hear)"
+    r"|(?:don't|do not|never) (?:listen|hear))(?:(?: to)? (?P<who>.+))?$"
+)
+_HEAR: Final = re.compile(
+    r"^(?:(?:please|now|and|so|okay|ok|you can|you may|can you|could you|start|begin) )*"
+    r"(?:listen(?:ing)?|hear(?:ing)?) (?:again )?to (?P<who>.+)$"
+)
+_SPEAK: Final = r"(?:speak|talk|speaking|talking)"
+_SPEAK_TO: Final = tuple(
+    re.compile(pattern)
+    for pattern in (
+        rf"\b{_SPEAK} (?:only|just) (?:to|with) (?P<who>.+)$",
+        rf"\b(?:only|just) {_SPEAK} (?:to|with) (?P<who>.+)$",
+        rf"^(?:please )?{_SPEAK} (?:to|with) (?P<who>[\w ]+?) (?:only|alone)\b",
+        rf"^(?:(?:please|now|you can|you may|can you|could you|start) )*{_SPEAK} (?:again )?"
+        rf"(?:to|with) (?P<who>(?:{_LISTED_ALL})(?: (?:{_AFTERWARDS}))*)$",
+    )
+)
+
+
 def _keyed(kind: Kind, pattern: str) -> Callable[[str], Intent | None]:
     compiled = re.compile(pattern)
 
@@ -399,6 +485,14 @@ _WHO = re.compile(
 )
 
 _RULES: Final[tuple[Callable[[str], Intent | None], ...]] = (
+    _rule_hear,
+    _rule_speak_to,
+    _keyed(
+        "heard",
+        r"\bwho(?:m)? (?:all )?(?:do|can|are|will) you (?:\w+ )?(?:hear|hearing|listen|listening"
+        r"|speak to|speaking to|talk to|talking to)\b|\b(?:do|can) you hear (?:everybody|everyone"
+        r"|all of us|us all)\b|\bwho (?:can|do|does) (?:not )?hears? you\b|\bwho hears you\b",
+    ),
     _keyed(
         "quiet",
         r"\b(?:stay|keep|remain|be) (?:\w+ )?(?:quiet|quite|silent|muted?)\b.*\b(?:until|till"
@@ -420,7 +514,8 @@ _RULES: Final[tuple[Callable[[str], Intent | None], ...]] = (
     _keyed(
         "repeat",
         r"\b(?:repeat|say (?:that|it|this) (?:again|once more)|say again|once (?:more|again)"
-        r"|come again|pardon|one more time|what did you (?:just )?(?:say|said)(?! about| to)"
+        r"|come again|pardon|one more time"
+        r"|what did you (?:just )?(?:say|said|whisper)(?! about| to(?! me))"
         r"|what was that|what were you saying|i (?:didn't|did not|couldn't|could not|can't) "
         r"(?:catch|get|hear|understand)(?: that| it| you| what you)?|again please"
         r"|your last (?:answer|words)"
