@@ -166,7 +166,12 @@ export class RoomView extends View {
 
   #panel(): TemplateResult {
     const { room } = this.visit;
-    return html`<aside class="panel" ?hidden=${!this.panelOpen} aria-label="What is said">
+    return html`<aside
+      class="panel"
+      data-tab=${this.tab}
+      ?hidden=${!this.panelOpen}
+      aria-label="What is said, and who hears it"
+    >
       <div class="tabs" role="tablist">
         ${this.#tabButton("captions", "Captions")} ${this.#tabButton("chat", "Chat")}
         ${this.#tabButton("routing", "Who hears whom")}
@@ -210,7 +215,7 @@ export class RoomView extends View {
             ></mulisa-routing>`
           : nothing}
       </div>
-      ${this.tab === "routing" ? nothing : this.#chatForm()}
+      ${this.#chatForm()}
     </aside>`;
   }
 

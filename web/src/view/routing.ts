@@ -70,7 +70,7 @@ export class RoutingView extends View {
         </caption>
         <thead>
           <tr>
-            <td class="matrix-corner" aria-hidden="true">speaks <b>↓</b><br />hears <b>→</b></td>
+            <td class="matrix-corner"><span aria-hidden="true">speaks ↓<br />hears →</span></td>
             ${all.map((each) => html`<th scope="col">${this.#head(each)}</th>`)}
           </tr>
         </thead>
