@@ -65,9 +65,24 @@ EAR = """
       }
       return btoa(text);
     },
+    fresh: async (connection) => {
+      const asked = performance.timeOrigin + performance.now();
+      for (;;) {
+        const stats = [...(await connection.getStats()).values()];
+        const now = stats.find(({type}) => type === "peer-connection").timestamp;
+        if (now >= asked) return stats;
+        await new Promise((resolve) => setTimeout(resolve, 5));
+      }
+    },
+    packetsOf: async (identity) => {
+      const {connections} = window.mulisa;
+      const connection = connections[identity] ?? connections.subscriber;
+      if (connection !== undefined) await window.person.fresh(connection);
+      return (await window.mulisa.received(identity))?.packets ?? 0;
+    },
     sentTo: async (name) => {
       let packets = 0;
-      for (const report of (await window.mulisa.connections[name].getStats()).values()) {
+      for (const report of await window.person.fresh(window.mulisa.connections[name])) {
         if (report.type === "outbound-rtp") packets += report.packetsSent;
       }
       return packets;
@@ -189,13 +204,16 @@ class Person:
         await field.press("Enter")
 
     async def packets_of(self, identity: str = "mulisa") -> int:
-        """How many packets of somebody's voice have arrived so far, by getStats."""
-        script = "(identity) => window.mulisa.received(identity)"
-        received: dict[str, int] | None = await self.page.evaluate(script, identity)
-        return received["packets"] if received else 0
+        """How many packets of somebody's voice have arrived by now, by getStats.
+
+        Chromium answers from a cache of 50 ms, so it is asked until it has counted since.
+        """
+        script = "(identity) => window.person.packetsOf(identity)"
+        received: int = await self.page.evaluate(script, identity)
+        return received
 
     async def packets_to(self, connection: str) -> int:
-        """How many packets of one's own voice have left on a connection so far, by getStats."""
+        """How many packets of one's own voice have left on a connection by now, by getStats."""
         sent: int = await self.page.evaluate("(name) => window.person.sentTo(name)", connection)
         return sent
 

@@ -16,6 +16,7 @@ BUDGET = "I think we should move the budget review to Friday."
 CONFESSION = "The new website will not be ready next week."
 WEATHER = "It will probably rain on the weekend."
 QUESTION = "Mulisa, who is in the call?"
+LONG_QUESTION = "Mulisa, what can you do? Please help me."
 PRIVATE_QUESTION = "Mulisa, please tell me privately who is in the call."
 
 
@@ -62,20 +63,22 @@ async def test_who_is_off_her_ears_sends_her_nothing_and_is_not_written(
 async def test_whom_she_does_not_speak_to_gets_no_packet_of_her(
     studio: Studio, server: Server, chromium: str
 ) -> None:
-    (alices_question,) = await studio.speak(ALICE, QUESTION)
-    (bobs_question,) = await studio.speak(BOB, QUESTION)
+    (question,) = await studio.speak(ALICE, QUESTION)
+    (long_question,) = await studio.speak(BOB, LONG_QUESTION)
     async with browser_at(chromium) as browser:
         alice, bob = await _two(browser, server, "voice")
-        await bob.ask(bobs_question)
-        await bob.mulisa_is("listening")
-        assert await bob.packets_of() > 0
-
+        await bob.say(long_question)
+        await bob.hears_on("mulisa")
         listeners = [await alice.identity()]
         assert (await server.route("voice", speak_to=listeners))["speak_to"] == listeners
         before = await bob.packets_of()
+        await alice.hears_on("mulisa")
+        assert await bob.packets_of() == before, "packets after the acknowledgement"
+        await alice.mulisa_is("listening")
+
         await alice.record()
-        await alice.ask(alices_question)
-        answer = await alice.reads("Mulisa")
+        await alice.ask(question)
+        answer = await alice.reads("Mulisa", "two", "Bob")
         await alice.mulisa_is("listening")
         (heard,) = await studio.understand(await alice.recorded())
         assert word_error_rate(answer, heard) <= 0.5, (answer, heard)
@@ -88,7 +91,8 @@ async def test_whom_she_does_not_speak_to_gets_no_packet_of_her(
         await _is(everybody, "aria-busy", "false")
         await _is(everybody, "aria-checked", "true")
         await bob.record()
-        await bob.ask(bobs_question)
+        await alice.ask(question)
+        await bob.mulisa_is("listening")
         assert loudness(await bob.recorded()) > -60
         assert await bob.packets_of() > before
         status, room = await server.get("rooms/voice")
