@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import aclosing
 from typing import Any, Final
 
@@ -13,6 +13,7 @@ from livekit import rtc
 
 from mulisa.core.audio import SAMPLE_RATE_HZ
 from mulisa.core.transport import SubscriptionStats
+from mulisa.transport.sfu.inbound import Inbound, inbound_of
 from mulisa.transport.subscription import Subscription
 
 logger = logging.getLogger(__name__)
@@ -54,14 +55,19 @@ class Hearing:
         """Tracks that are subscribed."""
         return frozenset(self._tracks)
 
+    async def ssrcs(self, sid: str | None = None) -> frozenset[int]:
+        """What has come so far of the subscribed tracks, or of one of them."""
+        tracks = [track for each, track in self._tracks.items() if sid in (None, each)]
+        inbound = await asyncio.gather(*map(inbound_of, tracks))
+        return frozenset(ssrc for each in inbound for ssrc in each)
+
     def add(self, sid: str, track: rtc.RemoteAudioTrack, *, muted: bool) -> None:
         """A track is subscribed from now on."""
         self._tracks[sid] = track
-        self.set_muted(sid, muted)
         if self._subscription is None:
             self._subscription = Subscription()
             self._report(True)
-        self._settle()
+        self.set_muted(sid, muted)
 
     def remove(self, sid: str) -> None:
         """A track is subscribed no longer. Idempotent."""
@@ -134,39 +140,43 @@ class _PacketCounters:
     """Packets of one participant over all their tracks; the SDK counts for each track anew."""
 
     def __init__(self) -> None:
-        self._by_track: dict[str, tuple[int, int]] = {}
-        self._before = (0, 0)
+        self._by_track: dict[str, Inbound] = {}
+        self._before = Inbound()
         self._asked_at = float("-inf")
 
     @property
     def received(self) -> int:
         """On all tracks so far."""
-        return self._before[0] + sum(received for received, _ in self._by_track.values())
+        return self._total.packets_received
 
     @property
     def lost(self) -> int:
         """On all tracks so far."""
-        return self._before[1] + sum(lost for _, lost in self._by_track.values())
+        return self._total.packets_lost
+
+    @property
+    def _total(self) -> Inbound:
+        return _sum([self._before, *self._by_track.values()])
 
     def is_stale(self, now: float) -> bool:
         return now - self._asked_at >= STATS_AGE
 
     def forget(self, sid: str) -> None:
         """The track is gone; what came on it stays counted."""
-        received, lost = self._by_track.pop(sid, (0, 0))
-        self._before = (self._before[0] + received, self._before[1] + lost)
+        self._before = _sum([self._before, self._by_track.pop(sid, Inbound())])
 
     async def count(self, sid: str, track: rtc.RemoteAudioTrack, now: float) -> None:
         self._asked_at = now
-        try:
-            stats = await track.get_stats()
-        except Exception as error:  # the SDK raises nothing narrower
-            logger.debug("packets could not be counted: %s", error)
-            return
-        for each in stats:
-            if each.HasField("inbound_rtp"):
-                received = each.inbound_rtp.received
-                self._by_track[sid] = (received.packets_received, max(0, received.packets_lost))
+        for inbound in (await inbound_of(track)).values():
+            self._by_track[sid] = inbound
+
+
+def _sum(inbound: Iterable[Inbound]) -> Inbound:
+    received, lost = 0, 0
+    for each in inbound:
+        received += each.packets_received
+        lost += each.packets_lost
+    return Inbound(received, lost)
 
 
 async def _decode(track: rtc.RemoteAudioTrack, subscription: Subscription) -> None:

@@ -21,12 +21,13 @@ MAX_STREAM_BYTES: Final = 64 * 1024
 """Of a text stream that somebody sends us."""
 
 _TOKEN: Final = re.compile(r"eyJ[\w-]+\.[\w-]+(?:\.[\w-]*)?")
+CLOSED: Final = (rtc.DisconnectReason.ROOM_DELETED, rtc.DisconnectReason.ROOM_CLOSED)
+"""The server ended the room around us."""
 _OVER: Final = (
     rtc.DisconnectReason.CLIENT_INITIATED,
     rtc.DisconnectReason.PARTICIPANT_REMOVED,
     rtc.DisconnectReason.DUPLICATE_IDENTITY,
-    rtc.DisconnectReason.ROOM_DELETED,
-    rtc.DisconnectReason.ROOM_CLOSED,
+    *CLOSED,
 )
 
 _abandoned: set[asyncio.Task[None]] = set()

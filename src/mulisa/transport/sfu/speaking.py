@@ -26,7 +26,7 @@ ROUTED_METHOD: Final = "mulisa.routed"
 """RPC: ``{"track": sid}``; a listener answers ``ok`` once it receives nothing of it any more."""
 STILL_SUBSCRIBED: Final = 2_001
 """The listener's error when that does not come about."""
-CONFIRM_TIME: Final = 3.0
+CONFIRM_TIME: Final = 4.0
 """Seconds a listener may take to answer."""
 MARGIN: Final = 0.1
 """Seconds beyond two round trips after which nothing is on its way any more."""
@@ -232,7 +232,7 @@ class Speaking:
                 method=ROUTED_METHOD,
                 payload=json.dumps({"track": self.voice_sid}),
                 response_timeout=CONFIRM_TIME,
-                max_round_trip_latency=CONFIRM_TIME / 2,
+                max_round_trip_latency=CONFIRM_TIME / 4,
             )
         except rtc.RpcError as error:
             if error.code in _GONE:

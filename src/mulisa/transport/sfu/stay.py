@@ -27,7 +27,8 @@ from mulisa.core.routing import Routing
 from mulisa.transport.sfu.attendance import Attendance
 from mulisa.transport.sfu.chats import Chats
 from mulisa.transport.sfu.hearing import Hearing
-from mulisa.transport.sfu.joining import end_of, join
+from mulisa.transport.sfu.inbound import until_over
+from mulisa.transport.sfu.joining import CLOSED, end_of, join
 from mulisa.transport.sfu.own import OwnAttributes
 from mulisa.transport.sfu.people import describe, is_present, kind_of, voices_of, wanted_voices
 from mulisa.transport.sfu.speaking import ROUTED_METHOD, STILL_SUBSCRIBED, Speaking
@@ -63,6 +64,8 @@ class Stay:
             barrier=self.own.barrier,
         )
         self.is_connected = False
+        self.was_closed = False
+        """The server ended the room, and our stay with it."""
         self._url = url
         self._chats = Chats(self._notice, self.watch, self.attendance.present)
         self._hearings: dict[Identity, Hearing] = {}
@@ -281,10 +284,10 @@ class Stay:
             sid = json.loads(call.payload)["track"]
         except (ValueError, KeyError, TypeError) as error:
             raise rtc.RpcError(BAD_PAYLOAD, 'the payload is {"track": sid}') from error
-        hearing = self.hearing(Identity(call.caller_identity))
+        ssrcs = await self.hearing(Identity(call.caller_identity)).ssrcs(sid)
         try:
             async with asyncio.timeout(UNSUBSCRIBE_TIME):
-                await self.watch.until(lambda: sid not in hearing.track_sids)
+                await until_over(self.room, ssrcs)
         except TimeoutError as error:
             raise rtc.RpcError(STILL_SUBSCRIBED, "the track still comes") from error
         return "ok"
@@ -330,6 +333,7 @@ class Stay:
             self._forget(change.participant.identity)
 
     def _on_disconnected(self, reason: rtc.DisconnectReason.ValueType) -> None:
+        self.was_closed = reason in CLOSED
         self._end(end_of(self._url, reason))
 
     def _end(self, error: ConnectionLost | None) -> None:

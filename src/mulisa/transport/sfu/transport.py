@@ -19,6 +19,7 @@ from mulisa.core.events import TransportEvent
 from mulisa.core.room import Identity, Participant, RoomName, Topology
 from mulisa.core.routing import Routing, RoutingChange
 from mulisa.core.transport import Caption, ChatMessage, SendFrame, SubscriptionStats, Transport
+from mulisa.transport.sfu.inbound import until_over
 from mulisa.transport.sfu.people import describe
 from mulisa.transport.sfu.stay import Stay
 from mulisa.transport.sfu.text import (
@@ -105,6 +106,11 @@ class SFUTransport:
     ) -> None:
         await self._stay.leave()
 
+    @property
+    def was_closed(self) -> bool:
+        """Our stay ended because the server ended the room, not because of us."""
+        return self._stay.was_closed
+
     async def events(self) -> AsyncIterator[TransportEvent]:
         """What happens in the room, oldest first. One reader. Raises ConnectionLost."""
         async for event in self._stay.events():
@@ -136,12 +142,12 @@ class SFUTransport:
         """
         stay = self._stay
         stay.routing = stay.routing.changed(RoutingChange(hear={identity: on}))
-        stay.settle(identity)
         try:
             async with asyncio.timeout(ROUTING_TIME):
+                ssrcs = frozenset() if on else await stay.hearing(identity).ssrcs()
+                stay.settle(identity)
                 await stay.watch.until(lambda: self._follows(identity))
-                if not on:
-                    await stay.own.barrier()
+                await until_over(stay.room, ssrcs)
                 await stay.own.show_routing(stay.routing)
         except TimeoutError as error:
             wish = "subscribe to" if on else "unsubscribe from"
