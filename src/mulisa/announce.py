@@ -159,6 +159,10 @@ def _cannot_start(console: Console, event: CannotStart) -> None:
     console.error(f"the agent cannot start: {event.reason}", "agent_cannot_start")
 
 
+def _cannot_join(console: Console, event: CannotStart) -> None:
+    console.error(event.reason, "cannot_join")
+
+
 def _registered(console: Console, event: Registered) -> None:
     console.event(
         "registered",
@@ -262,5 +266,6 @@ _LINES_OF: Final[dict[Command, dict[type[Any], Callable[[Console, Any], None]]]]
         RoomLost: _room_lost,
         Removed: _removed,
         AgentStateChanged: _agent_state,
+        CannotStart: _cannot_join,
     },
 }

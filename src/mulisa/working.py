@@ -76,6 +76,7 @@ async def join_room(config: Config, wanted: RoomToJoin, announce: Announcer) -> 
                 wanted.room,
                 _opener(config, persona, wanted),
                 session,
+                _was_closed,
                 announce,
                 lambda event: _tell(event, wanted.room, announce),
             )
@@ -122,6 +123,12 @@ def _opener(config: Config, persona: Persona, wanted: RoomToJoin) -> OpenTranspo
         )
 
     return open_transport
+
+
+def _was_closed(transport: Transport) -> bool:
+    from mulisa.transport.sfu.transport import SFUTransport
+
+    return isinstance(transport, SFUTransport) and transport.was_closed
 
 
 def _tell(event: TransportEvent, room: RoomName, announce: Announcer) -> None:

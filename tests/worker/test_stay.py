@@ -30,8 +30,14 @@ class Scene:
         self.seen: list[TransportEvent] = []
         self.refusals: list[Exception] = []
         self.routings: list[Routing] = []
+        self.is_closed = False
         self.stay = RoomStay(
-            ROOM, self._open, session or follow, self.told.append, self.seen.append
+            ROOM,
+            self._open,
+            session or follow,
+            lambda transport: self.is_closed,
+            self.told.append,
+            self.seen.append,
         )
 
     def _open(self, routing: Routing) -> Transport:
@@ -90,6 +96,17 @@ async def test_she_tries_for_ever_but_not_all_the_time() -> None:
     assert len(waits) == 8
     assert 3.75 <= waits[-1] <= 5.0
     assert scene.told[-1] == RoomEntered(ROOM)
+
+
+async def test_a_room_that_the_server_closed_is_entered_again() -> None:
+    scene = Scene()
+    async with scene.staying():
+        scene.is_closed = True
+        scene.room.remove("mulisa")
+        await asyncio.sleep(1.0)
+    entered, lost, again = scene.told
+    assert entered == again == RoomEntered(ROOM)
+    assert isinstance(lost, RoomLost) and "closed" in lost.reason
 
 
 async def test_who_is_removed_does_not_come_back() -> None:

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable
 from typing import Final, TypeAlias, cast
 
-from mulisa.core.errors import ConfigError, MulisaError, TransportError
+from mulisa.core.errors import ConfigError, ConnectionLost, MulisaError, TransportError
 from mulisa.core.events import TransportEvent
 from mulisa.core.room import AgentState, RoomName
 from mulisa.core.routing import Routing
@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 
 OpenTransport: TypeAlias = Callable[[Routing], Transport]
 """From the routing to begin with to a transport not entered yet, with a token of its own."""
+WasClosed: TypeAlias = Callable[[Transport], bool]
+"""Whether a stay that is over ended because the server closed the room, which may open again."""
 
 _FIRST_RETRY: Final = 0.25
 _LONGEST_RETRY: Final = 5.0
@@ -38,6 +40,7 @@ class RoomStay:
         room: RoomName,
         open_transport: OpenTransport,
         session_factory: SessionFactory,
+        was_closed: WasClosed,
         on_status: OnStatus,
         on_event: Callable[[TransportEvent], None],
     ) -> None:
@@ -45,6 +48,7 @@ class RoomStay:
         self._room = room
         self._open_transport = open_transport
         self._run_session = session_factory
+        self._was_closed = was_closed
         self._on_status = on_status
         self._on_event = on_event
         self._routing = Routing()
@@ -66,8 +70,9 @@ class RoomStay:
             await asyncio.sleep(wait)
 
     async def _stay(self) -> None:
+        inside = self._open_transport(self._routing)
         transport = ObservedTransport(
-            self._open_transport(self._routing),
+            inside,
             self._routing,
             on_entered=self._entered,
             on_routing=self._keep_routing,
@@ -75,6 +80,8 @@ class RoomStay:
             on_state=self._tell_state,
         )
         await self._run_session(cast(Transport, transport))
+        if self._was_closed(inside):
+            raise ConnectionLost("the server closed the room")
 
     def _reason_to_come_back(self, error: Exception) -> str:
         """Raises the error itself if there is none."""
