@@ -146,6 +146,71 @@ async def test_a_stalled_connection_gets_the_latest_packets() -> None:
     voice.close()
 
 
+async def test_a_talk_spurt_and_its_end_go_to_those_who_may_listen_then() -> None:
+    voice = Voice(frozenset({ALICE, BOB}))
+    readings = {who: (await listen(voice, who))[1] for who in (ALICE, BOB, CAROL)}
+    await speak(voice, 10)
+    voice.speak_to(frozenset({ALICE}))
+    await asyncio.sleep(1.0)
+    voice.speak_to(None)
+    voice.speak(silence())
+    packets = {who: await reading for who, reading in readings.items()}
+    first = 10 + spurts.TAIL_FRAMES
+    second = 1 + spurts.TAIL_FRAMES
+    assert len(packets[ALICE]) == first + second
+    assert [p.pts for p in packets[BOB][:10]] == [i * FRAME_SAMPLES for i in range(10)]
+    assert len(packets[BOB]) == 10 + second, "he had no more of the first, not even its end"
+    assert packets[BOB][10:] == packets[CAROL] == packets[ALICE][first:]
+
+
+async def test_what_waits_for_who_may_listen_no_more_is_taken_back() -> None:
+    voice = Voice()
+    track = voice.track(BOB, lambda: None)
+    reading = asyncio.create_task(track.recv())
+    await asyncio.sleep(0)
+    voice.speak(silence())
+    voice.speak_to(frozenset({ALICE}))
+    await asyncio.sleep(1.0)
+    assert not reading.done(), "though it was woken"
+    voice.speak_to(None)
+    voice.speak(silence())
+    assert (await reading).pts >= 48_000
+    voice.close()
+
+
+async def test_a_whisper_goes_to_its_listener_alone_and_leaves_nothing_in_what_follows() -> None:
+    voice, other = Voice(frozenset()), Voice()
+    readings = {who: (await listen(voice, who))[1] for who in (ALICE, BOB)}
+    _, unwhispered = await listen(other, BOB)
+    whisper = voice.whisper(ALICE)
+    for samples in tone(700.0, 10):
+        whisper(samples)
+        await asyncio.sleep(FRAME_DURATION)
+    voice.speak_to(None)
+    for samples in tone(440.0, 10):
+        voice.speak(samples)
+        other.speak(samples)
+        await asyncio.sleep(FRAME_DURATION)
+    to_alice, to_bob = [await readings[who] for who in (ALICE, BOB)]
+    assert len(to_alice) == 20 + 2 * spurts.TAIL_FRAMES
+    stamps = [p.pts for p in to_alice]
+    assert stamps == sorted(set(stamps)), "one RTP stream"
+    assert [id(p) for p in to_alice[10 + spurts.TAIL_FRAMES :]] == [id(p) for p in to_bob]
+    assert [bytes(p) for p in to_bob] == [bytes(p) for p in await unwhispered]
+
+
+async def test_a_whisper_after_what_was_said_aloud_waits_for_its_end() -> None:
+    voice = Voice()
+    _, reading = await listen(voice, ALICE)
+    await speak(voice, 3)
+    whisper = voice.whisper(ALICE)
+    whisper(silence())
+    await asyncio.sleep(FRAME_DURATION)
+    voice.close()
+    packets = await reading
+    assert len(packets) == 3 + spurts.TAIL_FRAMES + 1
+
+
 async def test_a_stopped_track_gets_no_more() -> None:
     voice = Voice()
     track = voice.track(ALICE, lambda: None)

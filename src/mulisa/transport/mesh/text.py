@@ -51,7 +51,7 @@ class _CaptionWire(_Wire):
 class _ChatWire(_Wire):
     topic: Literal["lk.chat"] = "lk.chat"
     id: Annotated[str, StringConstraints(pattern=MESSAGE_ID_PATTERN)]
-    text: Annotated[str, StringConstraints(max_length=MAX_CHAT_CHARS)]
+    text: Annotated[str, StringConstraints(min_length=1, max_length=MAX_CHAT_CHARS)]
     listener: _Identity | None = None
 
 
@@ -67,8 +67,11 @@ _TEXT: Final[TypeAdapter[_TextWire]] = TypeAdapter(
 
 
 def encode_text(message: TextMessage) -> str:
-    """The message as JSON. Raises SignalingError if it is longer than a peer accepts."""
-    text = _to_wire(message).model_dump_json(exclude_none=True)
+    """The message as JSON. Raises SignalingError if no peer would accept it."""
+    try:
+        text = _to_wire(message).model_dump_json(exclude_none=True)
+    except ValidationError as error:
+        raise SignalingError(f"a text message was refused: {error}") from error
     if len(text.encode()) > MAX_TEXT_BYTES:
         raise SignalingError(f"a text message has at most {MAX_TEXT_BYTES} bytes")
     return text
