@@ -154,8 +154,13 @@ async def main() -> None:
     try:
         while line := await loop.run_in_executor(None, sys.stdin.readline):
             told: dict[str, Any] = json.loads(line)
-            await crowd.come(RoomName(told["room"]), told["person"], told["does"])
-            print("{}", flush=True)
+            try:
+                await crowd.come(RoomName(told["room"]), told["person"], told["does"])
+            except TimeoutError:
+                reason = f"Mulisa is not in the room {told['room']}, or hears nobody there"
+                print(json.dumps({"event": "failed", "reason": reason}), flush=True)
+            else:
+                print("{}", flush=True)
     finally:
         await crowd.aclose()
 
