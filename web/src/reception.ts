@@ -33,14 +33,17 @@ export class Reception {
     }
   }
 
+  /** Who cannot be counted now, because their connection is closing, is left out. */
   async #count(identities: readonly string[]): Promise<Map<string, number>> {
-    const counted = await Promise.all(
-      identities.map(async (identity) => {
-        const received = await this.#transport.received(identity);
-        return [identity, received?.packets ?? 0] as const;
-      }),
+    const counted = await Promise.allSettled(
+      identities.map((identity) => this.#transport.received(identity)),
     );
-    return new Map(counted);
+    const packets = new Map<string, number>();
+    for (const [index, identity] of identities.entries()) {
+      const count = counted[index];
+      if (count?.status === "fulfilled") packets.set(identity, count.value?.packets ?? 0);
+    }
+    return packets;
   }
 
   #arrived(packets: ReadonlyMap<string, number>): string[] {

@@ -108,6 +108,7 @@ describe("the panel", () => {
     press("Escape");
     await rendered();
     expect(isShown()).toBe(false);
+    expect(document.activeElement).toBe(hook("routing"));
     expect(hook("captions").closest("[hidden]")).toBeNull();
   });
 

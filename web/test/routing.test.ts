@@ -301,14 +301,19 @@ describe("the request", () => {
 
 describe("the count of what arrives", () => {
   const counters = new Map<string, Received>();
+  const failing = new Set<string>();
   const sent: (readonly string[])[] = [];
   let reception: Reception;
 
   beforeEach(() => {
     counters.clear();
+    failing.clear();
     sent.length = 0;
     reception = new Reception({
-      received: (identity) => Promise.resolve(counters.get(identity) ?? null),
+      received: (identity) =>
+        failing.has(identity)
+          ? Promise.reject(new Error("closed"))
+          : Promise.resolve(counters.get(identity) ?? null),
       sendReception: (heard) => void sent.push(heard),
     });
   });
@@ -334,6 +339,16 @@ describe("the count of what arrives", () => {
     expect(await reception.tick(["bob"], 2_000)).toEqual([]);
     count("bob", 51);
     expect(await reception.tick(["bob"], 3_000)).toEqual(["bob"]);
+  });
+
+  it("leaves out whom it cannot count now, and begins where it was", async () => {
+    count("bob", 50);
+    await reception.tick(["bob", "carol"], 0);
+    failing.add("bob");
+    count("carol", 1);
+    expect(await reception.tick(["bob", "carol"], 1_000)).toEqual(["carol"]);
+    failing.clear();
+    expect(await reception.tick(["bob", "carol"], 2_000)).toEqual([]);
   });
 
   it("tells nobody when nobody is there", async () => {

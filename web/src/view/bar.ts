@@ -45,7 +45,10 @@ export class Bar extends View {
         title="Choose who hears whom (R)"
         aria-expanded=${this.routing ? "true" : "false"}
         aria-controls="panel-routing"
-        @click=${() => this.#emit("toggle-routing")}
+        @click=${(event: MouseEvent) => {
+          this.#emit("toggle-routing");
+          leaveSpaceBar(event);
+        }}
       >
         ${icons.routing}<span>Route voices</span>
       </button>
@@ -121,10 +124,14 @@ export class Bar extends View {
     if (mic.track !== null && !this.holding) mic.setMuted(!mic.muted);
   }
 
-  #toggle({ detail, currentTarget }: MouseEvent): void {
+  /** What the button opened was closed, and the focus with it. */
+  focusRouting(): void {
+    this.querySelector<HTMLElement>("[data-testid=routing]")?.focus();
+  }
+
+  #toggle(event: MouseEvent): void {
     this.toggleMuted();
-    // After a click with the mouse, the space bar is for talking and not for this button.
-    if (detail > 0 && currentTarget instanceof HTMLElement) currentTarget.blur();
+    leaveSpaceBar(event);
   }
 
   #hold({ currentTarget, pointerId }: PointerEvent): void {
@@ -149,6 +156,11 @@ export class Bar extends View {
   #emit(name: string): void {
     this.dispatchEvent(new CustomEvent(name, { bubbles: true }));
   }
+}
+
+/** After a click with the mouse, the space bar is for talking and not for this button. */
+function leaveSpaceBar({ detail, currentTarget }: MouseEvent): void {
+  if (detail > 0 && currentTarget instanceof HTMLElement) currentTarget.blur();
 }
 
 customElements.define("mulisa-bar", Bar);

@@ -293,6 +293,8 @@ export class RoomView extends View {
   #toggleRouting(): void {
     const { tab, panelOpen, sheetFull } = this;
     if (this.#showsRouting) {
+      const view = this.querySelector("mulisa-routing");
+      if (view?.contains(document.activeElement) === true) this.#bar?.focusRouting();
       Object.assign(this, this.#before);
     } else {
       this.#before = { tab: tab === "routing" ? "captions" : tab, panelOpen, sheetFull };

@@ -110,7 +110,7 @@ export class Tile extends View {
       <div class="agent-words">
         <h3>
           ${participant.name}
-          <span class="badge" title="An AI: she listens to everybody and speaks">AI, listens</span>
+          <span class="badge" title="An AI: she listens and speaks">AI, listens</span>
         </h3>
         <p class="state">
           <span class="state-dot" data-state=${state}></span
