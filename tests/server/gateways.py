@@ -37,8 +37,9 @@ def config(folder: Path, **changes: Any) -> GatewayConfig:
     page = folder / "page"
     if not page.exists():
         built_page(page)
-    values: dict[str, Any] = {"data_dir": folder, "page_folder": page, "port": 0} | changes
-    return GatewayConfig(KEY, SECRET, **values)
+    keys = {"api_key": KEY, "api_secret": SECRET}
+    values: dict[str, Any] = keys | {"data_dir": folder, "page_folder": page, "port": 0}
+    return GatewayConfig(**values | changes)
 
 
 def token_for(room: str = ROOM, name: str = "Alice", secret: str = SECRET, **changes: Any) -> str:
@@ -48,9 +49,9 @@ def token_for(room: str = ROOM, name: str = "Alice", secret: str = SECRET, **cha
     return TokenIssuer(KEY, secret).issue(grant, changes.get("now", utc_now()))
 
 
-def worker_token(secret: str = SECRET) -> str:
+def worker_token(secret: str = SECRET, key: str = KEY) -> str:
     """What a worker registers with."""
-    return TokenIssuer(KEY, secret).issue(Grant(Identity(""), agent=True), utc_now())
+    return TokenIssuer(key, secret).issue(Grant(Identity(""), agent=True), utc_now())
 
 
 @dataclass
@@ -114,15 +115,19 @@ class ScriptedWorker:
 
     @classmethod
     @asynccontextmanager
-    async def connect(cls, gateway: RunningGateway) -> AsyncIterator[Self]:
-        headers = {"Authorization": f"Bearer {worker_token()}"}
+    async def connect(
+        cls, gateway: RunningGateway, key: str = KEY, secret: str = SECRET
+    ) -> AsyncIterator[Self]:
+        headers = {"Authorization": f"Bearer {worker_token(secret, key)}"}
         async with gateway.http.ws_connect(f"{gateway.ws_url}/agent", headers=headers) as socket:
             yield cls(socket)
 
     @classmethod
     @asynccontextmanager
-    async def registered(cls, gateway: RunningGateway) -> AsyncIterator[Self]:
-        async with cls.connect(gateway) as worker:
+    async def registered(
+        cls, gateway: RunningGateway, key: str = KEY, secret: str = SECRET
+    ) -> AsyncIterator[Self]:
+        async with cls.connect(gateway, key, secret) as worker:
             await worker.say(register=wire.RegisterWorkerRequest(type=wire.JT_ROOM))
             assert (await worker.hear("register")).register.worker_id.startswith("AW_")
             yield worker

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import aiohttp
+from google.protobuf.message import DecodeError
 
 from mulisa.core.errors import ConfigError, ConnectionLost, MulisaError
 from mulisa.core.room import Identity, Participant, ParticipantSid, RoomName
@@ -104,7 +105,7 @@ class LiveKitServer:
             raise ConnectionLost(f"{self.url} cannot be reached: {reason}") from error
         except (aiohttp.ClientError, OSError) as error:
             raise ConnectionLost(f"{self.url} cannot be reached: {error}") from error
-        except ValueError as error:  # protobuf's DecodeError is one
+        except (DecodeError, AttributeError) as error:  # the latter: an error without a body
             raise ConnectionLost(f"what answers at {self.url} is no LiveKit server") from error
 
 
