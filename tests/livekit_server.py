@@ -57,7 +57,12 @@ class LiveKitServer:
             "logging": {"level": "info"},
         }
         if turn:
-            self._config["turn"] = {"enabled": True, "udp_port": self.turn_port}
+            addresses = ["127.0.0.1"]  # from any, its answers would come from another one
+            self._config["turn"] = {
+                "enabled": True,
+                "udp_port": self.turn_port,
+                "bind_addresses": addresses,
+            }
         _merge(self._config, config or {})
         self._log = tempfile.TemporaryFile()
         self.process: subprocess.Popen[bytes] | None = None

@@ -1,4 +1,4 @@
-"""`mulisa serve` as a child process, and its HTTP interface."""
+"""`mulisa` commands as child processes, and the HTTP interface of `mulisa serve`."""
 
 from __future__ import annotations
 
@@ -26,8 +26,60 @@ ENDING = 30.0
 """Seconds a process may take to end."""
 
 
-class Server:
-    """`mulisa serve` as a child process, read by its JSON lines."""
+class Program:
+    """A `mulisa` command as a child process, read by its JSON lines."""
+
+    def __init__(
+        self,
+        command: str,
+        *options: str,
+        environment: Mapping[str, str] | None = None,
+        log: IO[str] | None = None,
+    ) -> None:
+        """`log` gets what is written to standard error; without it that is ours."""
+        self.events: list[dict[str, Any]] = []
+        self._lines: queue.Queue[str | None] = queue.Queue()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "mulisa", command, "--json", *options],
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            env=os.environ | {"HF_HUB_OFFLINE": "1"} | dict(environment or {}),
+        )
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def wait_for(self, event: str) -> dict[str, Any]:
+        """The next line with this event. Fails when none comes."""
+        while True:
+            try:
+                line = self._lines.get(timeout=STARTING)
+            except queue.Empty:
+                line = None
+            assert line is not None, f"no {event!r}; it said {self.events}"
+            said: dict[str, Any] = json.loads(line)
+            self.events.append(said)
+            if said.get("event") == event:
+                return said
+
+    def stop(self) -> int:
+        """Ctrl-C; the exit code."""
+        self.process.send_signal(signal.SIGINT)
+        code = self.process.wait(timeout=ENDING)
+        self._reader.join()
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        return code
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self._lines.put(line)
+        self._lines.put(None)
+
+
+class Server(Program):
+    """`mulisa serve` on any free port."""
 
     def __init__(
         self,
@@ -38,48 +90,23 @@ class Server:
         livekit: LiveKitServer | None = None,
         livekit_url: str = "",
     ) -> None:
-        """`log` gets what is written to standard error; without it that is ours.
-
-        With a LiveKit server its rooms are SFU rooms there; `livekit_url` is how to get to it, if
-        not directly.
+        """With a LiveKit server its rooms are SFU rooms there; `livekit_url` is how to get to it,
+        if not directly.
         """
-        command = [sys.executable, "-m", "mulisa", "serve", "--port", "0", "--json"]
-        command += ["--data", str(data), *options]
         given = dict(environment or {})
         if livekit is not None:
-            command += ["--livekit-url", livekit_url or livekit.url]
-            given |= {"LIVEKIT_API_KEY": livekit.key, "LIVEKIT_API_SECRET": livekit.secret}
+            options += ("--livekit-url", livekit_url or livekit.url)
+            given |= credentials(livekit)
         self.topology: Topology = "mesh" if livekit is None else "sfu"
         self.data = data
-        self.events: list[dict[str, Any]] = []
-        self._lines: queue.Queue[str | None] = queue.Queue()
-        self.process = subprocess.Popen(
-            command,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            text=True,
-            env=os.environ | {"HF_HUB_OFFLINE": "1"} | given,
+        super().__init__(
+            "serve", "--port", "0", "--data", str(data), *options, environment=given, log=log
         )
-        self._reader = threading.Thread(target=self._read)
-        self._reader.start()
         try:
             self.url = str(self.wait_for("link")["url"])
         except BaseException:
             self.stop()
             raise
-
-    def wait_for(self, event: str) -> dict[str, Any]:
-        """The next line with this event. Fails when none comes."""
-        while True:
-            try:
-                line = self._lines.get(timeout=STARTING)
-            except queue.Empty:
-                line = None
-            assert line is not None, f"no {event!r} from the server; it said {self.events}"
-            said: dict[str, Any] = json.loads(line)
-            self.events.append(said)
-            if said.get("event") == event:
-                return said
 
     def agent(self) -> psutil.Process:
         """The process that Mulisa lives in."""
@@ -90,15 +117,6 @@ class Server:
         """Everything that runs because of this server, itself included."""
         own = psutil.Process(self.process.pid)
         return [own, *own.children(recursive=True)]
-
-    def stop(self) -> int:
-        """Ctrl-C; the exit code."""
-        self.process.send_signal(signal.SIGINT)
-        code = self.process.wait(timeout=ENDING)
-        self._reader.join()
-        assert self.process.stdout is not None
-        self.process.stdout.close()
-        return code
 
     async def get(
         self, path: str, token: str = "", headers: Mapping[str, str] | None = None
@@ -149,8 +167,7 @@ class Server:
         entries: list[dict[str, Any]] = json.loads(body)["entries"]
         return entries
 
-    def _read(self) -> None:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self._lines.put(line)
-        self._lines.put(None)
+
+def credentials(livekit: LiveKitServer) -> dict[str, str]:
+    """The environment in which our commands may use this server."""
+    return {"LIVEKIT_API_KEY": livekit.key, "LIVEKIT_API_SECRET": livekit.secret}

@@ -1,0 +1,179 @@
+"""What breaks under a room on a LiveKit server: she is back soon, and nothing final is lost."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from mulisa.core.audio import Samples
+from tests.browser.people import Person, browser_at, person_in, until
+from tests.browser.server import Server
+from tests.browser.speech import ALICE, BOB, Studio, word_error_rate
+from tests.livekit_server import LiveKitServer
+from tests.network import TcpProxy, UdpRelay
+
+pytestmark = [pytest.mark.slow, pytest.mark.browser]
+
+ROOM = "faults"
+BUDGET = "I think we should move the budget review to Friday."
+PLAN = "We need a better plan for the summer party."
+QUESTION = "Mulisa, what did Bob say about the budget?"
+SEED = 20_261
+BEHIND_A_RELAY = "127.0.0.2"
+"""The only address that the server tells its clients; `UdpRelay` is there."""
+MAX_AWAY = 30.0
+"""Seconds. She is back in less than 5; a busy machine gets more."""
+
+
+class Call:
+    """Alice, Bob and Mulisa in a room of a LiveKit server."""
+
+    def __init__(self, server: Server, alice: Person, bob: Person) -> None:
+        self.server = server
+        self.alice = alice
+        self.bob = bob
+
+    async def bob_says(self, speech: Samples) -> None:
+        """Bob says it, and Alice reads it."""
+        before = len(await self.alice.captions("Bob"))
+        await self.bob.say(speech)
+        await self.alice.reads("Bob", count=before + 1)
+
+    async def goes_on(self, question: Samples) -> None:
+        """Both hear each other, and Alice is told what Bob said about the budget."""
+        await self.alice.hears_on(await self.bob.identity())
+        await self.bob.hears_on(await self.alice.identity())
+        await self.alice.ask(question)
+        answer = await self.alice.reads("Mulisa", "Friday")
+        assert "bob" in answer.lower(), answer
+
+    async def check_nothing_is_lost(self, *lines: str) -> None:
+        """All that Bob said is written once, and shown once on Alice's page."""
+        written = [x["text"] for x in await self.server.said(ROOM) if x["name"] == "Bob"]
+        shown = [caption.text for caption in await self.alice.captions("Bob")]
+        assert written == shown
+        assert len(written) == len(lines), written
+        for line, text in zip(lines, written, strict=True):
+            assert word_error_rate(line, text) <= 0.5, (line, text)
+
+
+@asynccontextmanager
+async def call_on(
+    livekit: LiveKitServer, data: Path, chromium: str, url: str = ""
+) -> AsyncIterator[Call]:
+    """A call that has begun; `url` is the way to the server, if it is not the direct one."""
+    server = Server(data, "--llm", "concierge", livekit=livekit, livekit_url=url)
+    try:
+        await asyncio.to_thread(server.wait_for, "agent_ready")
+        async with browser_at(chromium) as browser:
+            alice, bob = await person_in(browser, "Alice"), await person_in(browser, "Bob")
+            for person in (alice, bob):
+                await person.enter(server.url, ROOM)
+            await alice.sees("Bob")
+            for person in (alice, bob):
+                await person.mulisa_is("listening")
+            yield Call(server, alice, bob)
+    finally:
+        code = server.stop()
+    assert code == 0
+
+
+async def test_the_livekit_server_dies_and_comes_back(
+    studio: Studio, chromium: str, livekit_program: str, tmp_path: Path
+) -> None:
+    budget, plan = await studio.speak(BOB, BUDGET, PLAN)
+    (question,) = await studio.speak(ALICE, QUESTION)
+    with LiveKitServer(livekit_program) as livekit:
+        async with call_on(livekit, tmp_path, chromium) as call:
+            await call.bob_says(budget)
+            await asyncio.to_thread(livekit.stop, at_once=True)
+            await call.alice.page.get_by_test_id("trouble").wait_for()
+            assert len(await call.alice.captions("Bob")) == 1
+            await asyncio.to_thread(livekit.start)
+            await _is_back(livekit, "after the server was")
+            for person in (call.alice, call.bob):
+                for name in ("Alice", "Bob", "Mulisa"):
+                    await person.sees(name)
+                await person.mulisa_is("listening")
+            await call.alice.page.get_by_test_id("trouble").wait_for(state="detached")
+            await call.goes_on(question)
+            await call.bob_says(plan)
+            await call.check_nothing_is_lost(BUDGET, PLAN)
+
+
+async def test_signalling_is_cut_while_somebody_speaks(
+    studio: Studio, chromium: str, livekit: LiveKitServer, tmp_path: Path
+) -> None:
+    budget, plan = await studio.speak(BOB, BUDGET, PLAN)
+    (question,) = await studio.speak(ALICE, QUESTION)
+    async with TcpProxy(("127.0.0.1", livekit.port)) as proxy:
+        url = f"ws://127.0.0.1:{proxy.port}"
+        async with call_on(livekit, tmp_path, chromium, url) as call:
+            before = await _sids(livekit)
+            await call.bob_says(budget)
+            accepted = proxy.accepted
+            speaking = asyncio.create_task(call.bob_says(plan))
+            await call.alice.hears_on(await call.bob.identity())
+            assert proxy.cut() >= 3, "Alice, Bob and Mulisa"
+            await speaking
+            await call.goes_on(question)
+            await call.check_nothing_is_lost(BUDGET, PLAN)
+            assert proxy.accepted >= accepted + 3
+            assert await _sids(livekit) == before, "nobody had to join again"
+
+
+@pytest.mark.parametrize("loss", [0.05, 0.1], ids=lambda loss: f"{loss:.0%}")
+async def test_packets_are_lost(
+    loss: float, studio: Studio, chromium: str, livekit_program: str, tmp_path: Path
+) -> None:
+    (budget,) = await studio.speak(BOB, BUDGET)
+    (question,) = await studio.speak(ALICE, QUESTION)
+    config = {
+        "rtc": {
+            "node_ip": BEHIND_A_RELAY,
+            "ips": {"includes": ["127.0.0.1/32"]},
+            "use_ice_lite": True,  # a full agent would find the direct way to its clients
+            "tcp_port": 0,
+        }
+    }
+    with LiveKitServer(livekit_program, config=config) as livekit:
+        front, target = ((host, livekit.udp_port) for host in (BEHIND_A_RELAY, "127.0.0.1"))
+        async with (
+            UdpRelay(front, target, seed=SEED) as network,
+            call_on(livekit, tmp_path, chromium) as call,
+        ):
+            network.loss = loss
+            await call.alice.record()
+            await call.bob_says(budget)
+            await call.goes_on(question)
+            answer = await call.alice.reads("Mulisa", "Friday")
+            (heard,) = await studio.understand(await call.alice.recorded())
+            assert word_error_rate(answer, heard) <= 0.5, (answer, heard, str(network))
+            await call.check_nothing_is_lost(BUDGET)
+            assert network.lost > loss * network.forwarded / 2, str(network)
+
+
+async def _is_back(livekit: LiveKitServer, what: str) -> None:
+    """Wait until Mulisa is in the room of a server; tells how long it took."""
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    await until(lambda: _sids(livekit), lambda sids: "mulisa" in sids, "Mulisa", MAX_AWAY)
+    print(f"Mulisa was back {loop.time() - began:.2f} s {what}")
+
+
+async def _sids(livekit: LiveKitServer) -> dict[str, str]:
+    """Who is in the room now, and since which stay."""
+    from livekit.protocol.models import ParticipantInfo
+    from livekit.protocol.room import ListParticipantsRequest
+
+    async with livekit.api() as api:
+        answer = await api.room.list_participants(ListParticipantsRequest(room=ROOM))
+    return {
+        each.identity: each.sid
+        for each in answer.participants
+        if each.state == ParticipantInfo.ACTIVE
+    }
