@@ -6,9 +6,12 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
+import aiohttp
 import numpy as np
 from aiohttp import web
+from aiortc import RTCPeerConnection
 
 from mulisa.core.audio import FRAME_DURATION, FRAME_SAMPLES, SAMPLE_RATE_HZ, Samples
 from mulisa.core.errors import TokenError
@@ -152,3 +155,30 @@ async def hear(transport: Transport, identity: Identity, n_frames: int) -> Sampl
             if len(heard) == n_frames:
                 break
     return np.concatenate(heard)
+
+
+@asynccontextmanager
+async def mallory(room: Gateway) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
+    """A person whose client is not one of ours."""
+    async with aiohttp.ClientSession() as http:
+        params = {"access_token": token("mallory")}
+        async with http.ws_connect(f"{room.url}/mesh", params=params) as socket:
+            yield socket
+
+
+async def next_of(socket: aiohttp.ClientWebSocketResponse, kind: str) -> dict[str, Any]:
+    """The next message of a type."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            message: dict[str, Any] = json.loads((await socket.receive()).data)
+            if message["type"] == kind:
+                return message
+
+
+@asynccontextmanager
+async def closing(connection: RTCPeerConnection) -> AsyncIterator[RTCPeerConnection]:
+    """Close it in the end."""
+    try:
+        yield connection
+    finally:
+        await connection.close()

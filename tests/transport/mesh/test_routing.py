@@ -7,8 +7,10 @@ import json
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
+from aiortc import AudioStreamTrack, RTCPeerConnection
 
 from mulisa.core.errors import TransportError
 from mulisa.core.events import (
@@ -20,18 +22,23 @@ from mulisa.core.events import (
 )
 from mulisa.core.room import Identity
 from mulisa.core.routing import ROUTING_ATTRIBUTE, Routing, parse_routing
+from mulisa.core.transport import Caption, ChatMessage
 from mulisa.transport.mesh import routing as routing_module
-from mulisa.transport.mesh.pair import Pair
+from mulisa.transport.mesh.pair import Pair, PairEvent
 from mulisa.transport.mesh.peer import Peer
 from mulisa.transport.mesh.signaling import AnswerTo, ClientMessage
+from mulisa.transport.mesh.text import Reception
 from mulisa.transport.mesh.transport import MeshTransport
 from tests.transport.mesh.rooms import (
     EVERYBODY,
     PATIENCE,
     Gateway,
     Witness,
+    closing,
     gateway,
     hear,
+    mallory,
+    next_of,
     pitch,
     say,
     tone,
@@ -112,6 +119,47 @@ async def test_after_the_acknowledgement_no_packet_more_reaches_who_is_not_spoke
             assert packets_received(bob, MULISA) == received
             await mulisa.speak_to(None)
             await until_more(bob, MULISA)
+
+
+async def test_an_acknowledgement_waits_for_what_is_on_its_way() -> None:
+    """Through a network in which each packet takes 0.3 s, one way."""
+    async with (
+        gateway() as room,
+        in_the_room(room, ALICE) as alice,
+        in_the_room(room, MULISA) as mulisa,
+    ):
+        await Witness(alice).until(TrackSubscribed(MULISA))
+        for one, other in ((alice, MULISA), (mulisa, ALICE)):
+            slow_down(one, other, 0.3)
+        async with talking(alice, mulisa):
+            await until_more(alice, MULISA)
+            assert packets_sent(mulisa, ALICE) > packets_received(alice, MULISA) + 5
+            await mulisa.speak_to(frozenset())
+            assert packets_sent(mulisa, ALICE) == packets_received(alice, MULISA)
+            assert packets_sent(alice, MULISA) > packets_received(mulisa, ALICE) + 5
+            await mulisa.hear(ALICE, False)
+            assert packets_sent(alice, MULISA) == packets_received(mulisa, ALICE)
+
+
+def slow_down(sender: MeshTransport, to: Identity, seconds: float) -> None:
+    """All that is sent on this connection, in order."""
+    loop = asyncio.get_running_loop()
+
+    def delay(wire: asyncio.DatagramTransport) -> None:
+        send = wire.sendto
+
+        def send_unless_closed(*arguments: Any) -> None:
+            if not wire.is_closing():
+                send(*arguments)
+
+        def send_later(*arguments: Any) -> None:
+            loop.call_later(seconds, send_unless_closed, *arguments)
+
+        setattr(wire, "sendto", send_later)  # noqa: B010
+
+    ice = peer_of(sender, to)._audio.receiver.transport.transport._connection
+    for pair in ice._nominated.values():
+        delay(pair.protocol.transport)
 
 
 async def test_who_comes_later_is_spoken_to_only_if_everybody_is() -> None:
@@ -336,6 +384,40 @@ async def test_who_does_not_answer_is_replaced(monkeypatch: pytest.MonkeyPatch) 
         assert packets_sent(alice, MULISA) == 0, "on the connection that replaced it"
 
 
+async def test_a_renegotiation_keeps_what_numbers_mean() -> None:
+    """Payload types and header extensions are the newcomer's, as browsers choose them."""
+    async with (
+        gateway() as room,
+        in_the_room(room, MULISA) as mulisa,
+        mallory(room) as socket,
+        closing(RTCPeerConnection()) as theirs,
+    ):
+        joined = await next_of(socket, "joined")
+        theirs.addTrack(AudioStreamTrack())
+        await theirs.setLocalDescription()
+        sdp = theirs.localDescription.sdp
+        for ours, browsers in ((" 96 ", " 111 "), (":96 ", ":111 "), ("extmap:1 ", "extmap:9 ")):
+            assert ours in sdp
+            sdp = sdp.replace(ours, browsers)
+        names = {"to": joined["participants"][0]["sid"], "connection": "theirs00"}
+        await socket.send_json({"type": "offer", "sdp": sdp, **names})
+        first = numbers((await next_of(socket, "answer"))["sdp"])
+        assert any("111 opus" in line for line in first)
+        assert any("extmap:9 " in line for line in first)
+        asking = asyncio.create_task(mulisa.hear(Identity("mallory"), False))
+        again = await next_of(socket, "offer")
+        assert again["connection"] == "theirs00" and "a=sendonly" in again["sdp"]
+        assert numbers(again["sdp"]) == first
+        asking.cancel()
+        await asyncio.wait({asking})
+
+
+def numbers(sdp: str) -> list[str]:
+    """The lines of the audio section that give payload types and extension ids a meaning."""
+    audio = sdp.split("m=audio", 1)[1].split("m=", 1)[0]
+    return sorted(x for x in audio.splitlines() if x.startswith(("a=rtpmap", "a=extmap")))
+
+
 async def test_a_person_who_leaves_meanwhile_is_no_failure() -> None:
     async with gateway() as room, in_the_room(room, MULISA) as mulisa:
         at_mulisa = Witness(mulisa)
@@ -372,3 +454,46 @@ async def shown(witness: Witness) -> Routing | None:
     assert isinstance(event, ParticipantUpdated)
     text = event.participant.attributes.get(ROUTING_ATTRIBUTE)
     return None if text is None else parse_routing(json.loads(text))
+
+
+async def test_text_to_one_reaches_one_only() -> None:
+    """Read where the page reads it, below the transport, which has no use for captions."""
+    async with (
+        gateway() as room,
+        in_the_room(room, ALICE) as alice,
+        in_the_room(room, BOB) as bob,
+        in_the_room(room, MULISA) as mulisa,
+    ):
+        whispered = Caption("S1", MULISA, "for your ears", final=True, listener=ALICE)
+        aloud = Caption("S2", MULISA, "for everybody", final=True)
+        chats = [ChatMessage("m1", "psst", listener=ALICE), ChatMessage("m2", "hello")]
+        reception = frozenset({ALICE, BOB})
+        for each in (alice, bob):
+            await Witness(each).until(TrackSubscribed(MULISA))
+        texts = {ALICE: texts_from_her(alice), BOB: texts_from_her(bob)}
+        await mulisa.send_chat(ChatMessage("m0", "the channel is open"))
+        for who in (ALICE, BOB):
+            assert await within_patience(texts[who]) == ChatMessage("m0", "the channel is open")
+        for caption in (whispered, aloud):
+            await mulisa.send_caption(caption)
+        for chat in chats:
+            await mulisa.send_chat(chat)
+        await mulisa.send_reception(reception)
+        sent = [whispered, aloud, *chats, Reception(reception)]
+        for who, expected in ((ALICE, sent), (BOB, [aloud, chats[1], Reception(reception)])):
+            assert [await within_patience(texts[who]) for _ in expected] == expected
+
+
+def texts_from_her(listener: MeshTransport) -> asyncio.Queue[PairEvent]:
+    """What the connection to Mulisa brings from now on, but for audio."""
+    texts: asyncio.Queue[PairEvent] = asyncio.Queue()
+    pair = next(pair for pair in listener._pairs.values() if pair.identity == MULISA)
+    pair._report = lambda _, event: (
+        texts.put_nowait(event) if isinstance(event, Caption | ChatMessage | Reception) else None
+    )
+    return texts
+
+
+async def within_patience(texts: asyncio.Queue[PairEvent]) -> PairEvent:
+    async with asyncio.timeout(PATIENCE):
+        return await texts.get()

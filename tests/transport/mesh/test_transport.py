@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
 
-import aiohttp
 import numpy as np
 import psutil  # type: ignore[import-untyped]
 import pytest
@@ -37,11 +34,13 @@ from tests.transport.mesh.rooms import (
     ROOM,
     Gateway,
     Witness,
+    closing,
     gateway,
     hear,
+    mallory,
+    next_of,
     pitch,
     say,
-    token,
     tone,
 )
 
@@ -289,24 +288,6 @@ async def test_an_offer_that_nobody_answers_is_repeated(monkeypatch: pytest.Monk
             assert first["connection"] != second["connection"]
 
 
-@asynccontextmanager
-async def mallory(room: Gateway) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
-    """A person whose client is not one of ours."""
-    async with aiohttp.ClientSession() as http:
-        params = {"access_token": token("mallory")}
-        async with http.ws_connect(f"{room.url}/mesh", params=params) as socket:
-            yield socket
-
-
-async def next_of(socket: aiohttp.ClientWebSocketResponse, kind: str) -> dict[str, Any]:
-    """The next message of a type."""
-    async with asyncio.timeout(PATIENCE):
-        while True:
-            message: dict[str, Any] = json.loads((await socket.receive()).data)
-            if message["type"] == kind:
-                return message
-
-
 FINGERPRINT = "a=fingerprint:sha-256 " + ":".join(["AB"] * 32)
 AUDIO = (
     "m=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:0\r\na=sendrecv\r\na=rtcp-mux\r\n"
@@ -475,14 +456,6 @@ async def test_who_comes_without_a_microphone_is_heard_once_there_is_one() -> No
             await theirs.setRemoteDescription(RTCSessionDescription(answer["sdp"], "answer"))
             await at_mulisa.until(TrackSubscribed)
             assert len(await hear(mulisa, Identity("mallory"), 20)) == 20 * 960
-
-
-@asynccontextmanager
-async def closing(connection: RTCPeerConnection) -> AsyncIterator[RTCPeerConnection]:
-    try:
-        yield connection
-    finally:
-        await connection.close()
 
 
 @pytest.mark.slow

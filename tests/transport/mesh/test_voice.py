@@ -174,7 +174,7 @@ async def test_what_waits_for_who_may_listen_no_more_is_taken_back() -> None:
     assert not reading.done(), "though it was woken"
     voice.speak_to(None)
     voice.speak(silence())
-    assert (await reading).pts >= 48_000
+    assert (await reading).pts == 50 * FRAME_SAMPLES
     voice.close()
 
 
@@ -193,8 +193,8 @@ async def test_a_whisper_goes_to_its_listener_alone_and_leaves_nothing_in_what_f
         await asyncio.sleep(FRAME_DURATION)
     to_alice, to_bob = [await readings[who] for who in (ALICE, BOB)]
     assert len(to_alice) == 20 + 2 * spurts.TAIL_FRAMES
-    stamps = [p.pts for p in to_alice]
-    assert stamps == sorted(set(stamps)), "one RTP stream"
+    stamps = np.array([p.pts for p in to_alice])
+    assert np.all(np.diff(stamps) > 0), "one RTP stream"
     assert [id(p) for p in to_alice[10 + spurts.TAIL_FRAMES :]] == [id(p) for p in to_bob]
     assert [bytes(p) for p in to_bob] == [bytes(p) for p in await unwhispered]
 

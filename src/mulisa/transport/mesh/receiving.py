@@ -14,8 +14,9 @@ from typing import Final
 
 import av
 import numpy as np
-from aiortc import RTCRtpReceiver, RTCRtpTransceiver
+from aiortc import RTCDtlsTransport, RTCRtpReceiver, RTCRtpTransceiver
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
+from aiortc.rtcrtpparameters import RTCRtpReceiveParameters
 
 from mulisa.core.audio import SAMPLE_RATE_HZ, Samples
 from mulisa.core.transport import SubscriptionStats
@@ -56,13 +57,12 @@ class Receiving:
         When nothing shall come, the decoder's thread has ended when this returns, and so have
         the frames of the subscription.
         """
-        router = self._transceiver.receiver.transport._rtp_router
-        router.unregister_receiver(self._strays)
         if self.is_on:
             self._begin_decoding()
             return
         types = [codec.payloadType for codec in self._transceiver._codecs]
         payload_types = [each for each in types if each is not None]
+        router = self._transceiver.receiver.transport._rtp_router
         router.register_receiver(self._strays, ssrcs=[], payload_types=payload_types)
         if self._transceiver.receiver.track is not None:
             await self._transceiver.receiver.stop()
@@ -98,7 +98,7 @@ class Receiving:
         received, lost = _counters(former)
         self._packets_before += received
         self._packets_lost_before += lost
-        fresh = _Receiver("audio", former.transport)
+        fresh = _Receiver(former.transport, self._strays)
         fresh._set_rtcp_ssrc(self._transceiver.sender._ssrc)
         setattr(self._transceiver, "_RTCRtpTransceiver__receiver", fresh)  # noqa: B010
 
@@ -123,11 +123,19 @@ class Receiving:
 
 
 class _Receiver(RTCRtpReceiver):
-    """Receives until it is stopped.
+    """Receives from its start until it is stopped.
 
     aiortc's own is disabled while an answer is still being applied, and from then on discards
     uncounted what was on its way.
     """
+
+    def __init__(self, transport: RTCDtlsTransport, strays: _Strays) -> None:
+        super().__init__("audio", transport)
+        self._strays = strays
+
+    async def receive(self, parameters: RTCRtpReceiveParameters) -> None:
+        self.transport._rtp_router.unregister_receiver(self._strays)
+        await super().receive(parameters)
 
     @property
     def _enabled(self) -> bool:
