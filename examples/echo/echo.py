@@ -16,6 +16,7 @@ import sys
 
 from mulisa.core.events import TrackSubscribed
 from mulisa.core.room import Identity, Topology
+from mulisa.core.routing import Routing
 from mulisa.core.transport import Transport
 from mulisa.worker.topologies import open_transport
 
@@ -31,7 +32,8 @@ async def main(url: str, token: str, topology: Topology = "mesh") -> None:
     task = asyncio.current_task()
     assert task is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    async with open_transport(topology, url, token) as transport, asyncio.TaskGroup() as tasks:
+    transport = open_transport(topology, url, token, Routing())
+    async with transport, asyncio.TaskGroup() as tasks:
         async for event in transport.events():
             if isinstance(event, TrackSubscribed):
                 tasks.create_task(echo(transport, event.identity))
