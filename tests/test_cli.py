@@ -102,7 +102,9 @@ async def serving(*arguments: str) -> AsyncIterator[Serving]:
             await process.communicate()
 
 
-@pytest.mark.parametrize("arguments", [[], ["serve"], ["worker"], ["transcript"], ["doctor"]])
+@pytest.mark.parametrize(
+    "arguments", [[], ["serve"], ["join"], ["worker"], ["transcript"], ["doctor"]]
+)
 def test_help(arguments: list[str]) -> None:
     result = run(*arguments, "--help")
     assert result.exit_code == 0
@@ -110,7 +112,7 @@ def test_help(arguments: list[str]) -> None:
 
 
 def test_help_imports_nothing_heavy() -> None:
-    heavy = ("aiohttp", "aiortc", "asyncio", "pydantic", "rich", "numpy", "webvtt")
+    heavy = ("aiohttp", "livekit", "aiortc", "asyncio", "pydantic", "rich", "numpy", "webvtt")
     code = (
         "import sys; from typer.testing import CliRunner; before = set(sys.modules);"
         "from mulisa.cli import app; CliRunner().invoke(app, ['--help']);"
@@ -125,7 +127,15 @@ def test_help_imports_nothing_heavy() -> None:
     [
         (["serve", "--port", "many"], "--port"),
         (["serve", "--port", "99999"], "--port"),
-        (["serve", "--topology", "sfu"], "--topology"),
+        (["serve", "--topology", "star"], "--topology: "),
+        (["serve", "--topology", "sfu"], "--topology sfu needs an SFU"),
+        (["serve", "--livekit-url", "localhost"], "--livekit-url: 'localhost' is not a LiveKit"),
+        (["serve", "--livekit-url", "ws://h"], "set LIVEKIT_API_KEY and LIVEKIT_API_SECRET"),
+        (["join"], "--room"),
+        (["join", "--room", "standup"], "name it with --url or LIVEKIT_URL"),
+        (["join", "--room", "../x", "--url", "ws://h"], "not a room name"),
+        (["join", "--room", "standup", "--url", "ws://h"], "set LIVEKIT_API_KEY"),
+        (["join", "--room", "standup", "--url", "h"], "--livekit-url: 'h' is not a LiveKit"),
         (["serve", "--ice-server", "http://a"], "--ice-server: an ICE server begins with"),
         (["serve", "--stt", ":tiny"], "--stt: ':tiny' is not an engine"),
         (["serve", "--config", "missing.toml"], "there is no file missing.toml"),

@@ -17,6 +17,8 @@ from mulisa.config import (
     IceServerSpec,
     load_api_keys,
     load_config,
+    room_topology,
+    server_api_keys,
     worker_environment,
 )
 from mulisa.core.errors import ConfigError
@@ -183,6 +185,52 @@ def test_ice_servers_of_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     assert load_config().ice_servers == ("stun:a", "turn:u:p@b", "stun:c")
 
 
+@pytest.mark.parametrize(
+    ("text", "url"),
+    [
+        ("ws://localhost:7880", "ws://localhost:7880"),
+        (" wss://my.livekit.example/ ", "wss://my.livekit.example"),
+        ("https://my.livekit.example", "wss://my.livekit.example"),
+        ("http://[::1]:7880/lk/", "ws://[::1]:7880/lk"),
+    ],
+)
+def test_a_livekit_server(text: str, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_config({"livekit_url": text}).livekit_url == url
+    monkeypatch.setenv("LIVEKIT_URL", text)
+    assert load_config().livekit_url == url
+
+
+@pytest.mark.parametrize("text", ["localhost:7880", "ftp://h", "ws://", "ws://u:p@h", "ws://h?a=b"])
+def test_what_is_no_livekit_server(text: str) -> None:
+    with pytest.raises(ConfigError, match="^--livekit-url: .*(server|address)"):
+        load_config({"livekit_url": text})
+
+
+def test_a_server_that_is_configured_is_where_rooms_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert room_topology(load_config()) == "mesh"
+    sfu = {"livekit_url": "ws://h"}
+    assert room_topology(load_config(sfu)) == "sfu"
+    assert room_topology(load_config(sfu | {"topology": "mesh"})) == "mesh"
+    monkeypatch.setenv("MULISA_TOPOLOGY", "sfu")
+    assert room_topology(load_config(sfu)) == "sfu"
+    with pytest.raises(ConfigError, match="--livekit-url"):
+        room_topology(load_config())
+
+
+def test_a_server_wants_its_own_key_and_not_a_generated_one(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = load_config({"livekit_url": "ws://h:1", "data": here / "data"})
+    with pytest.raises(ConfigError, match="ws://h:1 wants an API key; set LIVEKIT_API_KEY"):
+        server_api_keys(config)
+    assert not (here / "data").exists()
+    monkeypatch.setenv("LIVEKIT_API_KEY", "devkey")
+    with pytest.raises(ConfigError, match="LIVEKIT_API_SECRET is missing"):
+        server_api_keys(load_config({"livekit_url": "ws://h:1"}))
+    monkeypatch.setenv("LIVEKIT_API_SECRET", "secret")
+    assert server_api_keys(load_config({"livekit_url": "ws://h:1"})).secret == "secret"
+
+
 def test_keys_are_generated_once_and_for_the_owner_only(here: Path) -> None:
     config = load_config({"data": here / "data"})
     first = load_api_keys(config)
@@ -220,6 +268,7 @@ def test_a_worker_is_given_what_was_chosen(here: Path, monkeypatch: pytest.Monke
     (here / "other.toml").write_text('stt = "whisper:file"\nopenai_api_key = "sk-file"\n')
     monkeypatch.setenv("LIVEKIT_API_KEY", "former")
     monkeypatch.setenv("MULISA_TTS", "piper:env")
+    monkeypatch.setenv("LIVEKIT_URL", "ws://sfu")
     config = load_config({"llm": "concierge", "data": here}, here / "other.toml")
     environment = worker_environment(config, ApiKeys("k", "s", ""), "ws://localhost:1")
     for name, value in environment.items():

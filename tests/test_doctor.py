@@ -17,6 +17,7 @@ from mulisa.config import KEYS_FILE_NAME, Config, load_config
 from mulisa.doctor import CHECKS, Check
 from mulisa.server import config as server_config
 from mulisa.store.database import FILE_NAME
+from tests.livekit_server import LiveKitServer
 
 pytestmark = pytest.mark.network
 
@@ -165,3 +166,32 @@ def test_the_command(status: doctor.Status, as_json: bool, monkeypatch: pytest.M
     else:
         assert result.stdout.split()[:4] == [status, "teapot", "is", "short"]
         assert ("-> and stout" in result.stdout) == (status != "ok")
+
+
+async def test_no_livekit_server_is_needed() -> None:
+    check = await CHECKS["livekit"](config())
+    assert (check.status, check.mend) == ("ok", "")
+
+
+async def test_a_livekit_server_without_its_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    check = await CHECKS["livekit"](config(livekit_url="ws://127.0.0.1:9"))
+    assert check.status == "fail"
+    assert "LIVEKIT_API_KEY" in check.mend and "devkey" in check.mend
+    monkeypatch.setenv("LIVEKIT_API_KEY", "devkey")
+    monkeypatch.setenv("LIVEKIT_API_SECRET", "secret")
+    check = await CHECKS["livekit"](config(livekit_url="ws://127.0.0.1:9"))
+    assert check.status == "fail"
+    assert "ws://127.0.0.1:9 cannot be reached" in check.found
+    assert "--livekit-url" in check.mend
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("secret", "status"), [("", "ok"), ("wrong", "fail")])
+async def test_a_livekit_server_and_its_key(
+    secret: str, status: str, livekit: LiveKitServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LIVEKIT_API_KEY", livekit.key)
+    monkeypatch.setenv("LIVEKIT_API_SECRET", secret or livekit.secret)
+    check = await CHECKS["livekit"](config(livekit_url=livekit.url))
+    assert check.status == status
+    assert ("LIVEKIT_API_SECRET" in check.mend) is bool(secret)

@@ -188,6 +188,8 @@ def worker(
     url: Annotated[
         str | None,
         typer.Option(
+            "--url",
+            "--livekit-url",
             metavar="URL",
             help="ws://HOST:PORT of a 'mulisa serve' or a LiveKit server (LIVEKIT_URL); "
             "ws://localhost:8000 by default.",
@@ -251,7 +253,12 @@ def join(
     room: Annotated[str, typer.Option("--room", metavar="ROOM", help="Name of the room.")],
     url: Annotated[
         str | None,
-        typer.Option(metavar="URL", help="ws://HOST:PORT of a LiveKit server (LIVEKIT_URL)."),
+        typer.Option(
+            "--url",
+            "--livekit-url",
+            metavar="URL",
+            help="ws://HOST:PORT of a LiveKit server (LIVEKIT_URL).",
+        ),
     ] = None,
     stt: SttOption = None,
     llm: LlmOption = None,
@@ -333,6 +340,7 @@ def transcript(
 def doctor(
     host: HostOption = None,
     port: PortOption = None,
+    livekit_url: LiveKitOption = None,
     stt: SttOption = None,
     llm: LlmOption = None,
     tts: TtsOption = None,
@@ -342,11 +350,20 @@ def doctor(
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Check engines, port, keys and folders, and say how to mend what is missing."""
+    """Check engines, port, keys, server and folders, and say how to mend what is missing."""
     console = Console()
     configure_logging(debug=debug)
     settings = _settings(
-        console, config, host=host, port=port, stt=stt, llm=llm, tts=tts, persona=persona, data=data
+        console,
+        config,
+        host=host,
+        port=port,
+        livekit_url=livekit_url,
+        stt=stt,
+        llm=llm,
+        tts=tts,
+        persona=persona,
+        data=data,
     )
     with _failures(console, debug=debug):
         import asyncio

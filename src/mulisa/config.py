@@ -261,8 +261,8 @@ def server_api_keys(config: Config) -> ApiKeys:
     """
     if not config.livekit_api_key and not config.livekit_api_secret.get_secret_value():
         raise ConfigError(
-            f"{config.livekit_url} wants an API key: set LIVEKIT_API_KEY and LIVEKIT_API_SECRET; "
-            "they are those of that server (one started with --dev has devkey and secret)"
+            f"{config.livekit_url} wants an API key; set LIVEKIT_API_KEY and LIVEKIT_API_SECRET "
+            "to those of that server (if it was started with --dev: devkey and secret)"
         )
     return load_api_keys(config)
 

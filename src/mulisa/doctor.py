@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
 from mulisa.app import EngineChoice, build_persona, choose_engine, find_ollama_models
-from mulisa.config import KEYS_FILE_NAME, Config, load_api_keys
-from mulisa.core.errors import MulisaError
+from mulisa.config import KEYS_FILE_NAME, Config, load_api_keys, server_api_keys
+from mulisa.core.errors import ConnectionLost, MulisaError
 from mulisa.providers.registry import Kind
 
 Status: TypeAlias = Literal["ok", "warn", "fail"]
@@ -98,6 +98,23 @@ async def _keys(config: Config) -> Check:
     return Check("keys", "ok", f"{keys.key} {keys.origin}")
 
 
+async def _livekit(config: Config) -> Check:
+    from mulisa.server.livekit import livekit_server
+
+    if not config.livekit_url:
+        return Check("livekit", "ok", "no server configured, not needed: rooms are a mesh")
+    try:
+        keys = server_api_keys(config)
+        async with livekit_server(config.livekit_url, keys.key, keys.secret) as server:
+            await server.check()
+    except ConnectionLost as error:
+        mend = "start it, or correct --livekit-url or LIVEKIT_URL"
+        return Check("livekit", "fail", str(error), mend)
+    except MulisaError as error:
+        return Check("livekit", "fail", *_found_and_mend(error))
+    return Check("livekit", "ok", f"{config.livekit_url} answers and knows the key {keys.key}")
+
+
 async def _transcripts(config: Config) -> Check:
     from mulisa.store.transcript import TranscriptReader
 
@@ -167,6 +184,7 @@ CHECKS: Final[Mapping[str, Callable[[Config], Awaitable[Check]]]] = {
     "port": _port,
     "data": _data,
     "keys": _keys,
+    "livekit": _livekit,
     "transcript": _transcripts,
     "persona": _persona,
     "vad": _engine("vad"),
