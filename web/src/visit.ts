@@ -131,6 +131,7 @@ export class Visit {
       this.#unhear(event.identity);
     }
     if (event.type === "joined") this.#unhearAllBut(event.participants.map((p) => p.identity));
+    if (event.type === "muted_by_host") this.mic.setMuted(true);
     if (event.type === "ended") this.#stop();
     this.room.receive(event, performance.now());
   }

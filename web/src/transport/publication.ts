@@ -4,6 +4,7 @@ import {
   LocalAudioTrack,
   type LocalParticipant,
   type LocalTrack,
+  ParticipantEvent,
   Track,
   type TrackPublishOptions,
 } from "livekit-client";
@@ -20,14 +21,17 @@ const OPTIONS: TrackPublishOptions = {
 export class Publication {
   readonly #participant: LocalParticipant;
   readonly #context: AudioContext;
+  readonly #mutedByHost: () => void;
   #track: MediaStreamTrack | null = null;
   #muted = false;
   #settling = false;
   #closed = false;
 
-  constructor(participant: LocalParticipant, context: AudioContext) {
+  constructor(participant: LocalParticipant, context: AudioContext, mutedByHost: () => void) {
     this.#participant = participant;
     this.#context = context;
+    this.#mutedByHost = mutedByHost;
+    participant.on(ParticipantEvent.TrackMuted, () => this.#mutedNow());
   }
 
   /** What shall be published. Never throws: what fails now is tried with the next wish. */
@@ -39,6 +43,13 @@ export class Publication {
 
   close(): void {
     this.#closed = true;
+  }
+
+  /** LiveKit does what a host asks before it tells us; we make that our wish. */
+  #mutedNow(): void {
+    if (this.#closed || this.#muted || this.#settling) return;
+    this.#muted = true;
+    this.#mutedByHost();
   }
 
   async #settle(): Promise<void> {

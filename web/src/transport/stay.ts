@@ -78,7 +78,9 @@ export class Stay {
       webAudioMix: { audioContext: context }, // we attach no track, and need no second context
     });
     this.voices = new Voices(tallies, (event) => this.#receive(event));
-    this.#publication = new Publication(this.#room.localParticipant, context);
+    this.#publication = new Publication(this.#room.localParticipant, context, () => {
+      this.#receive({ type: "muted_by_host" });
+    });
     this.#listen();
   }
 

@@ -88,6 +88,8 @@ export type TransportEvent =
       readonly identity: string;
       readonly state: ConnectionState;
     }
+  /** A host has muted us; we may unmute ourselves again. */
+  | { readonly type: "muted_by_host" }
   /** The way to the server is lost; the transport comes back by itself. */
   | { readonly type: "signaling_lost" }
   | { readonly type: "ended"; readonly reason: EndReason };
