@@ -321,6 +321,28 @@ async def test_who_is_not_heard_is_not_heard_after_a_reload(she_is_newcomer: boo
                     await until_more(mulisa, ALICE)
 
 
+@pytest.mark.parametrize("she_is_newcomer", [True, False])
+async def test_hearing_can_change_while_a_connection_is_made(she_is_newcomer: bool) -> None:
+    first, second = (ALICE, MULISA) if she_is_newcomer else (MULISA, ALICE)
+    async with (
+        gateway() as room,
+        in_the_room(room, first) as one,
+        in_the_room(room, second) as two,
+    ):
+        alice, mulisa = (one, two) if she_is_newcomer else (two, one)
+        await Witness(mulisa).until(ParticipantJoined)
+        async with talking(alice):
+            for _ in range(3):
+                await mulisa.hear(ALICE, False)
+                received = packets_received(mulisa, ALICE)
+                send = await mulisa.whisper(ALICE)
+                send(tone(440.0, 1)[0])
+                await until_more(alice, MULISA, 1)
+                assert packets_received(mulisa, ALICE) == received
+                await mulisa.hear(ALICE, True)
+                await until_more(mulisa, ALICE)
+
+
 async def test_a_reload_of_who_is_not_heard_changes_nothing() -> None:
     async with gateway() as room, in_the_room(room, MULISA) as mulisa:
         at_mulisa = Witness(mulisa)

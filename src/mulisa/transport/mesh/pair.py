@@ -181,7 +181,8 @@ class Pair:
         if not self._has_audio:
             return True
         if not self._hears:
-            return self._subscription is None and (peer is None or not peer.may_be_heard)
+            is_silent = peer is None or not peer.may_be_heard
+            return is_silent and self._subscription is None and self._closing is None
         if peer is None or not peer.is_connected or not self._negotiation.is_settled:
             return False
         return self._subscription is not None or not peer.may_be_heard
