@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from itertools import count, pairwise
 from typing import Any
@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mulisa.agent.ear import Ear, EarConfig
+import mulisa.agent.ear as ear_module
+from mulisa.agent.ear import CALMING_WINDOWS, FAINT, LEAD_IN_WINDOWS, Ear, EarConfig
 from mulisa.agent.events import (
     EarEvent,
     InterimTranscribed,
@@ -24,7 +25,12 @@ from mulisa.core.audio import AudioFrame, Samples
 from mulisa.core.errors import ConnectionLost, ProviderError
 from mulisa.core.provider import Transcription
 from mulisa.core.room import Identity
-from mulisa.providers.scripted import ScriptedSTT, ScriptedSTTStream, ScriptedVAD
+from mulisa.providers.scripted import (
+    ScriptedSTT,
+    ScriptedSTTStream,
+    ScriptedVAD,
+    ScriptedVADStream,
+)
 from tests.speech import frames_of, paced, quiet, say
 
 pytestmark = pytest.mark.unit
@@ -403,6 +409,89 @@ async def test_a_muted_microphone_costs_no_vad_and_is_heard_again_at_once() -> N
     assert alice.vad.calls < 100
     assert alice.when(SpeechStarted)[0] - 60.0 <= 0.1
     assert alice.story[-1] == "u1 said 1"
+
+
+def room_noise(seconds: float, dbfs: float) -> Samples:
+    """White noise of so much power."""
+    drawn = np.random.default_rng(1).normal(0, 32_768 * 10 ** (dbfs / 20), round(seconds * 48_000))
+    return np.round(drawn).astype(np.int16)
+
+
+async def test_an_open_microphone_in_a_silent_room_costs_no_vad() -> None:
+    alice = Listening()
+    await alice.hear(room_noise(60.0, -70.0), say(1, pause=1.0))
+    assert alice.vad.calls < 100
+    assert alice.when(SpeechStarted)[0] - 60.0 <= 0.1
+    assert alice.story[-1] == "u1 said 1"
+
+
+class SensitiveVAD(ScriptedVAD):
+    """Hears speech also where it is faint, and remembers every window."""
+
+    def __init__(self) -> None:
+        super().__init__(threshold=8)
+        self.heard: list[Samples] = []
+
+    def stream(self) -> ScriptedVADStream:
+        heard = self.heard
+
+        class Stream(ScriptedVADStream):
+            async def probability(self, window: Samples) -> float:
+                heard.append(window)
+                return await super().probability(window)
+
+        return Stream(self)
+
+
+async def test_a_word_that_begins_faintly_is_heard_from_its_first_sample_on() -> None:
+    """The VAD was spared a long silence, and hears its end after all."""
+    fricative = room_noise(0.2, -68.0)
+    alice = Listening(vad=SensitiveVAD())
+    await alice.hear(quiet(10.0), fricative, say(1, pause=1.0))
+    started = next(event for event in alice.events if isinstance(event, SpeechStarted))
+    assert started.at - alice.began == near(10.0)
+    assert alice.story[-1] == "u1 said 1"
+    pushed = np.concatenate(alice.stt.streams[0].pushed)
+    audible = np.flatnonzero(np.abs(pushed) > 8)
+    assert audible[0] / 16_000 == pytest.approx(0.3, abs=0.05), "its pre-roll is before it"
+
+
+async def test_the_vad_hears_without_a_hole_what_leads_to_speech() -> None:
+    vad = SensitiveVAD()
+    await Listening(vad=vad).hear(room_noise(10.0, -80.0), say(1, pause=1.0))
+    everything = SensitiveVAD()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ear_module, "FAINT", -1)
+        await Listening(vad=everything).hear(room_noise(10.0, -80.0), say(1, pause=1.0))
+    assert len(everything.heard) - len(vad.heard) > 200
+    before_speech = [first_loud(heard) - LEAD_IN_WINDOWS for heard in (vad.heard, everything.heard)]
+    assert before_speech[0] == CALMING_WINDOWS
+    one, other = (
+        np.concatenate(heard[start : start + 2 * LEAD_IN_WINDOWS])
+        for start, heard in zip(before_speech, (vad.heard, everything.heard), strict=True)
+    )
+    assert np.abs(one - other).max() <= DITHER
+
+
+DITHER = 2
+"""Two runs of the resampler differ by so much."""
+
+
+def first_loud(heard: Sequence[Samples]) -> int:
+    return next(i for i, window in enumerate(heard) if np.abs(window).max() > 1000)
+
+
+async def test_a_word_is_recognised_with_the_silence_around_it_whether_spared_or_not() -> None:
+    pushed = []
+    for faint in (-1, FAINT):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(ear_module, "FAINT", faint)
+            alice = Listening()
+            await alice.hear(quiet(5.0), say(1, pause=5.0), say(2, pause=3.0))
+            pushed.append(np.concatenate(alice.stt.streams[0].pushed))
+    one, other = pushed
+    assert one.size == other.size
+    assert np.abs(one - other).max() <= DITHER
 
 
 async def test_annotations_are_no_words() -> None:

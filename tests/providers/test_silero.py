@@ -1,15 +1,24 @@
 import asyncio
+from collections.abc import AsyncIterator
+from itertools import count
 from typing import Any
 
 import numpy as np
 import pytest
+import soxr  # type: ignore[import-untyped]
 
+import mulisa.agent.ear as ear_module
 import mulisa.providers.silero as silero
-from mulisa.core.audio import Samples
+from mulisa.agent.ear import Ear, EarConfig
+from mulisa.agent.events import EarEvent, SpeechStarted, UtteranceId
+from mulisa.core.audio import AudioFrame, Samples
 from mulisa.core.errors import ProviderError, ProviderUnavailable
 from mulisa.core.provider import VADStream
+from mulisa.core.room import Identity
+from mulisa.providers.scripted import ScriptedSTT
 from mulisa.providers.silero import MAX_BATCH, SileroVAD
-from tests.providers.speech import needs_local, noise, speech
+from tests.providers.speech import SENTENCES, needs_local, noise, speech
+from tests.speech import frames_of
 
 pytestmark = [pytest.mark.provider("silero"), needs_local]
 
@@ -110,3 +119,49 @@ async def test_other_weights_are_refused(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(silero, "MODEL_SHA256", "0" * 64)
     with pytest.raises(ProviderUnavailable, match="sha256"):
         await SileroVAD().load(lambda *_: None)
+
+
+async def onsets(vad: SileroVAD, samples: Samples) -> list[float]:
+    """When an ear hears speech begin in 48 kHz audio; seconds from its beginning."""
+    heard: list[EarEvent] = []
+    numbers = count()
+    ear = Ear(
+        Identity("alice"),
+        vad,
+        ScriptedSTT(),
+        heard.append,
+        EarConfig(),
+        (),
+        lambda: UtteranceId(str(next(numbers))),
+    )
+    loop = asyncio.get_running_loop()
+    began = loop.time() + 1000.0  # no frame is late
+
+    async def frames() -> AsyncIterator[AudioFrame]:
+        for frame in frames_of(samples, began):
+            yield frame
+
+    await ear.run(frames())
+    return [event.at - began for event in heard if isinstance(event, SpeechStarted)]
+
+
+@pytest.mark.parametrize("peak_dbfs", [-20.0, -46.0])
+async def test_an_ear_that_spares_silence_hears_each_word_as_early(
+    peak_dbfs: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A room at -76 dBFS; what the ear spares the VAD there must not make it late or deaf."""
+    vad = await loaded()
+    spoken = [speech(sentence).astype(np.float64) for sentence in SENTENCES[:6]]
+    parts = [np.zeros(24_000)]
+    for voice in spoken:
+        parts += [voice * (32_767 * 10 ** (peak_dbfs / 20) / np.abs(voice).max()), np.zeros(24_000)]
+    audio = soxr.resample(np.concatenate(parts), 16_000, 48_000)
+    audio += np.random.default_rng(3).normal(0, 32_768 * 10 ** (-76 / 20), audio.size)
+    samples = np.round(audio).clip(-32_768, 32_767).astype(np.int16)
+    with_gate = await onsets(vad, samples)
+    monkeypatch.setattr(ear_module, "FAINT", -1)
+    without = await onsets(vad, samples)
+    assert len(without) >= len(spoken)
+    for at in without:
+        assert min(abs(at - other) for other in with_gate) < 0.07, f"{at}: {with_gate}"
+    await vad.aclose()

@@ -33,10 +33,13 @@ GRACE: Final = 0.05
 """Seconds a timer may be late before frames are suspected to wait."""
 HISTORY: Final = 1.5
 """Seconds kept of what was heard last; bounds the pre-roll."""
-FAINT: Final = 4
-"""Amplitude (int16) of what can only be a muted microphone: codec and resampler dither."""
+FAINT: Final = 32
+"""Amplitude (int16, -60 dBFS) that can only be a muted microphone, or one in a silent room."""
 CALMING_WINDOWS: Final = 16
-"""So many faint windows are given to the VAD before it is spared the rest."""
+"""So many faint windows in a row are given to the VAD before it is spared the rest."""
+LEAD_IN_WINDOWS: Final = 8
+"""So many of the faint windows before a louder one are given to the VAD after all, so that it
+hears that one as if it had heard everything, and a word may begin in them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +136,8 @@ class _Hearing:
         self._window = vad.window_samples / HEARING_RATE_HZ
         self._detector = SpeechDetector(config.speech, self._window)
         self._faint_windows = 0
+        self._spared: deque[Window] = deque()
+        """The latest windows that the VAD has not heard; the rest has not got them either."""
         self._recent: deque[Window] = deque(maxlen=round(HISTORY / self._window))
         self._unpushed = 0
         """So many of the recent windows the open utterance has not got."""
@@ -173,19 +178,29 @@ class _Hearing:
         try:
             async for frame in frames:
                 for window in self._windows.push(frame):
-                    self._take(window, await self._probability(window))
+                    await self._weigh(window)
         except MulisaError as error:
             failure = error  # what was said before it is recognised all the same
         self._apply(self._detector.end())
         return failure
 
-    async def _probability(self, window: Window) -> float:
-        # A muted microphone sends silence: the VAD hears some, so that it calms down, then none.
+    async def _weigh(self, window: Window) -> None:
+        """Ask the VAD about a window, unless it is one more of a long silence."""
         is_faint = window.samples.max() <= FAINT and window.samples.min() >= -FAINT
         self._faint_windows = self._faint_windows + 1 if is_faint else 0
         if self._faint_windows > CALMING_WINDOWS:
-            return 0.0
-        return await self._vad.probability(window.samples)
+            self._spare(window)
+            return
+        while self._spared:
+            spared = self._spared.popleft()
+            self._take(spared, await self._vad.probability(spared.samples))
+        self._take(window, await self._vad.probability(window.samples))
+
+    def _spare(self, window: Window) -> None:
+        """Keep a window for the case that speech follows; the oldest of them was silence."""
+        self._spared.append(window)
+        if len(self._spared) > LEAD_IN_WINDOWS or self._detector.speaking:
+            self._take(self._spared.popleft(), 0.0)
 
     def _take(self, window: Window, probability: float) -> None:
         self._recent.append(window)
