@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -266,6 +267,23 @@ async def test_the_transcript_in_every_format(gateway: RunningGateway, tmp_path:
     assert status == 400
     assert "json" in text
     assert (await look(gateway, path, **FORWARDED))[0] == 401
+
+
+async def test_who_reads_a_whisper(gateway: RunningGateway, tmp_path: Path) -> None:
+    began = datetime.now(UTC)
+    aloud = TranscriptEntry(
+        "U1", Identity("mulisa"), "Mulisa", "agent", "voice", "Hello.", began, began
+    )
+    whisper = replace(aloud, segment_id="U2", text="Psst.", listener=Identity("alice-7f3k"))
+    async with TranscriptStore(tmp_path) as store:
+        await store.append(ROOM, aloud)
+        await store.append(ROOM, whisper)
+    path = "/api/rooms/standup/transcript?format=txt"
+    _, operators = await look(gateway, path)
+    _, alices = await look(gateway, path, Authorization=f"Bearer {token()}")
+    _, bobs = await look(gateway, path, Authorization=f"Bearer {token(name='Bob')}")
+    assert "Psst" in operators and "Psst" in alices
+    assert "Hello" in bobs and "Psst" not in bobs
 
 
 async def test_a_room_in_which_nothing_was_said_has_an_empty_transcript(

@@ -156,19 +156,25 @@ class RoomAPI:
         return web.json_response(routing.to_json(person.identity for person in state.people))
 
     async def _transcript(self, request: web.Request) -> web.Response:
-        room = self._admitted_room(request)
+        room, reader = self._admit(request)
         export = request.query.get("format", "json")
-        return await self._export(room, export)
+        return await self._export(room, export, reader)
 
     def _admitted_room(self, request: web.Request) -> RoomName:
-        """The room of the address. Raises InputError, TokenError or NotAllowed."""
+        return self._admit(request)[0]
+
+    def _admit(self, request: web.Request) -> tuple[RoomName, Identity | None]:
+        """The room of the address, and who asks; None is the operator.
+
+        Raises InputError, TokenError or NotAllowed.
+        """
         room = parse_room_name(request.match_info["room"])
         token = token_of(request.headers, request.query)
-        if token is not None or not is_operator(request.remote, request.headers):
-            check_room_token(token, room, self.verifier)
-        return room
+        if token is None and is_operator(request.remote, request.headers):
+            return room, None
+        return room, check_room_token(token, room, self.verifier).identity
 
-    async def _export(self, room: RoomName, name: str) -> web.Response:
+    async def _export(self, room: RoomName, name: str, reader: Identity | None) -> web.Response:
         from mulisa.store.exports import EXPORTS  # loads webvtt, which few requests need
 
         export = next((EXPORTS[known] for known in EXPORTS if known == name), None)
@@ -177,6 +183,8 @@ class RoomAPI:
         transcript = await asyncio.to_thread(self._read_transcript, room)
         if transcript is None:
             return error_response(404, "nothing was said in that room")
+        if reader is not None:  # who was whispered to reads that, and nobody else in the room
+            transcript = transcript.seen_by(reader)
         write, media_type = export
         text = await asyncio.to_thread(write, transcript)
         return web.Response(text=text, content_type=media_type, charset="utf-8")
