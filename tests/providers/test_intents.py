@@ -286,6 +286,7 @@ def test_whom_she_shall_hear(text: str, person: str, on: bool) -> None:
         ("only talk to Alice and Bob from now on", ("alice", "bob")),
         ("Mulisa, speak only to me and Bob, please.", ("me", "bob")),
         ("talk just to me", ("me",)),
+        ("Mulisa, speak on me to Alice.", ("alice",)),
         ("speak to Carol only", ("carol",)),
         ("speak to everybody again", ("everybody",)),
         ("Mulisa, you can talk to all of us again.", ("everybody",)),

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from typing import Final
 
-_MAX_CHARS: Final = 600
 _TELL: Final = r"(?:tell|say|answer|speak|talk|reply|respond|explain|give|read|show|let|remind)"
 _ME: Final = r"(?:me|my ears?)"
 _ELSE: Final = r"(?:nobody|no one|none of the others)(?: else)?"
@@ -65,7 +64,7 @@ def is_private(text: str, *, after_whisper: bool = False) -> bool:
     `after_whisper`: the last she said to this person was whispered, and what refers back to it
     ("what did you say?", "and Bob?") is answered in the same way.
     """
-    sentences = [plain for part in _SENTENCE.split(text[-_MAX_CHARS:]) if (plain := _plain(part))]
+    sentences = [plain for part in _SENTENCE.split(text) if (plain := _plain(part))]
     if any(_ALOUD.search(sentence) for sentence in sentences):
         return False
     if any(_asks(sentence) for sentence in sentences):

@@ -385,7 +385,7 @@ _SPEAK: Final = r"(?:speak|talk|speaking|talking)"
 _SPEAK_TO: Final = tuple(
     re.compile(pattern)
     for pattern in (
-        rf"\b{_SPEAK} (?:only|just) (?:to|with) (?P<who>.+)$",
+        rf"\b{_SPEAK} (?:only|just|lonely|on me) (?:to|with) (?P<who>.+)$",
         rf"\b(?:only|just) {_SPEAK} (?:to|with) (?P<who>.+)$",
         rf"^(?:please )?{_SPEAK} (?:to|with) (?P<who>[\w ]+?) (?:only|alone)\b",
         rf"^(?:(?:please|now|you can|you may|can you|could you|start) )*{_SPEAK} (?:again )?"
