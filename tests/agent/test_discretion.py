@@ -104,15 +104,15 @@ def test_what_refers_back_to_a_whisper_is_answered_in_the_same_way(text: str) ->
         "Repeat it to everybody.",
     ],
 )
+def test_a_whisper_does_not_last_for_ever(text: str) -> None:
+    assert not is_private(text, after_whisper=True)
+
+
 def test_the_order_may_stand_anywhere_in_a_long_turn() -> None:
     story = "And then we went on and talked about it for a while. " * 60
     assert is_private(f"Mulisa, whisper it to me. {story}")
     assert is_private(f"{story} Tell me privately, Mulisa.")
     assert not is_private(story)
-
-
-def test_a_whisper_does_not_last_for_ever(text: str) -> None:
-    assert not is_private(text, after_whisper=True)
 
 
 def test_calls_that_ask_for_no_whisper_are_answered_aloud() -> None:
