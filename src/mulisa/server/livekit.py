@@ -66,12 +66,13 @@ class LiveKitServer:
         return [RoomName(room.name) for room in answer.rooms if room.num_participants]
 
     async def stays(self, room: RoomName) -> tuple[Stay, ...]:
-        """Who is in the room; nobody if there is no such room."""
+        """Who is in the room, the first to come first; nobody if there is no such room."""
         from livekit.protocol.room import ListParticipantsRequest
 
         request = ListParticipantsRequest(room=room)
         answer = await self._ask(self._api.room.list_participants(request))
-        return tuple(_stay(info) for info in answer.participants if _is_present(info))
+        stays = [_stay(info) for info in answer.participants if _is_present(info)]
+        return tuple(sorted(stays, key=lambda stay: (stay.joined_at, stay.participant.identity)))
 
     async def remove(self, room: RoomName, identity: Identity) -> None:
         """Put somebody out of the room; nothing happens if they are not there."""
