@@ -52,7 +52,7 @@ STACKS: Mapping[Topology, str] = {
 SHOWN = {
     "echo": "echo",
     "response": "response",
-    "above_echo_and_endpointing": "above echo + silence",
+    "above_echo_and_endpointing": "response above echo and endpointing",
     "interruption": "interruption to silence",
 }
 
@@ -261,18 +261,14 @@ def ratios(rows: Mapping[Topology, Mapping[str, Any]]) -> dict[str, float]:
 def show(result: Mapping[str, Any]) -> None:
     """As a table."""
     title = f"{result['engines']} engines, endpointing {result['endpointing_ms']:.0f} ms"
-    table = Table("ms", title=title)
-    for topology in result["topologies"]:
-        for figure in ("p50", "p95", "max"):
-            table.add_column(f"{topology} {figure}", justify="right")
-    table.add_column("sfu / mesh", justify="right")
+    table = Table("", "topology", title=title)
+    for column in ("p50 ms", "p95 ms", "max ms", "sfu / mesh"):
+        table.add_column(column, justify="right")
     for what, name in SHOWN.items():
-        cells = [
-            str(row[what].get(f"{figure}_ms", "-"))
-            for row in result["topologies"].values()
-            for figure in ("p50", "p95", "max")
-        ]
-        table.add_row(name, *cells, str(result["sfu_to_mesh"].get(what, "")))
+        for topology, row in result["topologies"].items():
+            cells = [str(row[what].get(f"{figure}_ms", "-")) for figure in ("p50", "p95", "max")]
+            ratio = result["sfu_to_mesh"].get(what, "") if topology == "sfu" else ""
+            table.add_row(name, topology, *cells, str(ratio))
     console = Console()
     console.print(table)
     for topology, row in result["topologies"].items():
