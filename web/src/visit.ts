@@ -1,7 +1,7 @@
 /** One person's visit to one room: joins microphone, transport, speaker and `Room`. */
 
 import { type Admission, Refusal, requestToken } from "./api";
-import { Meter } from "./level";
+import { loudness, Meter } from "./level";
 import { readToken, writeToken } from "./memory";
 import type { Microphone } from "./mic";
 import { Reception } from "./reception";
@@ -179,7 +179,7 @@ export class Visit {
   /** Before the first click the browser may not run our context; the packets tell, too. */
   #read(identity: string, meter: Meter): number {
     if (this.#context.state === "running") return meter.read();
-    return this.transport.audioLevel(identity) ?? 0;
+    return loudness(this.transport.audioLevel(identity) ?? 0);
   }
 
   #stop(): void {

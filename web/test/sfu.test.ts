@@ -159,12 +159,13 @@ function remote(identity: string, kind = 0) {
     name,
     kind,
     attributes: {} as Record<string, string>,
+    audioLevel: 0.25,
     trackPublications: new Map<string, unknown>(),
     getTrackPublication: () => ({ isMuted: false }),
   };
 }
 
-function audioTrack(level = 0, packetsReceived = 0) {
+function audioTrack(level?: number, packetsReceived = 0) {
   const report = { type: "inbound-rtp", kind: "audio", ssrc: 1, packetsReceived, bytesReceived: 9 };
   const receiver = {
     getSynchronizationSources: () => [{ audioLevel: level }],
@@ -518,8 +519,10 @@ describe("voices", () => {
   it("are measured at their receivers, over all stays", async () => {
     const bob = remote("bob");
     const room = await join(bob);
-    expect(transport.audioLevel("bob")).toBeNull();
+    expect(transport.audioLevel("carol")).toBeNull();
     expect(await transport.received("bob")).toBeNull();
+    room.emit("trackSubscribed", audioTrack(), { trackSid: "TR_0" }, bob);
+    expect(transport.audioLevel("bob")).toBe(0.25); // as the SFU told
     room.emit("trackSubscribed", audioTrack(0.5, 10), { trackSid: "TR_1" }, bob);
     expect(transport.audioLevel("bob")).toBe(0.5);
     expect((await transport.received("bob"))?.packets).toBe(10);

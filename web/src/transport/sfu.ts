@@ -63,7 +63,7 @@ export class SFUTransport implements Transport {
   }
 
   audioLevel(identity: string): number | null {
-    return this.#stay?.voices.audioLevel(identity) ?? null;
+    return this.#stay?.audioLevel(identity) ?? null;
   }
 
   connections(): ReadonlyMap<string, RTCPeerConnection> {

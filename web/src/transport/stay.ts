@@ -128,6 +128,12 @@ export class Stay {
     });
   }
 
+  /** By the packets, if the SFU lets their level through, else as the SFU tells now and then. */
+  audioLevel(identity: string): number | null {
+    const told = this.#room.remoteParticipants.get(identity)?.audioLevel ?? null;
+    return this.voices.audioLevel(identity) ?? told;
+  }
+
   /** `publisher` and `subscriber`, which is one connection wherever the SFU allows that. */
   connections(): Map<string, RTCPeerConnection> {
     const { publisher, subscriber } = (this.#room.engine as unknown as Engine | undefined)?.pcManager ?? {};

@@ -111,7 +111,7 @@ export interface Transport {
   sendReception(heard: readonly string[]): void;
   /** Of this participant's voice, on all connections and tracks so far; null if none came yet. */
   received(identity: string): Promise<Received | null>;
-  /** Loudness of a remote voice by its RTP packets, 0..1; null if unknown. */
+  /** Amplitude of a remote voice without decoding it, 0..1 (RFC 6464); null if unknown. */
   audioLevel(identity: string): number | null;
   /**
    * For measurements: in a mesh by identity of who is at the other end; with an SFU `publisher`
