@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
-from contextlib import aclosing
+from contextlib import suppress
 from typing import Any, Final
 
 import numpy as np
@@ -19,6 +19,7 @@ from mulisa.transport.subscription import Subscription
 logger = logging.getLogger(__name__)
 
 FRAME_MS: Final = 20
+CLOSE_TIME: Final = 0.5
 STATS_AGE: Final = 0.9
 """Seconds after which packets are counted again when somebody asks."""
 
@@ -184,6 +185,11 @@ async def _decode(track: rtc.RemoteAudioTrack, subscription: Subscription) -> No
     stream = rtc.AudioStream.from_track(
         track=track, sample_rate=SAMPLE_RATE_HZ, num_channels=1, frame_size_ms=FRAME_MS
     )
-    async with aclosing(stream):
+    try:
         async for event in stream:
             subscription.push(np.frombuffer(event.frame.data, dtype=np.int16), loop.time())
+    finally:
+        # One that is closed as soon as it was opened never hears that it has ended.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_TIME):
+                await stream.aclose()

@@ -36,7 +36,7 @@ _abandoned: set[asyncio.Task[None]] = set()
 
 def place(url: str) -> str:
     """The server as messages name it."""
-    return f"the LiveKit server at {urlsplit(url).netloc or url!r}"
+    return f"the LiveKit server at {urlsplit(url).netloc}"
 
 
 async def join(room: rtc.Room, url: str, token: str, *, relay_only: bool) -> None:

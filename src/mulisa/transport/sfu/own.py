@@ -26,40 +26,40 @@ class OwnAttributes:
 
     def __init__(self, room: rtc.Room) -> None:
         self._room = room
-        self._shown: dict[str, str] = {}
+        self._told: dict[str, str] = {}
+        """An empty value is a key that was removed."""
         self._is_refused = False
 
-    @property
-    def shown(self) -> Mapping[str, str]:
-        """As set here; the token may have brought others."""
-        return self._shown
+    def over(self, attributes: Mapping[str, str]) -> dict[str, str]:
+        """What others see once the server has heard of it: `attributes` are from the token."""
+        merged = {**attributes, **self._told}
+        return {key: value for key, value in merged.items() if value}
 
     async def show(self, attributes: Mapping[str, str]) -> None:
         """Merge; an empty value removes a key. Returns when the server has them.
 
         Raises SignalingError if they are too many, TransportError if nobody answers.
         """
-        merged = {**self._shown, **attributes}
-        kept = {key: value for key, value in merged.items() if value}
-        size = sum(len(key.encode()) + len(value.encode()) for key, value in kept.items())
-        if len(kept) > MAX_ATTRIBUTES or size > MAX_ATTRIBUTE_BYTES:
+        told = {**self._told, **attributes}
+        size = sum(len(key.encode()) + len(value.encode()) for key, value in told.items())
+        if len(told) > MAX_ATTRIBUTES or size > MAX_ATTRIBUTE_BYTES:
             raise SignalingError(
                 f"at most {MAX_ATTRIBUTES} attributes with {MAX_ATTRIBUTE_BYTES} bytes are shown"
             )
-        self._shown = kept
+        self._told = told
         await self._send(dict(attributes))
 
     async def show_routing(self, routing: Routing) -> None:
         """As attribute `ROUTING_ATTRIBUTE`, which is absent by default."""
         is_default = routing == Routing()
         text = "" if is_default else json.dumps(routing.to_json(), separators=(",", ":"))
-        if text != self._shown.get(ROUTING_ATTRIBUTE, ""):
+        if text != self._told.get(ROUTING_ATTRIBUTE, ""):
             await self.show({ROUTING_ATTRIBUTE: text})
 
     async def show_again(self) -> None:
         """After a reconnection."""
-        if self._shown:
-            await self._send(self._shown)
+        if self._told:
+            await self._send(self._told)
 
     async def barrier(self) -> float:
         """Return when the server has handled what was sent before; how long it took, in seconds.

@@ -30,6 +30,7 @@ CONFIRM_TIME: Final = 4.0
 """Seconds a listener may take to answer."""
 MARGIN: Final = 0.1
 """Seconds beyond two round trips after which nothing is on its way any more."""
+CLOSING_TIME: Final = 2.0
 WHISPER_TIME: Final = 5.0
 """Seconds until somebody must be subscribed to a whisper."""
 
@@ -181,10 +182,10 @@ class Speaking:
 
     async def aclose(self) -> None:
         """End all pumps. The tracks end with the connection."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=CLOSING_TIME)
         for task in self._tasks:
             task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
         for voice in (self._voice, *self._whispers.values()):
             await voice.aclose()
 

@@ -296,6 +296,7 @@ class Stay:
         """A host muted us: nobody hears us until somebody says so, even if we unmute."""
         self.routing = Routing(self.routing.unheard, frozenset())
         self.speaking.choose(frozenset())
+        self.watch.changed()
         with suppress(MulisaError):
             await self.speaking.confirm()
             await self.own.show_routing(self.routing)

@@ -79,7 +79,7 @@ class SFUTransport:
     def local(self) -> Participant:
         """Ourselves, as the others see us."""
         local = describe(self._stay.room.local_participant)
-        return replace(local, attributes={**local.attributes, **self._stay.own.shown})
+        return replace(local, attributes=self._stay.own.over(local.attributes))
 
     @property
     def participants(self) -> Mapping[Identity, Participant]:

@@ -21,6 +21,7 @@ BIT_RATE: Final = 32_000
 WARM_TIME: Final = 10.0
 """Seconds without speech, ours or expected, after which the voice goes cold."""
 PUBLISH_TIME: Final = 10.0
+CLOSING_TIME: Final = 1.0
 MAX_WAITING_FRAMES: Final = 10
 _PIECE: Final = FRAME_SAMPLES // 2
 """A source without a queue takes 10 ms at a time."""
@@ -127,7 +128,9 @@ class Voice:
         """End the pump and free the source. Idempotent."""
         self.hold()
         if self._pumps:
-            await asyncio.wait(self._pumps)
+            await asyncio.wait(self._pumps, timeout=CLOSING_TIME)
+        for pump in self._pumps:
+            pump.cancel()
         await self._source.aclose()
 
     async def _pump(self) -> None:
