@@ -19,6 +19,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from mulisa.agent.discretion import is_private
 from mulisa.agent.gate import Exchange, Gate, GateConfig, GateContext, Judgement, Person, Turn
 from mulisa.agent.persona import Persona
 from mulisa.core.room import Identity
@@ -76,9 +77,10 @@ def false_alarms(gate: Gate, files: Sequence[Path], show: bool) -> dict[str, Any
     """Of real meetings: how often she would answer though nobody spoke to her.
 
     `followed` is the same with every turn taken for the speaker's first words 3 s after she
-    answered them, which asks more of the words than any real call does.
+    answered them, which asks more of the words than any real call does. `whispers` are turns that
+    would be answered in private had they been said to her, `whispers_after_one` after a whisper.
     """
-    turns = words = alarms = followed = 0
+    turns = words = alarms = followed = whispers = after_whisper = 0
     took = 0.0
     for file in files:
         for speaker, text, people in _meeting(file):
@@ -90,6 +92,8 @@ def false_alarms(gate: Gate, files: Sequence[Path], show: bool) -> dict[str, Any
             words += len(text.split())
             alarms += judgement.addressed
             followed += _after_exchange(gate, turn, room).addressed
+            whispers += is_private(text)
+            after_whisper += is_private(text, after_whisper=True)
             if show and judgement.addressed:
                 print(f"false: {judgement.reasons[0]} <- {text[:100]}")
     hours = words / WORDS_PER_MINUTE / 60
@@ -101,6 +105,8 @@ def false_alarms(gate: Gate, files: Sequence[Path], show: bool) -> dict[str, Any
         "per_hour": round(alarms / hours, 3),
         "followed_share": round(followed / turns, 4),
         "us_per_turn": round(1e6 * took / turns, 1),
+        "whispers": whispers,
+        "whispers_after_one": after_whisper,
     }
 
 

@@ -19,7 +19,7 @@ from mulisa.core.metrics import SessionObserver, TurnMetrics
 from mulisa.core.provider import LLM, Engines, ToolCall
 from mulisa.core.room import AGENT_STATE_ATTRIBUTE, Identity, Participant, RoomName
 from mulisa.core.transcript import TranscriptEntry
-from mulisa.core.transport import Caption, ChatMessage, SendFrame
+from mulisa.core.transport import Caption, ChatMessage, SendFrame, SubscriptionStats
 from mulisa.providers.concierge import Concierge
 from mulisa.providers.scripted import Rule, ScriptedLLM, ScriptedSTT, ScriptedTTS, ScriptedVAD
 from mulisa.transport.loopback import LoopbackRoom, LoopbackTransport
@@ -99,13 +99,13 @@ class Call:
         room: LoopbackRoom,
         engines: Engines,
         log: WrittenDown,
-        transport: LoopbackTransport | None = None,
+        transport: LoopbackTransport,
     ) -> None:
         self.room = room
         self.engines = engines
         self.log = log
         self.observed = Observed()
-        self.transport = transport or room.join("mulisa", "Mulisa", kind="agent")
+        self.transport = transport
         self.session = Session(self.transport, engines, Persona(), self.log, observer=self.observed)
         self._stack = AsyncExitStack()
 
@@ -134,7 +134,7 @@ async def a_call(
     tts: ScriptedTTS | None = None,
     log: WrittenDown | None = None,
     opening: float = 0.0,
-    mute: bool = False,
+    transport: type[LoopbackTransport] = LoopbackTransport,
 ) -> AsyncIterator[Call]:
     engines = Engines(
         vad=ScriptedVAD(),
@@ -143,8 +143,8 @@ async def a_call(
         tts=tts or ScriptedTTS(first_audio=0.1),
     )
     room = LoopbackRoom("conversation", seed=7, loss=loss, opening=opening)
-    transport = Mute(room, Participant(MULISA, "Mulisa", kind="agent")) if mute else None
-    call = Call(room, engines, log or WrittenDown(), transport)
+    joining = transport(room, Participant(MULISA, "Mulisa", kind="agent"))
+    call = Call(room, engines, log or WrittenDown(), joining)
     running = asyncio.create_task(call.session.run())
     try:
         yield call
@@ -597,9 +597,11 @@ class Mute(LoopbackTransport):
         raise TransportError("no track could be published")
 
 
-@pytest.mark.parametrize("opening", [60.0, 0.0])
-async def test_who_cannot_whisper_says_so_and_nothing_else(opening: float) -> None:
-    async with a_call(llm=secretive(), opening=opening, mute=not opening) as call:
+@pytest.mark.parametrize(("opening", "transport"), [(60.0, LoopbackTransport), (0.0, Mute)])
+async def test_who_cannot_whisper_says_so_and_nothing_else(
+    opening: float, transport: type[LoopbackTransport]
+) -> None:
+    async with a_call(llm=secretive(), opening=opening, transport=transport) as call:
         alice, bob = await call.enter("alice"), await call.enter("bob")
         async with recording(bob) as to_bob:
             await speak(alice, say(WHISPER))
@@ -668,6 +670,38 @@ async def test_everybody_learns_whose_voice_comes_to_her() -> None:
         await speaking
         await call.settles(lambda: bob.receptions[MULISA] == frozenset(), within=2.2)
         assert alice.receptions == bob.receptions
+
+
+class Counting(LoopbackTransport):
+    """Counts packets, as a real one does, and cannot always be reached."""
+
+    packets = 0
+    reports = 0
+
+    def stats(self, identity: Identity) -> SubscriptionStats:
+        return SubscriptionStats(1000, 0, 0, self.packets)
+
+    async def send_reception(self, heard: frozenset[Identity]) -> None:
+        self.reports += 1
+        if self.reports == 3:
+            raise TransportError("the data channel is gone")
+        await super().send_reception(heard)
+
+
+async def test_packets_count_more_than_frames_and_a_lost_report_ends_nothing() -> None:
+    async with a_call(transport=Counting) as call:
+        mulisa = call.transport
+        assert isinstance(mulisa, Counting)
+        mulisa.packets = 1
+        alice = await call.enter("alice")
+        await call.settles(
+            lambda: alice.receptions.get(MULISA) == frozenset({Identity("alice")}), within=2.0
+        )
+        await call.settles(lambda: alice.receptions[MULISA] == frozenset(), within=2.0)
+        mulisa.packets += 1
+        await call.settles(lambda: mulisa.reports == 4, within=4.0)
+        mulisa.packets += 1
+        await call.settles(lambda: alice.receptions[MULISA] == {"alice"}, within=2.0)
 
 
 async def test_who_is_no_longer_heard_loses_no_word_and_costs_nothing_more() -> None:
