@@ -9,7 +9,6 @@ connection acts on them.
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -22,22 +21,22 @@ from aiortc import (
     RTCConfiguration,
     RTCIceServer,
     RTCPeerConnection,
-    RTCRtpReceiver,
     RTCRtpTransceiver,
     RTCSessionDescription,
 )
 from aiortc.exceptions import InvalidStateError
-from aiortc.rtcicetransport import RTCIceCandidate
-from aiortc.rtcrtpparameters import (
-    RTCRtpCodecCapability,
-    RTCRtpCodecParameters,
-    RTCRtpHeaderExtensionParameters,
-)
-from aiortc.sdp import SessionDescription, candidate_from_sdp
 
 from mulisa.core.errors import NegotiationError
 from mulisa.core.room import Identity
 from mulisa.core.transport import SubscriptionStats
+from mulisa.transport.mesh.description import (
+    MAX_REMOTE_CANDIDATES,
+    check_shape,
+    opus_only,
+    renegotiating,
+    usable_candidate,
+    without_useless_candidates,
+)
 from mulisa.transport.mesh.receiving import RECEIVING, Receiving
 from mulisa.transport.mesh.signaling import IceCandidate, IceServer
 from mulisa.transport.mesh.text import CHANNEL_ID, CHANNEL_LABEL, MAX_TEXT_BYTES
@@ -46,8 +45,6 @@ from mulisa.transport.subscription import Subscription
 
 logger = logging.getLogger(__name__)
 
-MAX_REMOTE_CANDIDATES: Final = 64
-"""Of one connection; each is checked against all of ours."""
 MAX_BUFFERED_BYTES: Final = 256 * 1024
 """What may wait in the data channel for a peer that does not acknowledge."""
 CLOSING_TIME: Final = 6.0
@@ -128,7 +125,7 @@ class Peer:
             self._rtc = RTCPeerConnection(_configuration(ice_servers))
             self._track = voice.track(identity, lambda: report(self, PeerListening()))
             self._audio = self._rtc.addTransceiver(self._track, direction=audio)
-            self._audio.setCodecPreferences(_opus_only())
+            self._audio.setCodecPreferences(opus_only())
             self._text = self._rtc.createDataChannel(CHANNEL_LABEL, negotiated=True, id=CHANNEL_ID)
         self._receiving = Receiving(self._audio, connection, lambda: report(self, PeerFailed()))
         self._rtc.on("connectionstatechange", self._on_connection_state)
@@ -171,8 +168,8 @@ class Peer:
     async def accept(self, kind: Literal["offer", "answer"], sdp: str) -> None:
         """Apply the peer's description. Raises NegotiationError."""
         with _refusing(f"apply the {kind}"):
-            sdp = _without_useless_candidates(sdp)
-            _check_shape(sdp)
+            sdp = without_useless_candidates(sdp)
+            check_shape(sdp)
             await self._to_the_end(self._accept(RTCSessionDescription(sdp=sdp, type=kind)))
 
     async def add_candidate(self, candidate: IceCandidate | None) -> None:
@@ -180,10 +177,12 @@ class Peer:
 
         One that cannot be used (mDNS, TCP, garbage) is ignored.
         """
-        usable = None if candidate is None or not candidate.candidate else _usable(candidate)
-        if usable is None and candidate is not None and candidate.candidate:
-            logger.debug("a candidate that cannot be used is ignored")
-            return
+        usable = None
+        if candidate is not None and candidate.candidate:
+            usable = usable_candidate(candidate)
+            if usable is None:
+                logger.debug("a candidate that cannot be used is ignored")
+                return
         self._n_candidates += 1
         if self._n_candidates > MAX_REMOTE_CANDIDATES:
             return
@@ -246,7 +245,7 @@ class Peer:
         codecs, extensions = self._audio._codecs, self._audio._headerExtensions
         offer = await self._rtc.createOffer()
         if self._rtc.remoteDescription is not None:
-            offer = _renegotiating(offer, codecs, extensions)
+            offer = renegotiating(offer, codecs, extensions)
         self._offered = self._audio.direction
         await self._rtc.setLocalDescription(offer)
 
@@ -323,36 +322,6 @@ def _configuration(servers: Sequence[IceServer]) -> RTCConfiguration:
     )
 
 
-def _opus_only() -> list[RTCRtpCodecCapability]:
-    """No G.711, and no fmtp: a browser then sends mono at about 32 kb/s.
-
-    We do not ask for in-band FEC (``useinbandfec``), because aiortc's decoder never looks at it;
-    what we send has it whatever the browser asks for.
-    """
-    capabilities = RTCRtpReceiver.getCapabilities("audio")
-    assert capabilities is not None
-    return [codec for codec in capabilities.codecs if codec.mimeType == "audio/opus"]
-
-
-def _renegotiating(
-    offer: RTCSessionDescription,
-    codecs: list[RTCRtpCodecParameters],
-    extensions: list[RTCRtpHeaderExtensionParameters],
-) -> RTCSessionDescription:
-    """The offer with the payload types and header extension ids that are in use.
-
-    aiortc offers its own anew, though its sender keeps those with which it began; what they mean
-    must not change within a session (RFC 3264, 8.3.2; RFC 8285, 5).
-    """
-    description = SessionDescription.parse(offer.sdp)
-    for media in description.media:
-        if media.kind == "audio":
-            media.fmt = [codec.payloadType for codec in codecs]
-            media.rtp.codecs = codecs
-            media.rtp.headerExtensions = extensions
-    return RTCSessionDescription(sdp=str(description), type="offer")
-
-
 async def _ping(audio: RTCRtpTransceiver) -> None:
     """One STUN transaction with the peer, as aioice makes them for consent (RFC 7675)."""
     ice = audio.receiver.transport.transport._connection
@@ -363,54 +332,3 @@ async def _ping(audio: RTCRtpTransceiver) -> None:
             await pair.protocol.request(
                 request, pair.remote_addr, integrity_key=ice.remote_password.encode()
             )
-
-
-def _check_shape(sdp: str) -> None:
-    """One Opus m-line, at most one data channel, and a fingerprint for each.
-
-    aiortc would make a decoder for every m-line, and its connecting task, which nobody awaits,
-    fails without a fingerprint.
-    """
-    media = SessionDescription.parse(sdp).media
-    kinds = [m.kind for m in media]
-    if kinds.count("audio") != 1 or kinds.count("application") > 1 or len(kinds) > 2:
-        raise NegotiationError(f"expected one audio and one data m-line, found {kinds}")
-    if not all(m.dtls is not None and m.dtls.fingerprints for m in media):
-        raise NegotiationError("an m-line has no DTLS fingerprint")
-
-
-def _without_useless_candidates(sdp: str) -> str:
-    lines = []
-    n_candidates = 0
-    for line in sdp.splitlines():
-        if line.startswith("a=candidate:"):
-            n_candidates += 1
-            if n_candidates > MAX_REMOTE_CANDIDATES or _parse_candidate(line[2:]) is None:
-                continue
-        lines.append(line)
-    return "\r\n".join(lines) + "\r\n"
-
-
-def _usable(candidate: IceCandidate) -> RTCIceCandidate | None:
-    parsed = _parse_candidate(candidate.candidate)
-    if parsed is not None:
-        parsed.sdpMid = candidate.sdp_mid
-        parsed.sdpMLineIndex = candidate.sdp_m_line_index
-        if parsed.sdpMid is None and parsed.sdpMLineIndex is None:
-            return None
-    return parsed
-
-
-def _parse_candidate(line: str) -> RTCIceCandidate | None:
-    """A UDP candidate with an address (RFC 8839, 5.1); None for anything else.
-
-    mDNS names are left out: resolving one takes seconds, and a browser that hides its addresses
-    still reaches ours.
-    """
-    try:
-        parsed = candidate_from_sdp(line.removeprefix("candidate:"))
-        ipaddress.ip_address(parsed.ip)
-    except (AssertionError, ValueError, IndexError):
-        return None
-    usable = parsed.protocol.lower() == "udp" and 0 < parsed.port < 65536 and parsed.component == 1
-    return parsed if usable else None
