@@ -556,6 +556,26 @@ async def test_what_was_whispered_is_repeated_to_its_listener_alone() -> None:
         assert "pineapple" not in words_shown(bob)
 
 
+async def test_who_heard_a_whisper_does_not_get_it_aloud() -> None:
+    llm = ScriptedLLM(
+        [
+            Rule("the code", CODE),
+            Rule("who is in the call", ToolCall("c1", "what_was_said", {})),
+            Rule("", "That is all.", role="tool"),
+        ]
+    )
+    async with a_call(llm=llm) as call:
+        alice, _ = await call.enter("alice"), await call.enter("bob")
+        await speak(alice, say(WHISPER))
+        await call.settles(lambda: len(call.log.of("mulisa")) == 1)
+        before = len(llm.requests)
+        await speak(alice, say(ASK))
+        await call.settles(lambda: len(call.log.of("mulisa")) == 2)
+        assert call.log.of("mulisa")[1].listener is None
+        told = str([request.messages for request in llm.requests[before:]])
+        assert "what is the code" in told and "pineapple" not in told
+
+
 async def test_a_typed_question_is_whispered_and_answered_in_the_chat_of_one() -> None:
     async with a_call(llm=secretive()) as call:
         alice, bob = await call.enter("alice"), await call.enter("bob")
