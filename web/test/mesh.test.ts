@@ -70,20 +70,29 @@ class FakeConnection {
   }
   /** The peer sends on the data channel. */
   receiveText: (data: string) => void = () => undefined;
+  /** The data channel opens. */
+  openText: () => void = () => undefined;
   createDataChannel() {
     const receive = (onmessage: (event: { data: string }) => void) => {
       this.receiveText = (data) => onmessage({ data });
     };
-    return {
+    const open = (onopen: () => void) => {
+      this.openText = () => {
+        channel.readyState = "open";
+        onopen();
+      };
+    };
+    const channel = {
       ...this.channel,
       set onmessage(onmessage: (event: { data: string }) => void) {
         receive(onmessage);
       },
       send: (data: string) => this.channel.sent.push(data),
-      set onopen(_: () => void) {
-        // The test opens nothing by itself.
+      set onopen(onopen: () => void) {
+        open(onopen);
       },
     };
+    return channel;
   }
   createOffer() {
     return Promise.resolve({ type: "offer", sdp: `offer ${FakeConnection.all.indexOf(this)}` });
@@ -388,4 +397,41 @@ it("leaving says so, closes everything and stays away", async () => {
   expect(FakeConnection.all[0]?.closed).toBe(true);
   await vi.advanceTimersByTimeAsync(60_000);
   expect(FakeSocket.all).toHaveLength(1);
+});
+
+it("whispers and reception are told; only agents caption", async () => {
+  const socket = await join(MULISA, BOB);
+  for (const { to, connection } of sent(socket, "offer")) {
+    socket.give({ type: "answer", from: to, connection, sdp: "answer" });
+  }
+  await settle();
+  events.length = 0;
+  const [mulisa, bob] = FakeConnection.all;
+  const words = { segment_id: "S1", identity: "mulisa", text: "psst", final: true };
+  const caption = JSON.stringify({ topic: "lk.transcription", ...words, listener: "alice" });
+  bob?.receiveText(caption);
+  expect(events).toEqual([]);
+  mulisa?.receiveText(caption);
+  bob?.receiveText(JSON.stringify({ topic: "mulisa.reception", heard: ["alice", "mulisa"] }));
+  expect(events).toMatchObject([
+    { type: "caption_received", caption: { text: "psst", listener: "alice" } },
+    { type: "reception_received", identity: "bob", heard: ["alice", "mulisa"] },
+  ]);
+});
+
+it("reception is not kept for who cannot be reached now", async () => {
+  await join(BOB);
+  transport.sendReception(["bob"]);
+  transport.sendChat("m1", "hi");
+  const [pc] = FakeConnection.all;
+  pc?.openText();
+  await settle();
+  expect(pc?.channel.sent.map((text) => (JSON.parse(text) as { topic: string }).topic)).toEqual([
+    "lk.chat",
+  ]);
+  transport.sendReception(["bob"]);
+  expect(JSON.parse(pc?.channel.sent[1] ?? "{}")).toMatchObject({
+    topic: "mulisa.reception",
+    heard: ["bob"],
+  });
 });
