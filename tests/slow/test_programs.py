@@ -218,8 +218,9 @@ async def test_a_served_room_gets_her_back_when_the_sfu_or_her_process_dies(
         mulisa = await agent_in(alice, former)
         assert '"speak_to":[]' in mulisa.attributes["mulisa.routing"]
 
-        await asyncio.to_thread(server.restart)
+        await asyncio.to_thread(server.stop, at_once=True)
         await told(room, "sfu_lost")
+        await asyncio.to_thread(server.start)
         await told(room, "sfu_found")
         mulisa = await agent_in(alice, mulisa.sid)
         assert '"speak_to":[]' in mulisa.attributes["mulisa.routing"]
