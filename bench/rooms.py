@@ -1,6 +1,6 @@
 """What rooms and people cost an agent process: memory, CPU, and how late its event loop gets.
 
-    .venv/bin/python bench/rooms.py                    1, 5, 10, 20 rooms; about 8 minutes
+    .venv/bin/python bench/rooms.py                    1, 5, 10, 20 rooms; about 12 minutes
     .venv/bin/python bench/rooms.py --does open        only open microphones in which nobody speaks
     .venv/bin/python bench/rooms.py --profile          and on what the time is spent
 
@@ -45,8 +45,6 @@ from bench._report import circumstances, write
 from bench._servers import Engines, LiveKit, livekit
 
 FOLDER = Path(__file__).parent
-SETTLE = 3.0
-"""Seconds from the last arrival to a reading: ICE, first packets, the VAD's first windows."""
 MIB = 2**20
 TARGETS = {
     ("cpu", "room"): 0.9,
@@ -82,7 +80,7 @@ class Cost:
     """A coefficient of the fit."""
 
     of: str
-    """``base``, ``room``, or what a participant does."""
+    """``base``, ``room``, ``talking room``, or what a participant does."""
     value: float
     error: float
     """Its standard error."""
@@ -124,6 +122,12 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--engines", choices=get_args(Engines), default="scripted")
     parser.add_argument("--vad", choices=("silero", "scripted"), default="silero")
     parser.add_argument("--seconds", type=float, default=8.0, help="of each reading")
+    parser.add_argument(
+        "--settle",
+        type=float,
+        default=12.0,
+        help="seconds from the last arrival to a reading: ICE asks more often at first",
+    )
     parser.add_argument("--noise", type=float, default=-60.0, help="of open microphones, dBFS")
     parser.add_argument("--livekit-url", metavar="U", help="of a LiveKit server that runs")
     parser.add_argument("--profile", action="store_true", help="of the event loop, per series")
@@ -131,14 +135,14 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--small", action="store_true", help="a quick look at few rooms")
     options = parser.parse_args()
     if options.small:
-        options.rooms, options.seconds = [1, 3], 4.0
+        options.rooms, options.seconds, options.settle = [1, 4], 3.0, 5.0
     return options
 
 
 def read_series(does: Doing, options: argparse.Namespace, server: LiveKit) -> Iterator[Reading]:
     """More and more rooms with one person each, then more people in as many as are usual."""
     sizes = [(rooms, 1) for rooms in sorted(options.rooms)]
-    middle = sorted(options.rooms)[len(options.rooms) // 2 - 1]
+    middle = sorted(options.rooms)[(len(options.rooms) - 1) // 2]
     with agent(options, server) as her, crowd(options, server) as people:
         present: set[tuple[int, int]] = set()
         for rooms, people_per_room in crowded(sizes, middle):
@@ -146,7 +150,7 @@ def read_series(does: Doing, options: argparse.Namespace, server: LiveKit) -> It
             for room, person in sorted(wanted - present):
                 people.ask(room=f"{does}-{room}", person=f"p{person}", does=does)
             present |= wanted
-            time.sleep(SETTLE)
+            time.sleep(options.settle)
             rooms_now = len({room for room, _ in present})
             yield her.read(does, rooms_now, len(present), options.seconds)
         if options.profile:
@@ -198,14 +202,15 @@ class Agent(Child):
         threads, used, begin = self._threads(), self._used(), time.perf_counter()
         time.sleep(seconds)
         took = time.perf_counter() - begin
-        busy = self._threads() - threads
+        cpu, busy = self._used() - used, self._threads() - threads
+        lag = self.ask_line(f"lag {seconds / 2}")
         reading = Reading(
             does,
             rooms,
             people,
-            round(100 * (self._used() - used) / took, 2),
+            round(100 * cpu / took, 2),
             round(self._resident() / MIB, 1),
-            {key: value for key, value in self.ask_line("lag 4").items() if key != "event"},
+            {key: value for key, value in lag.items() if key != "event"},
             {name: round(100 * spent / took, 2) for name, spent in busy.most_common()},
         )
         print(f"{does}: {rooms} rooms, {people} people: {reading.cpu} %", file=sys.stderr)
@@ -288,15 +293,9 @@ def child(
 
 def fit(readings: Sequence[Reading], what: str) -> list[Cost]:
     """Least squares of a figure over rooms and participants by what they do."""
-    kinds = list(dict.fromkeys(reading.does for reading in readings))
-    names = ["base", "room", *kinds]
-    table = np.array(
-        [
-            [1, reading.rooms, *(reading.people * (reading.does == kind) for kind in kinds)]
-            for reading in readings
-        ],
-        dtype=float,
-    )
+    columns = [counts(reading) for reading in readings]
+    names = list(dict.fromkeys(name for column in columns for name in column))
+    table = np.array([[column.get(name, 0) for name in names] for column in columns], dtype=float)
     figures = np.array([getattr(reading, what) for reading in readings])
     values, *_ = np.linalg.lstsq(table, figures, rcond=None)
     free = max(1, len(readings) - len(names))
@@ -306,6 +305,12 @@ def fit(readings: Sequence[Reading], what: str) -> list[Cost]:
         Cost(name, round(float(value), 2), round(float(error), 2), TARGETS.get((what, name)))
         for name, value, error in zip(names, values, errors, strict=True)
     ]
+
+
+def counts(reading: Reading) -> dict[str, int]:
+    """What is paid for in a reading; in a room where she answers, her voice is paid for, too."""
+    room = "talking room" if reading.does == "talking" else "room"
+    return {"base": 1, room: reading.rooms, reading.does: reading.people}
 
 
 def show(readings: Sequence[Reading], costs: Mapping[str, Sequence[Cost]]) -> None:
@@ -326,7 +331,8 @@ def show(readings: Sequence[Reading], costs: Mapping[str, Sequence[Cost]]) -> No
     for what, rows in costs.items():
         table = Table("each", UNITS[what], "+-", "target", title=f"{what}, least squares")
         for cost in rows:
-            name = cost.of if cost.of in ("base", "room") else f"participant, {cost.of}"
+            is_kind = cost.of in get_args(Doing)
+            name = f"participant, {cost.of}" if is_kind else cost.of
             table.add_row(name, str(cost.value), str(cost.error), str(cost.target or ""))
         console.print(table)
 
