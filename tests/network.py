@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from types import TracebackType
 from typing import Self, TypeAlias, cast
 
@@ -121,7 +122,7 @@ class TcpProxy:
         self._target = target
         self._port = port
         self._server: asyncio.Server | None = None
-        self._connections: set[asyncio.StreamWriter] = set()
+        self._connections: dict[int, tuple[asyncio.StreamWriter, asyncio.StreamWriter]] = {}
 
     @property
     def port(self) -> int:
@@ -129,11 +130,6 @@ class TcpProxy:
         assert self._server is not None
         port: int = self._server.sockets[0].getsockname()[1]
         return port
-
-    @property
-    def connections(self) -> int:
-        """How many are open."""
-        return len(self._connections) // 2
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._port)
@@ -150,14 +146,19 @@ class TcpProxy:
         self.cut()
         await self._server.wait_closed()
 
-    def cut(self) -> int:
-        """Reset every connection, as a router does that was restarted; how many there were."""
-        cut = self.connections
-        for writer in self._connections:
+    def cut(self, client_ports: Collection[int] | None = None) -> int:
+        """Reset every connection, or those from these ports, as a router does that was restarted.
+
+        Returns how many there were.
+        """
+        if client_ports is None:
+            client_ports = self._connections
+        ends = [self._connections[port] for port in client_ports if port in self._connections]
+        for writer in itertools.chain.from_iterable(ends):
             end: socket.socket = writer.get_extra_info("socket")
             end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_AT_CLOSE)
             writer.transport.abort()
-        return cut
+        return len(ends)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1
@@ -166,16 +167,16 @@ class TcpProxy:
         except OSError:
             writer.transport.abort()
             return
-        ends = {writer, far_writer}
-        self._connections |= ends
+        client_port: int = writer.get_extra_info("peername")[1]
+        self._connections[client_port] = (writer, far_writer)
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(_copy(reader, far_writer))
                 tasks.create_task(_copy(far_reader, writer))
         finally:
-            self._connections -= ends
-            for end in ends:
-                end.transport.abort()
+            del self._connections[client_port]
+            writer.transport.abort()
+            far_writer.transport.abort()
 
 
 class _Receiver(asyncio.DatagramProtocol):

@@ -81,7 +81,9 @@ async def test_tcp_connections_are_cut_and_made_anew() -> None:
             writer.write(b"hello")
             assert await reader.readexactly(5) == b"hello"
             assert proxy.accepted == attempt
-            assert proxy.cut() == 1
+            port = writer.get_extra_info("sockname")[1]
+            assert proxy.cut([port + 1]) == 0
+            assert proxy.cut([port] if attempt == 1 else None) == 1
             with pytest.raises(ConnectionResetError):
                 await reader.readexactly(1)
             writer.close()

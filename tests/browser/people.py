@@ -46,14 +46,17 @@ EAR = """
       const source = context.createMediaStreamSource(audio.srcObject);
       const tap = context.createScriptProcessor(4096, 1, 1);
       const pieces = [];
+      const recorder = {source, tap, pieces, loudAt: context.currentTime};
       tap.onaudioprocess = (event) => {
         const input = event.inputBuffer.getChannelData(0);
+        if (input.some((v) => Math.abs(v) > 0.003)) recorder.loudAt = context.currentTime;
         pieces.push(Int16Array.from(input, (v) => Math.max(-1, Math.min(1, v)) * 32767));
       };
       source.connect(tap);
       tap.connect(context.destination);
-      recorders.set(identity, {source, tap, pieces});
+      recorders.set(identity, recorder);
     },
+    silentFor: (identity) => context.currentTime - recorders.get(identity).loudAt,
     recorded: (identity) => {
       const {source, tap, pieces} = recorders.get(identity);
       source.disconnect();
@@ -87,6 +90,15 @@ EAR = """
       }
       return packets;
     },
+    streams: async () => {
+      let count = 0;
+      for (const connection of new Set(Object.values(window.mulisa.connections))) {
+        for (const report of await window.person.fresh(connection)) {
+          if (report.type === "inbound-rtp" && report.packetsReceived > 0) count++;
+        }
+      }
+      return count;
+    },
     localCandidates: async () => {
       const types = [];
       for (const connection of new Set(Object.values(window.mulisa.connections))) {
@@ -104,6 +116,8 @@ EAR = """
 """
 """Records what is heard of a participant, as `window.person`."""
 
+SILENCE = 0.7
+"""Seconds after which who was recorded has ended; words are on the page before they are heard."""
 MAX_ATTEMPTS = 3
 ANSWER_TIME = 20.0
 """Seconds after which a person asks again."""
@@ -188,7 +202,12 @@ class Person:
         await self.page.evaluate("(identity) => window.person.record(identity)", identity)
 
     async def recorded(self, identity: str = "mulisa") -> Samples:
-        """End the recording: int16, 48 kHz."""
+        """End the recording once they have been silent for a while: int16, 48 kHz."""
+        await until(
+            lambda: self.page.evaluate("(who) => window.person.silentFor(who)", identity),
+            lambda seconds: seconds > SILENCE,
+            f"{identity} to be silent",
+        )
         pcm = await self.page.evaluate("(identity) => window.person.recorded(identity)", identity)
         return np.frombuffer(base64.b64decode(pcm), dtype=np.int16)
 
@@ -216,6 +235,11 @@ class Person:
         """How many packets of one's own voice have left on a connection by now, by getStats."""
         sent: int = await self.page.evaluate("(name) => window.person.sentTo(name)", connection)
         return sent
+
+    async def streams(self) -> int:
+        """On how many RTP streams voices have come so far, on all connections."""
+        count: int = await self.page.evaluate("window.person.streams()")
+        return count
 
     async def local_candidates(self) -> list[str]:
         """Type of the local candidate that each connection has selected."""

@@ -45,6 +45,7 @@ async def test_people_go_on_talking_when_the_agent_process_dies(
         speaking = asyncio.create_task(bob.say(long))
         await alice.hears_on(await bob.identity())
         agent.kill()
+        returned = asyncio.create_task(_return_of_mulisa(server, stay))
         await speaking
         heard = await alice.recorded(await bob.identity())
         await alice.hears_on(await bob.identity())
@@ -53,10 +54,7 @@ async def test_people_go_on_talking_when_the_agent_process_dies(
         (understood,) = await studio.understand(heard)
         assert word_error_rate(LONG, understood) <= 0.3, understood
 
-        async def new_stay() -> str:
-            return await _stay_of_mulisa(server)
-
-        await until(new_stay, lambda now: now not in ("", stay), "Mulisa to come back")
+        print(f"Mulisa was back after {await returned:.2f} s")
         for person in (alice, bob):
             await person.sees("Mulisa")
             await person.mulisa_is("listening")
@@ -122,6 +120,18 @@ def _served_by(port: int, data: Path, log: Path) -> Iterator[Server]:
         finally:
             code = server.stop()
     assert code == 0
+
+
+async def _return_of_mulisa(server: Server, stay: str) -> float:
+    """Wait for another stay of hers than this one; seconds that it took."""
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+
+    async def new_stay() -> str:
+        return await _stay_of_mulisa(server)
+
+    await until(new_stay, lambda now: now not in ("", stay), "Mulisa to come back")
+    return loop.time() - began
 
 
 async def _stay_of_mulisa(server: Server) -> str:

@@ -61,7 +61,11 @@ async def test_who_leaves_is_gone_and_an_empty_room_is_closed(
         await alice.sees("Bob", count=0)
         bobs_audio = alice.page.locator("audio[data-identity^=bob]")
         await until(bobs_audio.count, lambda count: count == 0, "no sound of Bob")
-        assert [p["name"] for p in await server.participants("leaving")] == ["Alice", "Mulisa"]
+        await until(
+            lambda: server.participants("leaving"),
+            lambda here: [p["name"] for p in here] == ["Alice", "Mulisa"],
+            "Alice and Mulisa",
+        )
         await alice.page.close()  # without a word
         await until(
             lambda: server.get("rooms/leaving"), lambda answer: answer[0] == 404, "an empty room"

@@ -117,7 +117,10 @@ async def test_a_whisper_is_for_one_person(studio: Studio, server: Server, chrom
         await bob.reads("Alice")
         assert await alice.captions("Mulisa", final=False) == []
         assert loudness(await alice.recorded()) < -60
-        assert await alice.packets_of() == before
+        if server.topology == "mesh":
+            assert await alice.packets_of() == before
+        else:  # her voice for all is silent meanwhile; the whisper is a stream of its own
+            assert await alice.streams() == await bob.streams() - 1
         (entry,) = [each for each in await server.said("whisper") if each["name"] == "Mulisa"]
     assert entry["listener"] == answer.listener
 

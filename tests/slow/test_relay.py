@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -92,6 +91,6 @@ def _remote_ports(log: str) -> dict[str, int]:
         if "participant active" in line:
             active = json.loads(line.split("\t")[-1])
             (selected,) = [c for c in active["publisherCandidates"] if SELECTED in c]
-            (port,) = re.findall(r":(\d+)(?=\s|$)", selected)
+            port = selected.split(" related ")[0].rpartition(":")[2]
             ports[active["participant"]] = int(port)
     return ports
