@@ -20,11 +20,14 @@ from mulisa.server.events import (
     Left,
     RoomClosed,
     RoomOpened,
+    SfuFound,
+    SfuLost,
     Updated,
     WorkerLost,
     WorkerRegistered,
 )
 from mulisa.worker.status import (
+    AgentStateChanged,
     CannotStart,
     Draining,
     EngineLoading,
@@ -32,6 +35,9 @@ from mulisa.worker.status import (
     ProcessDied,
     ProcessStarted,
     Registered,
+    Removed,
+    RoomEntered,
+    RoomLost,
     SessionEnded,
     SessionFailed,
     SessionStarted,
@@ -147,6 +153,43 @@ def test_a_worker_alone_tells_everything_itself() -> None:
         "draining",
         "agent_died",
     ]
+
+
+def test_an_sfu_that_is_away_is_told_and_that_it_is_back() -> None:
+    url = "ws://sfu:7880"
+    lines = shown(SfuLost(url, f"{url} does not answer"), SfuFound(url))
+    assert [line[26:] for line in lines] == [
+        "ws://sfu:7880 does not answer; is tried again",
+        "ws://sfu:7880 answers again",
+    ]
+
+
+def test_one_room_that_was_joined_tells_what_happens_in_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = io.StringIO()
+    announce = Announcer(Console(file=out), "", "join")
+    alice = Participant(Identity("alice-7f3k"), "Alice")
+    told: list[GatewayEvent | Status] = [
+        CannotStart("ws://sfu refuses the key; correct it"),
+        RoomEntered(ROOM),
+        Joined(ROOM, alice),
+        AgentStateChanged(ROOM, "thinking"),
+        RoomLost(ROOM, "the server closed the room", 0.25),
+        Left(ROOM, alice, "left"),
+        Removed(ROOM),
+    ]
+    for each in told:
+        announce(each)
+    assert [line[26:] for line in out.getvalue().splitlines()] == [
+        "joined",
+        "Alice joined",
+        "thinking",
+        "the server closed the room; tries again in 0.2 s",
+        "Alice left",
+        "was put out of the room",
+    ]
+    assert capsys.readouterr().err == "error: ws://sfu refuses the key\n       correct it\n"
 
 
 def test_what_is_missing_is_told_even_in_quiet_mode(capsys: pytest.CaptureFixture[str]) -> None:

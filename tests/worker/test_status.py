@@ -25,6 +25,10 @@ ROOM = RoomName("Ideen ☕")
         status.SessionStarted(ROOM),
         status.SessionEnded(ROOM),
         status.SessionFailed(ROOM, "no ears"),
+        status.RoomEntered(ROOM),
+        status.RoomLost(ROOM, "it is closed", 0.25),
+        status.Removed(ROOM),
+        status.AgentStateChanged(ROOM, "thinking"),
         status.Draining(2),
     ],
 )
