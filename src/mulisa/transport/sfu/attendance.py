@@ -1,7 +1,7 @@
 """Who is in the room, also while we are away from it. Pure.
 
-After a full reconnection the SDK tells that everybody left and came. Who is there again soon has
-not been away, as far as a conversation goes.
+Before a full reconnection the SDK tells that everybody left, for no reason, and then that they
+came. Who is there again soon has not been away, as far as a conversation goes.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ class Attendance:
             return ParticipantJoined(participant)
         return None if before == participant else ParticipantUpdated(participant)
 
-    def gone(self, identity: Identity) -> Change | None:
-        """Somebody is not there, or cannot be seen from where we are."""
+    def gone(self, identity: Identity, *, is_explained: bool = True) -> Change | None:
+        """Somebody is not there, or cannot be seen from where we are: then `settle` later."""
         if identity not in self._present:
             return None
-        if self._is_away:
+        if self._is_away or not is_explained:
             self._missing.add(identity)
             return None
         self._missing.discard(identity)

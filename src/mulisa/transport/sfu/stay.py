@@ -40,6 +40,8 @@ logger = logging.getLogger(__name__)
 LEAVE_TIME: Final = 2.0
 RETURN_TIME: Final = 5.0
 """After we came back to a server, those who were there before have this long to do so, too."""
+UNEXPLAINED_TIME: Final = 0.5
+"""Who is gone without a reason has left if our connection is still there after this."""
 UNSUBSCRIBE_TIME: Final = 2.0
 """What an unsubscription of ours may take before an agent that asks for it is told so."""
 BAD_PAYLOAD: Final = 2_000
@@ -206,9 +208,12 @@ class Stay:
         self._asked.pop(identity, None)
         if identity in self._hearings:
             self._hearings[identity].close()
-        self._notice(self.attendance.gone(identity))
+        is_explained = remote.disconnect_reason is not None
+        self._notice(self.attendance.gone(identity, is_explained=is_explained))
         if identity not in self.attendance.present:
             self._forget(identity)
+        elif self.is_connected:
+            self._begin(self._wait_for_the_missing(UNEXPLAINED_TIME), "sfu waits for people")
 
     def _forget(self, identity: Identity) -> None:
         self._listening.discard(identity)
@@ -314,10 +319,16 @@ class Stay:
         logger.info("the server is in reach again")
         self.is_connected = True
         somebody_is_missing = self.attendance.back()
+        self._asked = {
+            Identity(remote.identity): {
+                each.sid for each in voices_of(remote) if _is_subscribed(each)
+            }
+            for remote in self.room.remote_participants.values()
+        }  # what was asked for while the connection was being restored is lost
         self._meet_everybody()
         self._begin(self._restore(), "sfu restores")
         if somebody_is_missing:
-            self._begin(self._wait_for_the_missing(), "sfu waits for people")
+            self._begin(self._wait_for_the_missing(RETURN_TIME), "sfu waits for people")
         self.watch.changed()
 
     async def _restore(self) -> None:
@@ -327,8 +338,8 @@ class Stay:
         except MulisaError as error:
             logger.warning("not everything is as before the reconnection: %s", error)
 
-    async def _wait_for_the_missing(self) -> None:
-        await asyncio.sleep(RETURN_TIME)
+    async def _wait_for_the_missing(self, delay: float) -> None:
+        await asyncio.sleep(delay)
         for change in self.attendance.settle():
             self._notice(change)
             self._forget(change.participant.identity)
@@ -353,6 +364,10 @@ class Stay:
         task = asyncio.create_task(job, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _is_subscribed(publication: rtc.TrackPublication) -> bool:
+    return isinstance(publication, rtc.RemoteTrackPublication) and publication.subscribed
 
 
 class _End:
