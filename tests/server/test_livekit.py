@@ -223,6 +223,22 @@ async def test_a_token_that_is_used_late_is_found(gateway: RunningGateway) -> No
 
 
 @pytest.mark.slow
+async def test_a_gateway_that_was_restarted_learns_of_a_room_from_a_token_of_it(
+    tmp_path: Path, livekit: LiveKitServer
+) -> None:
+    token = livekit.token("alice", ROOM)
+    async with (
+        running_gateway(sfu_config(tmp_path, livekit)) as gateway,
+        stay(livekit.url, token),
+    ):
+        assert (await room(gateway))[0] == 404, "the operator does not know either"
+        headers = {"Authorization": f"Bearer {token}"}
+        async with gateway.http.get(gateway.url(f"/api/rooms/{ROOM}"), headers=headers) as answer:
+            assert answer.status == 404
+        await gateway.wait_for(is_(Joined))
+
+
+@pytest.mark.slow
 async def test_a_worker_is_sent_to_that_server_and_let_go_in_the_end(
     gateway: RunningGateway, livekit: LiveKitServer
 ) -> None:

@@ -172,7 +172,10 @@ class RoomAPI:
         token = token_of(request.headers, request.query)
         if token is None and is_operator(request.remote, request.headers):
             return room, None
-        return room, check_room_token(token, room, self.verifier).identity
+        identity = check_room_token(token, room, self.verifier).identity
+        if self.directory.room(room) is None:  # known to a gateway before us, perhaps
+            self.expect_in_sfu(room)
+        return room, identity
 
     async def _export(self, room: RoomName, name: str, reader: Identity | None) -> web.Response:
         from mulisa.store.exports import EXPORTS  # loads webvtt, which few requests need
