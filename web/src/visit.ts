@@ -1,12 +1,13 @@
 /** One person's visit to one room: joins microphone, transport, speaker and `Room`. */
 
-import { type Admission, Refusal, requestToken } from "./api";
+import { type Admission, readRoom, Refusal, requestToken } from "./api";
 import { loudness, Meter } from "./level";
 import { readToken, writeToken } from "./memory";
 import type { Microphone } from "./mic";
 import { Reception } from "./reception";
 import { Room } from "./room";
 import type { Speaker } from "./speaker";
+import { Summons } from "./summons";
 import { MeshTransport } from "./transport/mesh";
 import { MAX_CHAT_CHARS } from "./transport/text";
 import type { Topology, Transport, TransportEvent } from "./transport/types";
@@ -37,6 +38,7 @@ export class Visit {
   readonly #options: VisitOptions;
   readonly #context: AudioContext;
   readonly #reception: Reception;
+  readonly #summons: Summons;
   readonly #meters = new Map<string, Meter>();
   readonly #listeners = new AbortController();
   #ticking: ReturnType<typeof setInterval> | undefined;
@@ -53,6 +55,7 @@ export class Visit {
       received: (identity) => this.transport.received(identity),
       sendReception: (heard) => this.transport.sendReception(heard),
     });
+    this.#summons = new Summons(() => readRoom(options.room, readToken(options.room) ?? ""));
   }
 
   join(): void {
@@ -165,7 +168,14 @@ export class Visit {
     if (local !== undefined) levels.set(local, this.mic.read());
     for (const [identity, meter] of this.#meters) levels.set(identity, this.#read(identity, meter));
     this.room.receiveLevels(levels, performance.now());
+    this.#summons.tick(this.#isAgentMissing(), performance.now());
     void this.#tellReception();
+  }
+
+  #isAgentMissing(): boolean {
+    const { local, agent, expected, signaling } = this.room;
+    const isHere = local !== null && signaling.state === "joined";
+    return this.topology === "sfu" && isHere && expected !== null && agent === null;
   }
 
   async #tellReception(): Promise<void> {
