@@ -7,6 +7,7 @@ import itertools
 import random
 import socket
 import struct
+from collections import Counter
 from collections.abc import Callable, Collection
 from types import TracebackType
 from typing import Self, TypeAlias, cast
@@ -38,6 +39,8 @@ class UdpRelay:
         """Fraction, 0 to 1; may be changed at any time."""
         self.forwarded = 0
         self.lost = 0
+        self.rtp_sent: Counter[Address] = Counter()
+        """RTP packets that were forwarded to each client."""
         self._listen = listen
         self._target = target
         self._seed = seed
@@ -103,6 +106,7 @@ class UdpRelay:
         if not self._is_lost():
             assert self._front is not None
             self._front.sendto(data, client)
+            self.rtp_sent[client] += _is_rtp(data)
 
     def _is_lost(self) -> bool:
         is_lost = self._random.random() < self.loss
@@ -190,6 +194,11 @@ class _Receiver(asyncio.DatagramProtocol):
 
     def error_received(self, exc: Exception) -> None:
         pass
+
+
+def _is_rtp(data: bytes) -> bool:
+    """Neither STUN nor DTLS (RFC 7983, 7) nor RTCP (RFC 5761, 4)."""
+    return len(data) > 12 and 128 <= data[0] < 192 and not 192 <= data[1] <= 223
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

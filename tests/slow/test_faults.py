@@ -3,83 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
-from mulisa.core.audio import Samples
-from tests.browser.people import Person, browser_at, person_in, until
-from tests.browser.server import Server
+from tests.browser.people import until
 from tests.browser.speech import ALICE, BOB, Studio, word_error_rate
 from tests.livekit_server import LiveKitServer
-from tests.network import TcpProxy, UdpRelay
+from tests.network import TcpProxy
+from tests.slow.calls import ROOM, call_on, livekit_behind_a_network
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 
-ROOM = "faults"
 BUDGET = "I think we should move the budget review to Friday."
 PLAN = "We need a better plan for the summer party."
 QUESTION = "Mulisa, what did Bob say about the budget?"
 SEED = 20_261
-BEHIND_A_RELAY = "127.0.0.2"
-"""The only address that the server tells its clients; `UdpRelay` is there."""
 MAX_AWAY = 30.0
 """Seconds. She is back in less than 5; a busy machine gets more."""
-
-
-class Call:
-    """Alice, Bob and Mulisa in a room of a LiveKit server."""
-
-    def __init__(self, server: Server, alice: Person, bob: Person) -> None:
-        self.server = server
-        self.alice = alice
-        self.bob = bob
-
-    async def bob_says(self, speech: Samples) -> None:
-        """Bob says it, and Alice reads it."""
-        before = len(await self.alice.captions("Bob"))
-        await self.bob.say(speech)
-        await self.alice.reads("Bob", count=before + 1)
-
-    async def goes_on(self, question: Samples) -> None:
-        """Both hear each other, and Alice is told what Bob said about the budget."""
-        await self.alice.hears_on(await self.bob.identity())
-        await self.bob.hears_on(await self.alice.identity())
-        await self.alice.ask(question)
-        answer = await self.alice.reads("Mulisa", "Friday")
-        assert "bob" in answer.lower(), answer
-
-    async def check_nothing_is_lost(self, *lines: str) -> None:
-        """All that Bob said is written once, and shown once on Alice's page."""
-        written = [x["text"] for x in await self.server.said(ROOM) if x["name"] == "Bob"]
-        shown = [caption.text for caption in await self.alice.captions("Bob")]
-        assert written == shown
-        assert len(written) == len(lines), written
-        for line, text in zip(lines, written, strict=True):
-            assert word_error_rate(line, text) <= 0.5, (line, text)
-
-
-@asynccontextmanager
-async def call_on(
-    livekit: LiveKitServer, data: Path, chromium: str, url: str = ""
-) -> AsyncIterator[Call]:
-    """A call that has begun; `url` is the way to the server, if it is not the direct one."""
-    server = Server(data, "--llm", "concierge", livekit=livekit, livekit_url=url)
-    try:
-        await asyncio.to_thread(server.wait_for, "agent_ready")
-        async with browser_at(chromium) as browser:
-            alice, bob = await person_in(browser, "Alice"), await person_in(browser, "Bob")
-            for person in (alice, bob):
-                await person.enter(server.url, ROOM)
-            await alice.sees("Bob")
-            for person in (alice, bob):
-                await person.mulisa_is("listening")
-            yield Call(server, alice, bob)
-    finally:
-        code = server.stop()
-    assert code == 0
 
 
 async def test_the_livekit_server_dies_and_comes_back(
@@ -137,29 +78,19 @@ async def test_packets_are_lost(
 ) -> None:
     (budget,) = await studio.speak(BOB, BUDGET)
     (question,) = await studio.speak(ALICE, QUESTION)
-    config = {
-        "rtc": {
-            "node_ip": BEHIND_A_RELAY,
-            "ips": {"includes": ["127.0.0.1/32"]},
-            "use_ice_lite": True,  # a full agent would find the direct way to its clients
-            "tcp_port": 0,
-        }
-    }
-    with LiveKitServer(livekit_program, config=config) as livekit:
-        front, target = ((host, livekit.udp_port) for host in (BEHIND_A_RELAY, "127.0.0.1"))
-        async with (
-            UdpRelay(front, target, seed=SEED) as network,
-            call_on(livekit, tmp_path, chromium) as call,
-        ):
-            network.loss = loss
-            await call.alice.record()
-            await call.bob_says(budget)
-            await call.goes_on(question)
-            answer = await call.alice.reads("Mulisa", "Friday")
-            (heard,) = await studio.understand(await call.alice.recorded())
-            assert word_error_rate(answer, heard) <= 0.5, (answer, heard, str(network))
-            await call.check_nothing_is_lost(BUDGET)
-            assert network.lost > loss * network.forwarded / 2, str(network)
+    async with (
+        livekit_behind_a_network(livekit_program, SEED) as (livekit, network),
+        call_on(livekit, tmp_path, chromium) as call,
+    ):
+        network.loss = loss
+        await call.alice.record()
+        await call.bob_says(budget)
+        await call.goes_on(question)
+        answer = await call.alice.reads("Mulisa", "Friday")
+        (heard,) = await studio.understand(await call.alice.recorded())
+        assert word_error_rate(answer, heard) <= 0.5, (answer, heard, str(network))
+        await call.check_nothing_is_lost(BUDGET)
+        assert network.lost > loss * network.forwarded / 2, str(network)
 
 
 async def _is_back(livekit: LiveKitServer, what: str) -> None:
