@@ -158,7 +158,7 @@ class Speaker:
 
     async def _attend(self, speaking: _Speaking) -> None:
         """See one reply through: think, speak, show the words as they are heard."""
-        reply = speaking.reply
+        reply, is_reached = speaking.reply, True
         try:
             async with asyncio.TaskGroup() as tasks:
                 jobs = [self._think(reply), self._follow(speaking)]
@@ -170,6 +170,10 @@ class Speaker:
                     task.cancel()
         except* TransportError as failures:
             logger.warning("a whisper could not be opened: %s", failures.exceptions[0])
+            is_reached = False
+        if self._speaking is not speaking:
+            return  # cut at the moment of that failure, which outweighs the cancellation
+        if not is_reached:
             await self._excuse(speaking)
         position = reply.playout.position()
         self._tell(speaking, position)
