@@ -273,6 +273,9 @@ def test_words_of_the_rules_in_any_order_are_understood_quickly(words: list[str]
         ("Mulisa, listen to Bob again.", "bob", True),
         ("you can listen to me again, please", "me", True),
         ("listen to all of us again", "everybody", True),
+        ("can you please stop listening to Bob?", "bob", False),
+        ("I want you to no longer listen to me", "me", False),
+        ("you should never listen to Bob", "bob", False),
     ],
 )
 def test_whom_she_shall_hear(text: str, person: str, on: bool) -> None:
@@ -290,6 +293,8 @@ def test_whom_she_shall_hear(text: str, person: str, on: bool) -> None:
         ("speak to Carol only", ("carol",)),
         ("speak to everybody again", ("everybody",)),
         ("Mulisa, you can talk to all of us again.", ("everybody",)),
+        ("could you speak only to Alice?", ("alice",)),
+        ("you should only talk to me", ("me",)),
     ],
 )
 def test_to_whom_she_shall_speak(text: str, people: tuple[str, ...]) -> None:
@@ -306,6 +311,15 @@ def test_to_whom_she_shall_speak(text: str, people: tuple[str, ...]) -> None:
         ("what did Bob say when you were speaking only to me", "said"),
         ("can you hear me?", "hearing"),
         ("don't speak until I call you", "quiet"),
+        ("Mulisa, I don't hear Bob.", "statement"),
+        ("we still do not hear Alice", "statement"),
+        ("I no longer hear anybody", "statement"),
+        ("Mulisa, you don't listen to me!", "statement"),
+        ("you never listen", "statement"),
+        ("did you stop listening to Bob?", "question"),
+        ("Mulisa, I only talk to Bob.", "statement"),
+        ("they should speak only to me", "statement"),
+        ("are you speaking only to Alice?", "question"),
     ],
 )
 def test_what_is_no_order_to_hear_or_speak(text: str, kind: Kind) -> None:
@@ -330,3 +344,27 @@ def test_what_is_no_order_to_hear_or_speak(text: str, kind: Kind) -> None:
 )
 def test_how_she_shall_answer_does_not_change_what_is_wanted(text: str, plain: str) -> None:
     assert understand(text, agent="Mulisa") == understand(plain, agent="Mulisa")
+
+
+@pytest.mark.parametrize(
+    ("before", "text", "intent"),
+    [
+        (
+            Intent("speak_to", people=("alice",)),
+            "and me",
+            Intent("speak_to", people=("alice", "me")),
+        ),
+        (
+            Intent("speak_to", people=("me",)),
+            "and Bob, please",
+            Intent("speak_to", people=("me", "bob")),
+        ),
+        (
+            Intent("hear", person="alice", on=False),
+            "and Bob",
+            Intent("hear", person="bob", on=False),
+        ),
+    ],
+)
+def test_an_order_may_be_extended(before: Intent, text: str, intent: Intent) -> None:
+    assert understand(text, agent="Mulisa", people=PEOPLE, before=before) == intent

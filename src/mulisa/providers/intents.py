@@ -14,6 +14,8 @@ from typing import Final, Literal
 from rapidfuzz import fuzz
 from rapidfuzz.distance import Levenshtein
 
+from mulisa.providers.orders import whom_to_hear, whom_to_speak_to
+
 Kind = Literal[
     "hear",
     "speak_to",
@@ -205,10 +207,12 @@ def _follow_up(plain: str, people: Sequence[str], before: Intent) -> Intent | No
         return None
     what = found["what"]
     if what in ("me", "i", "myself"):
-        return replace(before, person="me")
+        return _also(before, "me")
     if what in ("you", "yourself") and before.kind == "said":
         return replace(before, person="you")
     named = next((name for name in people if _alike(what, name.lower())), None)
+    if named is not None and before.kind in ("hear", "speak_to"):
+        return _also(before, named.lower())
     if named is not None:
         kind = before.kind if before.kind in ("said", "connection", "who") else "said"
         return replace(before, kind=kind, person=named)
@@ -216,6 +220,13 @@ def _follow_up(plain: str, people: Sequence[str], before: Intent) -> Intent | No
     if before.kind == "said" and about and not _ASKS.match(what) and len(what.split()) <= 5:
         return replace(before, topic=_without_article(about["topic"]))
     return None
+
+
+def _also(before: Intent, person: str) -> Intent:
+    """The same for, or about, one more person."""
+    if before.kind == "speak_to":
+        return replace(before, people=(*before.people, person))
+    return replace(before, person=person)
 
 
 def _alike(heard: str, name: str) -> bool:
@@ -328,70 +339,13 @@ _MANNER = re.compile(
 
 
 def _rule_hear(plain: str) -> Intent | None:
-    for pattern, on in ((_UNHEAR, False), (_HEAR, True)):
-        found = pattern.search(plain)
-        who = _whom(found["who"] or "me") if found else ()
-        if len(who) == 1:
-            return Intent("hear", person=who[0], on=on)
-    return None
+    wanted = whom_to_hear(plain)
+    return Intent("hear", person=wanted[0], on=wanted[1]) if wanted else None
 
 
 def _rule_speak_to(plain: str) -> Intent | None:
-    for pattern in _SPEAK_TO:
-        found = pattern.search(plain)
-        if found and (who := _whom(found["who"])):
-            return Intent("speak_to", people=who)
-    return None
-
-
-def _whom(words: str) -> tuple[str, ...]:
-    """Names in "me and bob please"; empty if something in it is none."""
-    words = re.sub(rf"(?: (?:{_AFTERWARDS}))+$", "", words.strip())
-    who = []
-    for part in re.split(r" and | or |, ?", words):
-        if part in _ALL:
-            return ("everybody",)
-        if part in ("me", "myself"):
-            who.append("me")
-        elif len(part.split()) <= 2 and not set(part.split()) & _NO_NAMES:
-            who.append(part)
-        else:
-            return ()
-    return tuple(who)
-
-
-_AFTERWARDS: Final = (
-    r"again|please|anymore|any more|any longer|now|for now|from now on|for a while|at all|alone"
-    r"|only|from here on|for a moment|ok|okay|then|until i say so"
-)
-_LISTED_ALL: Final = (
-    "everybody else|everybody|everyone else|everyone|all of us|all of them|all|us all|us|them all"
-    "|them|the room|the whole room|the others|anybody|anyone"
-)
-_ALL: Final = frozenset(_LISTED_ALL.split("|"))
-_NO_NAMES: Final = frozenset(
-    "it that this these those what when where who how why if the a an my your his her their you "
-    "yourself music him to in on of with about something anything".split()
-)
-_UNHEAR: Final = re.compile(
-    r"\b(?:(?:stop|quit|no longer) (?:listening|hearing|listen|hear)"
-    r"|(?:don't|do not|never) (?:listen|hear))(?:(?: to)? (?P<who>.+))?$"
-)
-_HEAR: Final = re.compile(
-    r"^(?:(?:please|now|and|so|okay|ok|you can|you may|can you|could you|start|begin) )*"
-    r"(?:listen(?:ing)?|hear(?:ing)?) (?:again )?to (?P<who>.+)$"
-)
-_SPEAK: Final = r"(?:speak|talk|speaking|talking)"
-_SPEAK_TO: Final = tuple(
-    re.compile(pattern)
-    for pattern in (
-        rf"\b{_SPEAK} (?:only|just|lonely|on me) (?:to|with) (?P<who>.+)$",
-        rf"\b(?:only|just) {_SPEAK} (?:to|with) (?P<who>.+)$",
-        rf"^(?:please )?{_SPEAK} (?:to|with) (?P<who>[\w ]+?) (?:only|alone)\b",
-        rf"^(?:(?:please|now|you can|you may|can you|could you|start) )*{_SPEAK} (?:again )?"
-        rf"(?:to|with) (?P<who>(?:{_LISTED_ALL})(?: (?:{_AFTERWARDS}))*)$",
-    )
-)
+    people = whom_to_speak_to(plain)
+    return Intent("speak_to", people=people) if people else None
 
 
 def _keyed(kind: Kind, pattern: str) -> Callable[[str], Intent | None]:
