@@ -246,6 +246,31 @@ async def test_what_was_not_acknowledged_is_told_as_it_is(tool: str) -> None:
     assert result == {"error": "the connection to them is gone"}
 
 
+async def test_that_one_is_still_heard_keeps_no_other_from_being_silenced() -> None:
+    class OneIsLost(Controls):
+        async def hear(self, identity: Identity, on: bool) -> None:
+            if identity == ALICE:
+                raise ConnectionLost("the connection to them is gone")
+            await super().hear(identity, on)
+
+    controls = OneIsLost()
+    result = await ask("hear", controls, who="everybody", on=False)
+    assert result == {"error": "the connection to them is gone"}
+    assert controls.heard == [(BOB, False)]
+
+
+@pytest.mark.parametrize("name", ["", " ", "\n\t "])
+async def test_somebody_without_a_name_is_no_obstacle(name: str) -> None:
+    room = Room(Presence(Identity("dora-4"), name, 170.0))
+    tools = toolbox(room=room)
+    result = await tools.call("what_was_said", {"by": "Bob"}, ALICE, now=400.0)
+    assert {turn["name"] for turn in result["turns"]} == {"Bob"}
+    people = (await tools.call("who_is_here", {}, ALICE, now=400.0))["people"]
+    assert [person["name"] for person in people] == ["Alice", "Bob", "dora-4"]
+    found = await tools.call("connection", {"who": "dora-4"}, ALICE, now=400.0)
+    assert found["name"] == "dora-4"
+
+
 async def test_of_two_with_one_name_somebody_must_say_which() -> None:
     controls, room = Controls(), Room(Presence(Identity("bob-9"), "Bob", 170.0))
     tools = toolbox(controls, room)

@@ -25,6 +25,7 @@ from mulisa.core.room import Identity, Participant
 from mulisa.core.transcript import TranscriptEntry
 
 _CUT = "[you were interrupted here; nobody heard the rest]"
+_NAMELESS = "Somebody"
 _MAX_STAYS = 1_000
 _MAX_TURN_CHARS = 4_000
 _MAX_MINUTED_TURNS = 1_500
@@ -287,7 +288,11 @@ class Memory:
         self._stays[entry.identity] = Stay(entry.identity, name, first, left_at)
 
     def _label(self, identity: Identity, name: str) -> str:
-        """The name, with a number if somebody else in this call has it already."""
+        """The name, with a number if somebody else in this call has it already.
+
+        Not every server insists on a name, or on one that is more than white space.
+        """
+        name = " ".join(name.split()) or " ".join(identity.split()) or _NAMELESS
         known = self._labels.get(identity)
         if known is not None and (known == name or known.rstrip("0123456789") == f"{name} "):
             return known

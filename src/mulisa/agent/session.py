@@ -339,7 +339,8 @@ class Session:
         if turn.source == "voice":
             metrics.transcribed_at = self._transcribed_at.get(turn.identity)
         listener = turn.identity if self._wants_whisper(turn) else None
-        names = [person.name for person in self._people.values()]
+        labels = {stay.identity: stay.name for stay in self._memory.stays()}
+        names = [labels[identity] for identity in self._people]
         system = self._persona.system_prompt(room=self._transport.room, people=names)
         if listener is not None:
             system += f"\nYou whisper this answer: only {self._name_of(listener)} hears it."

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from mulisa.agent.memory import Entry, Memory
 from mulisa.agent.minutes import Sentence, smooth
-from mulisa.core.errors import InputError, MulisaError
+from mulisa.core.errors import InputError, MulisaError, TransportError
 from mulisa.core.provider import ToolSpec
 from mulisa.core.room import Identity, RoomName, Topology
 from mulisa.core.routing import Routing
@@ -297,14 +297,24 @@ class Toolbox:
     async def _hear(self, call: _Call) -> dict[str, Any]:
         everybody = call.who.casefold() in _EVERYBODY
         chosen = self._everybody(call) if everybody else [self._one_person(call.who, call)]
-        for identity in chosen:
-            await self._controls.hear(identity, call.on)
+        await self._hear_all(chosen, call.on)
         return {
             "hears": call.on,
             "everybody": everybody,
             "people": self._named(chosen, call),
             "to_undo": "" if call.on else "on the page or in the chat; who is not heard cannot say",
         }
+
+    async def _hear_all(self, chosen: Sequence[Identity], on: bool) -> None:
+        """One by one; that it fails with one of them keeps nobody else from it."""
+        failures = []
+        for identity in chosen:
+            try:
+                await self._controls.hear(identity, on)
+            except TransportError as error:
+                failures.append(error)
+        if failures:
+            raise failures[0]
 
     def _everybody(self, call: _Call) -> list[Identity]:
         """Who is here; to be heard again, also who is not heard and gone."""
