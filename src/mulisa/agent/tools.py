@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from mulisa.agent.memory import Entry, Memory
 from mulisa.agent.minutes import Sentence, smooth
+from mulisa.agent.tool_calls import SPECS, Call, parse_call
 from mulisa.core.errors import InputError, MulisaError, TransportError
 from mulisa.core.provider import ToolSpec
 from mulisa.core.room import Identity, RoomName, Topology
 from mulisa.core.routing import Routing
 
-_MAX_TURNS = 50
-_DEFAULT_TURNS = 12
 _MAX_TEXT_CHARS = 600
-_MAX_NAMES = 50
 _SELF = frozenset({"me", "i", "myself", "us", "asker", "user"})
 _AGENT = frozenset({"you", "yourself", "assistant", "agent"})
 _EVERYBODY = frozenset({"everybody", "everyone", "all", "all of us", "us all", "*"})
@@ -92,24 +88,6 @@ class Controls(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class _Call:
-    """One call of a tool, its arguments validated."""
-
-    asker: Identity
-    now: float
-    listener: Identity | None = None
-    """Who alone will hear the answer; None is everybody."""
-    who: str = ""
-    names: tuple[str, ...] = ()
-    on: bool = True
-    by: str = ""
-    about: str = ""
-    minutes: float | None = None
-    limit: int = _DEFAULT_TURNS
-    until_called: bool = True
-
-
 class Toolbox:
     """The tools of one room.
 
@@ -121,7 +99,7 @@ class Toolbox:
         self._memory = memory
         self._room = room
         self._controls = controls
-        self._tools: dict[str, Callable[[_Call], Awaitable[dict[str, Any]]]] = {
+        self._tools: dict[str, Callable[[Call], Awaitable[dict[str, Any]]]] = {
             "who_is_here": self._who_is_here,
             "what_was_said": self._what_was_said,
             "minutes": self._minutes,
@@ -138,7 +116,7 @@ class Toolbox:
     @property
     def specs(self) -> tuple[ToolSpec, ...]:
         """The tools as an LLM is told of them."""
-        return _SPECS
+        return SPECS
 
     async def call(
         self,
@@ -161,11 +139,11 @@ class Toolbox:
         if tool is None:
             return {"error": f"there is no tool {name!r}; there are {', '.join(self._tools)}"}
         try:
-            return await tool(_validated(name, arguments, asker, now, listener))
+            return await tool(parse_call(name, arguments, asker, now, listener))
         except MulisaError as error:
             return {"error": str(error)}
 
-    async def _who_is_here(self, call: _Call) -> dict[str, Any]:
+    async def _who_is_here(self, call: Call) -> dict[str, Any]:
         names = {stay.identity: stay.name for stay in self._memory.stays()}
         people = [
             {
@@ -191,7 +169,7 @@ class Toolbox:
         ]
         return {"room": self._room.room, "people": people, "left": gone[-10:]}
 
-    async def _what_was_said(self, call: _Call) -> dict[str, Any]:
+    async def _what_was_said(self, call: Call) -> dict[str, Any]:
         since = None if call.minutes is None else call.now - 60 * call.minutes
         found = self._entries(call, since)
         asked = self._question_of(call)
@@ -209,7 +187,7 @@ class Toolbox:
         ]
         return {"turns": turns, "found": len(found)}
 
-    def _entries(self, call: _Call, since: float | None) -> Sequence[Entry]:
+    def _entries(self, call: Call, since: float | None) -> Sequence[Entry]:
         if not call.by:
             return self._memory.entries(since, about=call.about, listener=call.listener)
         if call.by.casefold() in _AGENT or call.by.casefold() == self._memory.agent.casefold():
@@ -233,14 +211,14 @@ class Toolbox:
         named = [stay for stay in stays if stay.name.split()[0] == stays[0].name.split()[0]]
         return [stay.identity for stay in named]
 
-    def _question_of(self, call: _Call) -> Entry | None:
+    def _question_of(self, call: Call) -> Entry | None:
         """The turn that led to this call: it is no answer to itself."""
         for entry in reversed(self._memory.entries(by=call.asker)):
             if entry.addressed:
                 return entry
         return None
 
-    async def _minutes(self, call: _Call) -> dict[str, Any]:
+    async def _minutes(self, call: Call) -> dict[str, Any]:
         since = None if call.minutes is None else call.now - 60 * call.minutes
         minutes = self._memory.minutes(since)
         begun = self._memory.started_at if since is None else max(since, self._memory.started_at)
@@ -255,7 +233,7 @@ class Toolbox:
             "highlights": _quoted(minutes.highlights),
         }
 
-    async def _call_duration(self, call: _Call) -> dict[str, Any]:
+    async def _call_duration(self, call: Call) -> dict[str, Any]:
         joined = [person for person in self._room.people if person.identity == call.asker]
         stays = self._memory.stays()
         begun = min([self._memory.started_at, *(stay.joined_at for stay in stays)])
@@ -265,7 +243,7 @@ class Toolbox:
             result["you_for"] = spoken_duration(call.now - joined[0].joined_at)
         return result
 
-    async def _last_reply(self, call: _Call) -> dict[str, Any]:
+    async def _last_reply(self, call: Call) -> dict[str, Any]:
         listener = call.listener
         last = self._memory.last_reply(call.asker, listener=listener)
         entry = last or self._memory.last_reply(listener=listener)
@@ -274,12 +252,12 @@ class Toolbox:
         ago = self._ago(entry.ended_at, call)
         return {"text": entry.text, "unspoken": entry.unspoken, "ago": ago}
 
-    async def _date_time(self, call: _Call) -> dict[str, Any]:
+    async def _date_time(self, call: Call) -> dict[str, Any]:
         wall = self._memory.wall(call.now)
         date = f"{wall:%A}, {wall.day} {wall:%B %Y}"
         return {"time": f"{wall:%H:%M}", "date": date, "time_zone": wall.tzname() or ""}
 
-    async def _connection(self, call: _Call) -> dict[str, Any]:
+    async def _connection(self, call: Call) -> dict[str, Any]:
         identity = self._identities(call.who or "me", call.asker)[0]
         name = next((s.name for s in self._memory.stays() if s.identity == identity), "")
         return {
@@ -290,11 +268,11 @@ class Toolbox:
             "description": await self._controls.connection(identity),
         }
 
-    async def _stay_quiet(self, call: _Call) -> dict[str, Any]:
+    async def _stay_quiet(self, call: Call) -> dict[str, Any]:
         self._controls.stay_quiet(call.until_called)
         return {"quiet": call.until_called, "name": self._memory.agent}
 
-    async def _hear(self, call: _Call) -> dict[str, Any]:
+    async def _hear(self, call: Call) -> dict[str, Any]:
         everybody = call.who.casefold() in _EVERYBODY
         chosen = self._everybody(call) if everybody else [self._one_person(call.who, call)]
         await self._hear_all(chosen, call.on)
@@ -316,13 +294,13 @@ class Toolbox:
         if failures:
             raise failures[0]
 
-    def _everybody(self, call: _Call) -> list[Identity]:
+    def _everybody(self, call: Call) -> list[Identity]:
         """Who is here; to be heard again, also who is not heard and gone."""
         present = [person.identity for person in self._room.people]
         gone = sorted(self._room.routing.unheard.difference(present))
         return [*present, *gone] if call.on else present
 
-    async def _speak_to(self, call: _Call) -> dict[str, Any]:
+    async def _speak_to(self, call: Call) -> dict[str, Any]:
         if not call.names:
             raise InputError("speak_to needs who: names, or everybody")
         if any(name.casefold() in _EVERYBODY for name in call.names):
@@ -332,7 +310,7 @@ class Toolbox:
         await self._controls.speak_to(frozenset(chosen))
         return {"everybody": False, "people": self._named(chosen, call)}
 
-    def _one_person(self, name: str, call: _Call) -> Identity:
+    def _one_person(self, name: str, call: Call) -> Identity:
         """The one whom a name means, rather somebody present. Raises InputError."""
         if not name:
             raise InputError("a name is needed, or everybody")
@@ -348,7 +326,7 @@ class Toolbox:
         names = ", ".join(labels.get(identity, identity) for identity in here)
         raise InputError(f"there are several: {names}; choose on the page, or say which")
 
-    def _named(self, identities: Sequence[Identity], call: _Call) -> list[dict[str, Any]]:
+    def _named(self, identities: Sequence[Identity], call: Call) -> list[dict[str, Any]]:
         labels = {stay.identity: stay.name for stay in self._memory.stays()}
         return [
             {"name": labels[identity], "is_you": identity == call.asker}
@@ -356,13 +334,13 @@ class Toolbox:
             if identity in labels
         ]
 
-    async def _help(self, call: _Call) -> dict[str, Any]:
+    async def _help(self, call: Call) -> dict[str, Any]:
         return {"name": self._memory.agent, "abilities": list(_ABILITIES)}
 
     def _clock(self, at: float) -> str:
         return f"{self._memory.wall(at):%H:%M}"
 
-    def _ago(self, at: float, call: _Call) -> str:
+    def _ago(self, at: float, call: Call) -> str:
         return spoken_ago(call.now - at)
 
 
@@ -389,136 +367,3 @@ def spoken_ago(seconds: float) -> str:
 
 def _quoted(sentences: Sequence[Sentence]) -> list[dict[str, str]]:
     return [{"name": sentence.name, "text": sentence.text} for sentence in sentences]
-
-
-def _validated(
-    name: str,
-    arguments: Mapping[str, Any],
-    asker: Identity,
-    now: float,
-    listener: Identity | None,
-) -> _Call:
-    """Raises InputError for what the tool does not take."""
-    if not isinstance(arguments, Mapping):
-        raise InputError(f"the arguments of {name} are an object")
-    known = next(spec for spec in _SPECS if spec.name == name).parameters["properties"]
-    values: dict[str, Any] = {}
-    for key, value in arguments.items():
-        if key not in known:
-            takes = ", ".join(known) or "no arguments"
-            raise InputError(f"{name} has no argument {key!r}; it takes {takes}")
-        if value is not None and value != "":
-            values[key] = _PARSERS[known[key]["type"]](key, value)
-    if "limit" in values:
-        values["limit"] = int(min(max(values["limit"], 1), _MAX_TURNS))
-    if values.get("minutes", 1) <= 0:
-        raise InputError("minutes is a number above 0")
-    if isinstance(values.get("who"), tuple):
-        values["names"] = values.pop("who")
-    return _Call(asker, now, listener, **values)
-
-
-def _text(key: str, value: object) -> str:
-    if not isinstance(value, str):
-        raise InputError(f"{key} is a text")
-    return " ".join(value.split())[:200]
-
-
-def _number(key: str, value: object) -> float:
-    try:
-        number = float(value) if isinstance(value, int | float | str) else math.nan
-    except (ValueError, OverflowError):
-        number = math.nan
-    if isinstance(value, bool) or not math.isfinite(number):
-        raise InputError(f"{key} is a number")
-    return number
-
-
-def _truth(key: str, value: object) -> bool:
-    if not isinstance(value, bool):
-        raise InputError(f"{key} is true or false")
-    return value
-
-
-def _texts(key: str, value: object) -> tuple[str, ...]:
-    """A list of names; a model may write them as one text."""
-    if isinstance(value, str):
-        value = re.split(r",| and | & ", value)
-    if not isinstance(value, list) or len(value) > _MAX_NAMES:
-        raise InputError(f"{key} is a list of at most {_MAX_NAMES} names")
-    return tuple(name for name in (_text(key, item) for item in value) if name)
-
-
-_PARSERS: Mapping[str, Callable[[str, object], Any]] = {
-    "string": _text,
-    "number": _number,
-    "integer": _number,
-    "boolean": _truth,
-    "array": _texts,
-}
-
-
-def _spec(name: str, description: str, **properties: Mapping[str, Any]) -> ToolSpec:
-    schema = {"type": "object", "properties": properties, "additionalProperties": False}
-    return ToolSpec(name, description, schema)
-
-
-_SINCE = {
-    "type": "number",
-    "description": "Only the last so many minutes; leave out for the whole call.",
-}
-_SPECS = (
-    _spec("who_is_here", "Who is in the call now, since when, and who has left."),
-    _spec(
-        "what_was_said",
-        "What people (and you) said in this call, word for word, with names and times.",
-        by={
-            "type": "string",
-            "description": "Only this person, by name; 'me' for who asks, 'you' for yourself.",
-        },
-        about={"type": "string", "description": "Only turns with words of this topic."},
-        minutes=_SINCE,
-        limit={
-            "type": "integer",
-            "description": f"At most so many turns, the latest (1-{_MAX_TURNS}).",
-        },
-    ),
-    _spec(
-        "minutes",
-        "Minutes of the call: speakers, topics, decisions, tasks, open questions, highlights.",
-        minutes=_SINCE,
-    ),
-    _spec("call_duration", "Since when the call has been going, and when who asks joined."),
-    _spec("last_reply", "What you said last to who asks, and what was cut off, to repeat it."),
-    _spec("date_time", "The time and the date now."),
-    _spec(
-        "connection",
-        "How somebody is connected to you: topology, path, network figures.",
-        who={"type": "string", "description": "A person's name; leave out for who asks."},
-    ),
-    _spec(
-        "stay_quiet",
-        "Say nothing more until somebody calls you by name. Only if you are asked to.",
-        until_called={"type": "boolean", "description": "False to take it back."},
-    ),
-    _spec(
-        "hear",
-        "Listen to somebody, or stop listening to them: then their voice does not come to you at "
-        "all. Only if you are asked to. They can undo it on the page or in the chat.",
-        who={
-            "type": "string",
-            "description": "A person's name, 'me' for who asks, or 'everybody'.",
-        },
-        on={"type": "boolean", "description": "False to stop listening to them."},
-    ),
-    _spec(
-        "speak_to",
-        "Let only some people hear your voice, or everybody again. Only if you are asked to.",
-        who={
-            "type": "array",
-            "items": {"type": "string"},
-            "description": "Names, 'me' for who asks, or only 'everybody'.",
-        },
-    ),
-    _spec("help", "What you can do in this call."),
-)
