@@ -37,7 +37,13 @@ class Call:
         self._stack = stack
 
     def transport(
-        self, identity: Identity, *, url: str = "", routing: Routing | None = None, **token: Any
+        self,
+        identity: Identity,
+        *,
+        url: str = "",
+        routing: Routing | None = None,
+        relay_only: bool = False,
+        **token: Any,
     ) -> SFUTransport:
         """Not in the room yet; Mulisa is an agent."""
         kind = "agent" if identity == MULISA else "standard"
@@ -45,6 +51,7 @@ class Call:
             url or self.server.url,
             self.server.token(identity, self.room, kind=kind, **token),
             routing=routing,
+            relay_only=relay_only,
         )
 
     async def join(self, identity: Identity, **options: Any) -> SFUTransport:

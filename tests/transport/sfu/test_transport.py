@@ -318,6 +318,27 @@ async def test_leaving_leaves_nothing_behind(livekit: LiveKitServer) -> None:
         assert not [task for task in left if "sfu" in task.get_name()]
 
 
+async def test_relay_only_goes_through_turn_alone(livekit_program: str) -> None:
+    """The TURN server is LiveKit's own; its address and password come from the server."""
+    with LiveKitServer(livekit_program, turn=True) as server:
+        async with call(server, ALICE) as room, room.transport(MULISA, relay_only=True) as mulisa:
+            witness = Witness(mulisa)
+            await witness.until(TrackSubscribed(ALICE))
+            alice = room.transports[ALICE]
+            alice.expect_speech()
+            hearing = asyncio.create_task(hear(mulisa, ALICE, 60))
+            await say(alice, tone(400.0, 60))
+            assert pitch((await hearing)[-24_000:]) == pytest.approx(400.0, abs=2.5)
+            stats = await mulisa._stay.room.get_rtc_stats()
+            candidates = [
+                each.local_candidate.candidate
+                for each in (*stats.publisher_stats, *stats.subscriber_stats)
+                if each.HasField("local_candidate")
+            ]
+            assert candidates
+            assert all(f":{server.turn_port}" in candidate.url for candidate in candidates)
+
+
 async def test_a_refused_token_says_so_and_is_not_quoted(livekit: LiveKitServer) -> None:
     expired = livekit.token("alice", "kitchen", ttl=-300.0)
     for token in ("nonsense", expired):
