@@ -70,7 +70,7 @@ def encode_control(frame: ControlFrame) -> str:
 
 def parse_control(text: str) -> ControlFrame:
     """Raises InputError for whatever is not one of them, unknown types included."""
-    if len(text) > MAX_FRAME_BYTES:
+    if len(text.encode(errors="replace")) > MAX_FRAME_BYTES:
         raise InputError(f"a control frame has at most {MAX_FRAME_BYTES} bytes")
     try:
         data = json.loads(text)

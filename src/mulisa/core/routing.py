@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -10,10 +11,10 @@ from mulisa.core.errors import InputError
 from mulisa.core.room import Identity
 
 ROUTING_ATTRIBUTE: Final = "mulisa.routing"
-"""Participant attribute of the agent that carries `Routing.to_json` as text; none by default."""
+"""Participant attribute of the agent that carries `Routing.as_attribute`; none by default."""
 MAX_IDENTITIES: Final = 500
-"""More are refused: no room is that big."""
-_MAX_IDENTITY_CHARS: Final = 256
+"""More are refused in one wish or message: no room is that big."""
+MAX_IDENTITY_CHARS: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,10 @@ class Routing:
             "speak_to": None if self.listeners is None else sorted(self.listeners),
         }
 
+    def as_attribute(self) -> str:
+        """`to_json` as text; empty, as what removes an attribute, while it is the default."""
+        return "" if self == Routing() else json.dumps(self.to_json(), separators=(",", ":"))
+
 
 @dataclass(frozen=True, slots=True)
 class RoutingChange:
@@ -67,10 +72,10 @@ class RoutingChange:
     """With `sets_listeners`: to whom she shall speak; None is everybody."""
 
     @classmethod
-    def parse(cls, data: object) -> RoutingChange:
+    def parse(cls, data: object, limit: int | None = MAX_IDENTITIES) -> RoutingChange:
         """Read ``{"hear": {...}, "speak_to": [...] or null}``; each key may be missing.
 
-        Raises InputError.
+        Raises InputError, also for more than `limit` identities under one of them.
         """
         if not isinstance(data, dict) or set(data) - {"hear", "speak_to"}:
             raise InputError('a routing is an object with "hear" and "speak_to"')
@@ -80,25 +85,21 @@ class RoutingChange:
         listeners = data.get("speak_to")
         if listeners is not None and not isinstance(listeners, list):
             raise InputError('"speak_to" is a list of identities, or null for everybody')
+        if limit is not None and max(len(hear), len(listeners or ())) > limit:
+            raise InputError(f"a routing names at most {limit} identities")
         return cls(
-            {_identity(each): on for each, on in _few(hear).items()},
+            {_identity(each): on for each, on in hear.items()},
             "speak_to" in data,
-            None if listeners is None else frozenset(map(_identity, _few(listeners))),
+            None if listeners is None else frozenset(map(_identity, listeners)),
         )
 
 
 def parse_routing(data: object) -> Routing:
-    """Read what `Routing.to_json` wrote. Raises InputError."""
-    return Routing().changed(RoutingChange.parse(data))
-
-
-def _few(collection: Any) -> Any:
-    if len(collection) > MAX_IDENTITIES:
-        raise InputError(f"a routing names at most {MAX_IDENTITIES} identities")
-    return collection
+    """Read what `Routing.to_json` wrote, which many changes may have made. Raises InputError."""
+    return Routing().changed(RoutingChange.parse(data, limit=None))
 
 
 def _identity(text: object) -> Identity:
-    if not isinstance(text, str) or not 0 < len(text) <= _MAX_IDENTITY_CHARS:
-        raise InputError(f"an identity is a text of 1 to {_MAX_IDENTITY_CHARS} characters")
+    if not isinstance(text, str) or not 0 < len(text) <= MAX_IDENTITY_CHARS:
+        raise InputError(f"an identity is a text of 1 to {MAX_IDENTITY_CHARS} characters")
     return Identity(text)

@@ -8,7 +8,6 @@ jitter buffer that conceals nothing; delays vary but never reorder a stream.
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -261,9 +260,7 @@ class LoopbackTransport:
 
     async def set_attributes(self, attributes: Mapping[str, str]) -> None:
         """Merge into our attributes; an empty value removes a key."""
-        merged = {**self._local.attributes, **attributes}
-        kept = {key: value for key, value in merged.items() if value}
-        self._update(replace(self._local, attributes=kept))
+        self._update(replace(self._local, attributes=_merged(self._local.attributes, attributes)))
 
     def set_muted(self, muted: bool) -> None:
         """Stop or go on being heard; what is sent while muted goes nowhere."""
@@ -480,7 +477,9 @@ def _check_frame(samples: Samples) -> None:
 
 def _shown(attributes: Mapping[str, str], routing: Routing) -> Mapping[str, str]:
     """The attributes with the routing among them, unless it is the default."""
-    others = {key: value for key, value in attributes.items() if key != ROUTING_ATTRIBUTE}
-    if routing == EVERYBODY:
-        return others
-    return {**others, ROUTING_ATTRIBUTE: json.dumps(routing.to_json())}
+    return _merged(attributes, {ROUTING_ATTRIBUTE: routing.as_attribute()})
+
+
+def _merged(attributes: Mapping[str, str], news: Mapping[str, str]) -> Mapping[str, str]:
+    """An empty value removes a key."""
+    return {key: value for key, value in {**attributes, **news}.items() if value}

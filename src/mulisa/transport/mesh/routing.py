@@ -8,7 +8,6 @@ means that no packet is left on the way.
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
@@ -47,8 +46,7 @@ class MeshRouting:
 
     def news(self) -> Mapping[str, str]:
         """Attributes that show the routing; empty while they are shown already."""
-        is_default = self.routing == Routing()
-        text = "" if is_default else json.dumps(self.routing.to_json(), separators=(",", ":"))
+        text = self.routing.as_attribute()
         if text == self._shown:
             return {}
         self._shown = text

@@ -9,15 +9,13 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapte
 
 from mulisa.core.errors import SignalingError
 from mulisa.core.room import Identity
-from mulisa.core.routing import MAX_IDENTITIES
+from mulisa.core.routing import MAX_IDENTITIES, MAX_IDENTITY_CHARS
 from mulisa.core.transport import Caption, ChatMessage
 from mulisa.transport.chat import MAX_CHAT_CHARS, MESSAGE_ID_PATTERN
 
 CHANNEL_LABEL: Final = "text"
 CHANNEL_ID: Final = 0
 MAX_TEXT_BYTES: Final = 16 * 1024
-
-_MAX_IDENTITY_CHARS: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +27,7 @@ class Reception:
 
 TextMessage: TypeAlias = Caption | ChatMessage | Reception
 _Identity: TypeAlias = Annotated[
-    Identity, StringConstraints(min_length=1, max_length=_MAX_IDENTITY_CHARS)
+    Identity, StringConstraints(min_length=1, max_length=MAX_IDENTITY_CHARS)
 ]
 
 
