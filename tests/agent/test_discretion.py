@@ -41,6 +41,16 @@ HEARD = Path(__file__).with_name("mulisa_heard.json")
         "For my ears only: what did I miss?",
         "tell me so that nobody else hears it who is here",
         "Mulisa, tell me without telling the others what I missed.",
+        "Mulisa, whisper a summary.",
+        "whisper all decisions",
+        "Mulisa, whisper something to me",
+        "whisper Bob's answer",
+        "Mulisa, I'd like you to whisper the answer.",
+        "Mulisa, summarise the call in a whisper.",
+        "repeat that in a whisper",
+        "Mulisa, tell only me the code.",
+        "Mulisa, without the others hearing: what is the code?",
+        "Mulisa, don't tell the others, but what did I miss?",
     ],
 )
 def test_an_answer_for_one_person(text: str) -> None:
@@ -72,6 +82,11 @@ def test_an_answer_for_one_person(text: str) -> None:
         "Mulisa, speak only to Alice.",
         "Mulisa, listen only to me.",
         "Mulisa, it matters only to me.",
+        "Mulisa, tell only me and Bob who is here.",
+        "Mulisa, what did Bob say in a whisper?",
+        "Mulisa, Bob uses Whisper to transcribe.",
+        "Mulisa, can they talk without us?",
+        "Mulisa, why don't you tell the others?",
     ],
 )
 def test_an_answer_for_everybody(text: str) -> None:

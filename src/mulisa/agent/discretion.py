@@ -9,20 +9,26 @@ from __future__ import annotations
 import re
 from typing import Final
 
-_TELL: Final = r"(?:tell|say|answer|speak|talk|reply|respond|explain|give|read|show|let|remind)"
+_TELL: Final = (
+    r"(?:tell|say|answer|speak|talk|reply|respond|explain|give|read|show|let|remind|repeat|list"
+    r"|summari[sz]e)"
+)
 _ME: Final = r"(?:me|my ears?)"
 _ELSE: Final = r"(?:nobody|no one|none of the others)(?: else)?"
+_OTHERS: Final = r"(?:the others?|any(?:one|body) else|every(?:one|body) else)"
 _CALLED: Final = (
     r"(?:(?!(?:what|who|how|why|when|where|did|does|do|has|have|had|was|were|is|are|i|we|they|he"
     r"|she|it|people|others?|use|the|a|with)\b)\w+ ){0,3}?"
 )
 """Her name, or what was recognised for it, and words such as "please"; nobody who whispers."""
 _ORDER: Final = (
-    rf"^{_CALLED}(?:(?:(?:can|could|will|would) you|you can|please|just|i want you to|and then) )*"
+    rf"^{_CALLED}(?:(?:(?:can|could|will|would) you|you can|please|just"
+    r"|i want you to|i'd like you to|i would like you to|i need you to|and then) )*"
 )
 _WHAT: Final = (
     r"(?:it|that|this|what|what's|who|who's|whom|where|when|why|how|whether|if|the|your|me|my|to me"
-    r"|to my|in my|into my|again|please|now|everything)"
+    r"|to my|in my|into my|again|please|now|everything|something|anything|all|each|every|some|a"
+    r"|an|his|her|their|our|minutes|\w+'s)"
 )
 _PRIVATELY: Final = (
     r"(?:privately|in private|in secret|secretly|discreetly|in confidence|confidentially)"
@@ -32,10 +38,11 @@ _PRIVATE: Final = re.compile(
     r"|me and you|the two of us)\b"
     rf"|^{_CALLED}between (?:you and (?:me|i)|me and you|the two of us)\b"
     rf"|{_ORDER}{_TELL} (?:\w+ ){{0,6}}?(?:{_PRIVATELY}|in a whisper|(?:only|just) to {_ME})\b"
-    rf"|{_ORDER}{_TELL} (?:it |this |that )?(?:only|just) {_ME}(?: and {_ELSE})?$"
+    rf"|{_ORDER}{_TELL} (?:it |this |that )?(?:only|just) {_ME}(?: and {_ELSE})?(?:$| (?!and |or ))"
     rf"|{_ORDER}{_TELL} (?:(?:it |this |that )?to )?me (?:only|alone|and {_ELSE})\b"
-    rf"|{_ORDER}{_TELL} (?:\w+ ){{0,8}}?without (?:telling|letting) (?:the others?|any(?:one|body)"
-    r" else|every(?:one|body) else)\b"
+    rf"|{_ORDER}{_TELL} (?:\w+ ){{0,8}}?without (?:telling|letting) {_OTHERS}\b"
+    rf"|\bwithout {_OTHERS} (?:hearing|listening|knowing)\b"
+    rf"|{_ORDER}(?:don't|do not) (?:tell|let) (?:{_OTHERS}|any(?:one|body))\b"
     rf"|^{_CALLED}{_PRIVATELY}(?: please)?(?: (?:(?:can|could|would) you )?{_TELL}| what| who| how"
     r"| when| where| why|$)"
     rf"|^(?:only|just) (?:to|for) {_ME}\b|\b(?:for|in) my ears? (?:only|alone)\b"
