@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 from pytest_asyncio import is_async_test
 
 from tests.livekit_server import LiveKitServer
@@ -28,6 +29,10 @@ OWNERS_SETTINGS = ("MULISA_", "LIVEKIT_", "OPENAI_", "AZURE_")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 ENDING_TIME = 1.0
 """Real seconds that a task on the ordinary loop has to end after its test did."""
+
+settings.register_profile("mulisa", deadline=None)
+settings.load_profile("mulisa")
+"""The machine may be busy: no example fails for having taken long."""
 
 _browser_setting = pytest.StashKey[str]()
 _livekit_setting = pytest.StashKey[str]()
