@@ -8,10 +8,17 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer, unused_port
 from livekit import rtc
+from livekit.protocol import models
+from livekit.protocol.room import (
+    ListParticipantsRequest,
+    ListParticipantsResponse,
+    ListRoomsResponse,
+)
 
 from mulisa.core.errors import ConfigError, ConnectionLost, MulisaError
 from mulisa.server.events import (
@@ -128,7 +135,89 @@ async def test_without_its_server_the_gateway_admits_people_and_says_once_what_i
         assert (answer["topology"], answer["url"], answer["ice_servers"]) == ("sfu", url, [])
         assert (await room(gateway))[0] == 404
         await asyncio.sleep(1.2)  # another try
-    assert [type(event) for event in gateway.events] == [SfuLost]
+        assert [type(event) for event in gateway.events] == [SfuLost]
+
+
+async def test_a_server_that_comes_back_is_seen_although_nobody_wants_a_room(
+    tmp_path: Path,
+) -> None:
+    async def rooms(_: web.Request) -> web.Response:
+        return web.Response(body=ListRoomsResponse().SerializeToString())
+
+    port = unused_port()
+    app = web.Application()
+    app.router.add_post("/twirp/livekit.RoomService/ListRooms", rooms)
+    url = f"ws://127.0.0.1:{port}"
+    async with running_gateway(config(tmp_path, livekit_url=url)) as gateway:
+        await gateway.wait_for(is_(SfuLost))
+        async with TestServer(app, port=port):
+            await gateway.wait_for(is_(SfuFound))
+
+
+async def test_an_answer_of_another_world_counts_as_none_and_the_gateway_looks_on(
+    tmp_path: Path,
+) -> None:
+    """Nobody would be found any more if one answer ended the looking."""
+    answers = [
+        models.ParticipantInfo(identity="eve", sid="PA_1", joined_at=2**60),
+        models.ParticipantInfo(identity="alice-7f3k", name="Alice", sid="PA_2", joined_at=1),
+    ]
+
+    async def rooms(_: web.Request) -> web.Response:
+        return web.Response(body=ListRoomsResponse().SerializeToString())
+
+    async def participants(_: web.Request) -> web.Response:
+        info = answers.pop(0) if len(answers) > 1 else answers[0]
+        body = ListParticipantsResponse(participants=[info]).SerializeToString()
+        return web.Response(body=body)
+
+    app = web.Application()
+    app.router.add_post("/twirp/livekit.RoomService/ListRooms", rooms)
+    app.router.add_post("/twirp/livekit.RoomService/ListParticipants", participants)
+    async with TestServer(app) as server:
+        url = f"ws://127.0.0.1:{server.port}"
+        async with running_gateway(config(tmp_path, topology="sfu", livekit_url=url)) as gateway:
+            await admit(gateway)
+            joined = await gateway.wait_for(is_(Joined))
+            assert isinstance(joined, Joined) and joined.participant.name == "Alice"
+            kinds = [type(event) for event in gateway.events]
+            assert kinds == [SfuLost, SfuFound, RoomOpened, Joined]
+
+
+async def test_a_room_that_cannot_be_looked_into_is_not_asked_for_all_the_time(
+    tmp_path: Path,
+) -> None:
+    """In a cluster its node may be gone while all others answer."""
+    asked: list[str] = []
+    enough = asyncio.Event()
+
+    async def rooms(_: web.Request) -> web.Response:
+        return web.Response(body=ListRoomsResponse().SerializeToString())
+
+    async def participants(request: web.Request) -> web.Response:
+        room = ListParticipantsRequest.FromString(await request.read()).room
+        asked.append(room)
+        if room == ROOM:
+            error = {"code": "unavailable", "msg": "no response from servers"}
+            return web.json_response(error, status=503)
+        if asked.count(room) == 6:
+            enough.set()
+        return web.Response(body=ListParticipantsResponse().SerializeToString())
+
+    app = web.Application()
+    app.router.add_post("/twirp/livekit.RoomService/ListRooms", rooms)
+    app.router.add_post("/twirp/livekit.RoomService/ListParticipants", participants)
+    async with TestServer(app) as server:
+        url = f"ws://127.0.0.1:{server.port}"
+        async with running_gateway(config(tmp_path, topology="sfu", livekit_url=url)) as gateway:
+            await admit(gateway)
+            async with gateway.http.post(
+                gateway.url("/api/rooms/other/token"), json={"name": "Bob"}
+            ) as response:
+                assert response.status == 200
+            async with asyncio.timeout(10):
+                await enough.wait()
+            assert asked.count(ROOM) <= asked.count("other")
 
 
 async def test_the_first_token_chooses_the_topology(tmp_path: Path) -> None:
@@ -142,10 +231,22 @@ async def test_the_first_token_chooses_the_topology(tmp_path: Path) -> None:
             gateway.url("/api/rooms/other/token"), json={"name": "Alice"}
         ) as response:
             assert (await response.json())["topology"] == "sfu"
-        async with gateway.http.get(
-            gateway.url(f"/mesh?access_token={token_for('other')}")
-        ) as refused:
-            assert refused.status in (409, 426)
+        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+            await gateway.http.ws_connect(
+                f"{gateway.ws_url}/mesh?access_token={token_for('other')}"
+            )
+        assert refused.value.status == 409
+        async with gateway.person():
+            pass  # the mesh room of the same gateway is open
+
+
+async def test_who_is_refused_does_not_choose_the_topology(tmp_path: Path) -> None:
+    url = f"ws://127.0.0.1:{unused_port()}"
+    async with running_gateway(config(tmp_path, topology="sfu", livekit_url=url)) as gateway:
+        wish = {"name": " ", "topology": "mesh"}
+        async with gateway.http.post(gateway.url(f"/api/rooms/{ROOM}/token"), json=wish) as refused:
+            assert refused.status == 400
+        assert (await admit(gateway))["topology"] == "sfu"
 
 
 async def test_an_sfu_that_is_not_configured_is_a_bad_wish(tmp_path: Path) -> None:

@@ -99,6 +99,24 @@ async def test_a_change_is_answered_when_the_agent_says_that_it_holds(
         assert await shown(gateway) == change
 
 
+async def test_what_changed_right_after_the_answer_is_what_the_room_shows(
+    gateway: RunningGateway,
+) -> None:
+    """The request wakes up after both were read."""
+    async with ScriptedWorker.registered(gateway) as worker, gateway.person():
+        job = (await worker.accept(participant_attributes=ROUTABLE)).job
+        changing = asyncio.create_task(put(gateway, DEAF_TO_ALICE))
+        request = await hear_request(worker)
+        by_voice = Routing(listeners=frozenset({ALICE}))
+        await asyncio.gather(
+            say(worker, Routed(request.request_id, Routing(frozenset({ALICE})))),
+            say(worker, RoutingReported(job.id, by_voice)),
+        )
+        assert (await changing)[0] == 200
+        await settle(gateway, worker)
+        assert await shown(gateway) == by_voice.to_json([ALICE])
+
+
 async def test_what_the_agent_cannot_do_is_said(gateway: RunningGateway) -> None:
     async with ScriptedWorker.registered(gateway) as worker, gateway.person():
         await worker.accept(participant_attributes=ROUTABLE)

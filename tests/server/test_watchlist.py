@@ -35,6 +35,15 @@ def expecting(*rooms: RoomName) -> Watchlist:
     return watchlist
 
 
+def test_a_look_that_told_nothing_is_followed_by_a_pause() -> None:
+    watchlist = expecting(ROOM, OTHER)
+    watchlist.seen(OTHER, [], 100.0, AT)
+    watchlist.missed(ROOM, 100.0)
+    assert watchlist.due(100.5) == [OTHER]
+    assert watchlist.deadline() == 100.25
+    assert watchlist.due(101.0) == [ROOM, OTHER]
+
+
 def test_nothing_is_looked_for_without_a_token() -> None:
     watchlist = Watchlist(CONFIG)
     assert watchlist.deadline() is None

@@ -153,17 +153,16 @@ class AgentEndpoint:
             raise NotConfirmed("the agent in the room cannot be reached from here now; try again")
         if job is None:  # nobody hears or speaks, so it holds; the next one begins with it
             routing = self._dispatcher.routing(room).changed(change)
-        elif not job.is_routable:
+            self._decide(RoutingChanged(room, routing))
+            return routing
+        if not job.is_routable:
             raise NotConfirmed("the agent in the room does not take routing")
-        else:
-            routing = await self._requests.ask(
-                job.worker_id,
-                job.job_id,
-                change,
-                lambda request: self._send(job.worker_id, request),
-            )
-        self._decide(RoutingChanged(room, routing))
-        return routing
+        return await self._requests.ask(  # kept as it comes: later news may overtake our waking up
+            job.worker_id,
+            job.job_id,
+            change,
+            lambda request: self._send(job.worker_id, request),
+        )
 
     async def aclose(self) -> None:
         """Let all workers go; they come back to the next gateway."""

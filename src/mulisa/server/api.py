@@ -75,13 +75,13 @@ class RoomAPI:
         self._limit_rate(request)
         room = parse_room_name(request.match_info["room"])
         asked = await _read_token_request(request)
-        topology = self._promise(room, asked.topology)
         grant = room_grant(
             room,
             parse_display_name(asked.name),
             earlier=self._earlier_grant(asked.token),
             is_taken=lambda identity: self._is_present(room, identity),
         )
+        topology = self._promise(room, asked.topology)  # last: who is refused promises nothing
         self.metrics.token_issued()
         return web.json_response(self._admission(request, grant, topology))
 
@@ -153,7 +153,8 @@ class RoomAPI:
         _check_names(change, state, self.agents.routing(room))
         has_agent = any(stay.participant.is_agent for stay in state.stays)
         routing = await self.agents.route(room, change, has_agent)
-        return web.json_response(routing.to_json(person.identity for person in state.people))
+        here = self.directory.room(room) or state  # who came and went meanwhile
+        return web.json_response(routing.to_json(person.identity for person in here.people))
 
     async def _transcript(self, request: web.Request) -> web.Response:
         room, reader = self._admit(request)

@@ -71,7 +71,10 @@ class LiveKitServer:
 
         request = ListParticipantsRequest(room=room)
         answer = await self._ask(self._api.room.list_participants(request))
-        stays = [_stay(info) for info in answer.participants if _is_present(info)]
+        try:
+            stays = [_stay(info) for info in answer.participants if _is_present(info)]
+        except (ValueError, OverflowError, OSError) as error:  # no time of this world
+            raise self._is_no_server() from error
         return tuple(sorted(stays, key=lambda stay: (stay.joined_at, stay.participant.identity)))
 
     async def remove(self, room: RoomName, identity: Identity) -> None:
@@ -107,7 +110,10 @@ class LiveKitServer:
         except (aiohttp.ClientError, OSError) as error:
             raise ConnectionLost(f"{self.url} cannot be reached: {error}") from error
         except (DecodeError, AttributeError) as error:  # the latter: an error without a body
-            raise ConnectionLost(f"what answers at {self.url} is no LiveKit server") from error
+            raise self._is_no_server() from error
+
+    def _is_no_server(self) -> ConnectionLost:
+        return ConnectionLost(f"what answers at {self.url} is no LiveKit server")
 
 
 @asynccontextmanager
@@ -198,11 +204,14 @@ class LiveKitRooms:
 
     async def _look(self, server: LiveKitServer) -> None:
         now = asyncio.get_running_loop().time()
-        if quiet := self._watchlist.due_quiet(now):
+        quiet, due = self._watchlist.due_quiet(now), self._watchlist.due(now)
+        if self._is_away and not quiet and not due:  # whoever looks at us sees when it is back
+            await self._try(server.check())
+        if quiet:
             occupied = await self._try(server.occupied(quiet))
             if occupied is not None:
                 self._watchlist.found(occupied, now)
-        due = self._watchlist.due(now)
+                due = self._watchlist.due(now)
         for first in range(0, len(due), _LOOKS_AT_ONCE):
             if self._is_away and first:
                 return
@@ -211,9 +220,10 @@ class LiveKitRooms:
 
     async def _look_into(self, server: LiveKitServer, room: RoomName) -> None:
         stays = await self._try(server.stays(room))
-        if stays is None:
-            return
         now = asyncio.get_running_loop().time()
+        if stays is None:
+            self._watchlist.missed(room, now)
+            return
         events = self._watchlist.seen(room, stays, now, datetime.now(UTC))
         for event in events:
             self._on_event(event)

@@ -29,6 +29,8 @@ class WatchConfig:
     occupied_interval: float = 1.0
     looks_per_second: float = 40.0
     """Of occupied rooms altogether; with more of them each is looked into less often."""
+    missed_pause: float = 1.0
+    """After a look that told nothing."""
     quiet_interval: float = 3.0
     """Between looks at all rooms where nobody is."""
     forget_after: float = 6 * 3600.0
@@ -73,7 +75,7 @@ class Watchlist:
         return min((look for look in looks if look != _NEVER), default=None)
 
     def due(self, now: float) -> list[RoomName]:
-        """The rooms to look into now; each look is reported with `seen`."""
+        """The rooms to look into now; each look is reported with `seen` or `missed`."""
         return [name for name, watch in self._watches.items() if watch.next_look <= now]
 
     def due_quiet(self, now: float) -> list[RoomName]:
@@ -98,6 +100,10 @@ class Watchlist:
         watch.state = RoomState(name, "sfu", created_at, here) if here else None
         watch.next_look = self._next_look(watch, now)
         return _changes(name, former.stays if former else (), here)
+
+    def missed(self, name: RoomName, now: float) -> None:
+        """A look told nothing, and everybody counts as still there."""
+        self._watches[name].next_look = now + self._config.missed_pause
 
     def _next_look(self, watch: _Watch, now: float) -> float:
         config = self._config
