@@ -200,9 +200,15 @@ def test_a_livekit_server(text: str, url: str, monkeypatch: pytest.MonkeyPatch) 
     assert load_config().livekit_url == url
 
 
-@pytest.mark.parametrize("text", ["localhost:7880", "ftp://h", "ws://", "ws://u:p@h", "ws://h?a=b"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("localhost:7880", "ftp://h", "ws://", "ws://u:p@h", "ws://h?a=b"),
+        *("ws://h:port", "ws://h:65536", "ws://[::1:7880"),
+    ],
+)
 def test_what_is_no_livekit_server(text: str) -> None:
-    with pytest.raises(ConfigError, match="^--livekit-url: .*(server|address)"):
+    with pytest.raises(ConfigError, match="^--livekit-url: "):
         load_config({"livekit_url": text})
 
 

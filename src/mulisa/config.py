@@ -183,6 +183,10 @@ def parse_server_url(text: str) -> str:
         raise ValueError(f"{text!r} is not a LiveKit server; write ws://HOST:PORT or wss://HOST")
     if parts.username or parts.password:
         raise ValueError("a LiveKit server's address holds no user or password")
+    try:
+        _ = parts.port
+    except ValueError as error:
+        raise ValueError(f"{text!r} has a port that is no number from 0 to 65535") from error
     return parts._replace(scheme=parts.scheme.replace("http", "ws")).geturl()
 
 

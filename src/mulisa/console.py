@@ -152,9 +152,10 @@ def configure_logging(*, debug: bool, quiet: bool = False) -> None:
     logging.basicConfig(level=logging.WARNING, format=_LOG_FORMAT, stream=sys.stderr, force=True)
     ours = logging.DEBUG if debug else logging.ERROR if quiet else logging.WARNING
     logging.getLogger("mulisa").setLevel(ours)
-    if not debug:  # these warn about what we handle
+    if not debug:  # these tell of what we handle, and say ourselves where it matters
         for name in ("aioice", "aiortc"):
             logging.getLogger(name).setLevel(logging.ERROR)
+        logging.getLogger("livekit").setLevel(logging.CRITICAL)
 
 
 def _plain(text: str) -> str:

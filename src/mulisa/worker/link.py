@@ -150,6 +150,9 @@ async def _connect(
                 "agents and with the same LIVEKIT_API_KEY and LIVEKIT_API_SECRET"
             ) from error
         raise ConnectionLost(f"{config.url} answers {error.status}") from error
+    except aiohttp.ClientConnectorError as error:
+        reason = error.strerror or error
+        raise ConnectionLost(f"{config.url} cannot be reached: {reason}") from error
     except (aiohttp.ClientError, OSError) as error:
         raise ConnectionLost(f"{config.url} cannot be reached: {error}") from error
     except TimeoutError as error:
