@@ -194,7 +194,9 @@ class Stay:
 
     def _meet(self, participant: rtc.Participant) -> None:
         """Somebody is there, or something about them changed."""
-        if not isinstance(participant, rtc.RemoteParticipant) or not is_present(participant):
+        if self._has_ended or not isinstance(participant, rtc.RemoteParticipant):
+            return
+        if not is_present(participant):
             return
         described = describe(participant)
         is_new = described.identity not in self.attendance.present
@@ -235,6 +237,8 @@ class Stay:
         publication: rtc.RemoteTrackPublication,
         remote: rtc.RemoteParticipant,
     ) -> None:
+        if self._has_ended:
+            return
         self._meet(remote)
         identity = Identity(remote.identity)
         if isinstance(track, rtc.RemoteAudioTrack) and publication.sid in self._asked[identity]:
