@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import json
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, Self, TypeAlias, cast
 
 import aiohttp
 import pytest
@@ -78,6 +79,8 @@ class Routable(SignallingOnly):
 
     async def hear(self, identity: Identity, on: bool) -> None:
         await asyncio.sleep(0.05)
+        if identity.startswith("dave"):
+            raise RuntimeError("nobody thought of that")
         if identity.startswith("carol"):
             raise TransportError("carol does not stop")
         self.routing = self.routing.changed(RoutingChange({identity: on}))
@@ -228,6 +231,42 @@ async def test_a_session_that_does_not_leave_is_not_waited_for_in_vain(
         await gateway.wait_for(lambda event: isinstance(event, WorkerLost))
 
 
+Script: TypeAlias = Callable[[web.WebSocketResponse], Coroutine[Any, Any, None]]
+
+
+@asynccontextmanager
+async def scripted_gateway(script: Script) -> AsyncIterator[str]:
+    """A gateway that registers a worker and then follows the script; yields its URL."""
+
+    async def dispatch(request: web.Request) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        await socket.receive_bytes(timeout=5)
+        response = wire.RegisterWorkerResponse(worker_id="w")
+        await socket.send_bytes(wire.ServerMessage(register=response).SerializeToString())
+        await script(socket)
+        async for _ in socket:
+            pass
+        return socket
+
+    app = web.Application()
+    app.router.add_get("/agent", dispatch)
+    async with TestServer(app) as server:
+        yield f"ws://127.0.0.1:{server.port}"
+
+
+async def assign(socket: web.WebSocketResponse, job_id: str, topology: Topology = "mesh") -> None:
+    metadata = json.dumps({"topology": topology})
+    job = wire.Job(id=job_id, room=models.Room(name="r"), metadata=metadata)
+    message = wire.ServerMessage(assignment=wire.JobAssignment(job=job, token="t"))
+    await socket.send_bytes(message.SerializeToString())
+
+
+async def terminate(socket: web.WebSocketResponse, job_id: str) -> None:
+    message = wire.ServerMessage(termination=wire.JobTermination(job_id=job_id))
+    await socket.send_bytes(message.SerializeToString())
+
+
 async def test_a_stay_that_is_still_leaving_ends_its_own_job_and_not_the_next() -> None:
     """Else the room would count as done, and get no other session when the next one fails."""
     may_go = asyncio.Event()
@@ -248,37 +287,20 @@ async def test_a_stay_that_is_still_leaving_ends_its_own_job_and_not_the_next() 
             if message.WhichOneof("message") == kind:
                 return message
 
-    async def dispatch(request: web.Request) -> web.WebSocketResponse:
-        socket = web.WebSocketResponse()
-        await socket.prepare(request)
-
-        async def say(message: wire.ServerMessage) -> None:
-            await socket.send_bytes(message.SerializeToString())
-
-        def assignment(job_id: str) -> wire.ServerMessage:
-            job = wire.Job(id=job_id, room=models.Room(name="r"), metadata='{"topology": "mesh"}')
-            return wire.ServerMessage(assignment=wire.JobAssignment(job=job, token="t"))
-
-        await hear(socket, "register")
-        await say(wire.ServerMessage(register=wire.RegisterWorkerResponse(worker_id="w")))
-        await say(assignment("first"))
+    async def script(socket: web.WebSocketResponse) -> None:
+        await assign(socket, "first")
         await hear(socket, "update_job")
-        await say(wire.ServerMessage(termination=wire.JobTermination(job_id="first")))
-        await say(assignment("second"))
+        await terminate(socket, "first")
+        await assign(socket, "second")
         question = wire.AvailabilityRequest(job=wire.Job(id="third"))
-        await say(wire.ServerMessage(availability=question))
+        await socket.send_bytes(wire.ServerMessage(availability=question).SerializeToString())
         await hear(socket, "availability")  # so the second job was taken before
         may_go.set()
         while len(jobs) < 3:
             await hear(socket, "update_job")
-        return socket
+        await socket.close()
 
-    app = web.Application()
-    app.router.add_get("/agent", dispatch)
-    async with (
-        TestServer(app) as server,
-        running_agent(f"ws://127.0.0.1:{server.port}", leaves_slowly) as log,
-    ):
+    async with scripted_gateway(script) as url, running_agent(url, leaves_slowly) as log:
         await log.wait_for(lambda status: log.said.count(SessionStarted(RoomName("r"))) == 2)
         await log.wait_for(lambda status: isinstance(status, GatewayLost))
     assert jobs == [
@@ -286,6 +308,70 @@ async def test_a_stay_that_is_still_leaving_ends_its_own_job_and_not_the_next() 
         ("first", "JS_SUCCESS"),
         ("second", "JS_RUNNING"),
     ]
+
+
+async def test_a_stay_that_is_ended_before_the_former_one_has_left(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    started, ended, may_go = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def leaves_slowly(_: Transport) -> None:
+        started.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await may_go.wait()
+
+    async def script(socket: web.WebSocketResponse) -> None:
+        await assign(socket, "first")
+        await started.wait()
+        await terminate(socket, "first")
+        await assign(socket, "second")
+        await terminate(socket, "second")
+        while await hear_load(socket) != 1:
+            pass
+        while await hear_load(socket) != 0:
+            pass
+        ended.set()
+
+    async def hear_load(socket: web.WebSocketResponse) -> int:
+        while True:
+            message = wire.WorkerMessage.FromString(await socket.receive_bytes(timeout=5))
+            if message.HasField("update_worker"):
+                return message.update_worker.job_count
+
+    async with scripted_gateway(script) as url, running_agent(url, leaves_slowly) as log:
+        async with asyncio.timeout(10):
+            await ended.wait()
+        may_go.set()
+        await log.wait_for(lambda status: isinstance(status, SessionEnded))
+    assert not [record for record in caplog.records if record.name == "asyncio"]
+
+
+async def test_a_room_of_that_name_in_another_topology_is_another_stay() -> None:
+    """A gateway that was restarted does not know what we are in."""
+    entered: list[str] = []
+    first, second = asyncio.Event(), asyncio.Event()
+
+    class Noting(SignallingOnly):
+        def __init__(self, topology: Topology, *rest: Any) -> None:
+            entered.append(topology)
+
+    async def waits(_: Transport) -> None:
+        (first if len(entered) == 1 else second).set()
+        await asyncio.Event().wait()
+
+    async def script(socket: web.WebSocketResponse) -> None:
+        await assign(socket, "first", "mesh")
+        await first.wait()
+        await assign(socket, "second", "sfu")
+
+    async with scripted_gateway(script) as url, running_agent(url, waits, Noting) as log:
+        async with asyncio.timeout(10):
+            await second.wait()
+    assert entered == ["mesh", "sfu"]
+    told = [type(status) for status in log.said]
+    assert told[1:4] == [SessionStarted, SessionEnded, SessionStarted]
 
 
 async def test_a_full_process_leaves_rooms_to_others(gateway: RunningGateway) -> None:
@@ -349,6 +435,10 @@ async def test_a_change_of_routing_is_made_and_confirmed(
         assert (status, answer) == (503, {"error": "carol does not stop"})
         shown = await shown_routing(gateway)
         assert shown["hear"] == {alice: False, bob: False, carol: True}, "the half that holds"
+
+        async with gateway.person(name="Dave"):
+            status, answer = await put_routing(gateway, {"hear": {"dave-7f3k": False}})
+        assert (status, answer) == (503, {"error": "the agent could not do it"})
 
         one, other = await asyncio.gather(
             put_routing(gateway, {"hear": {bob: True}}), put_routing(gateway, {"speak_to": None})

@@ -77,6 +77,7 @@ class _RoomSession:
     job_id: str
     """Of the latest assignment of this room."""
     task: asyncio.Task[None]
+    topology: Topology
     is_routable: bool
     """The job is of a gateway of ours, which understands control frames."""
     is_ending: bool = False
@@ -199,7 +200,10 @@ class AgentProcess:
 
     def _take(self, assignment: wire.JobAssignment, tasks: asyncio.TaskGroup) -> None:
         job_id, room = assignment.job.id, RoomName(assignment.job.room.name)
+        terms = _JobTerms.of(assignment.job)
         former = self._sessions.get(room)
+        if former and former.topology != terms.topology:
+            self._leave(former)  # another room of that name, in which nobody is any more
         if former and not former.is_ending:  # of before the gateway was lost: it simply goes on
             former.job_id = job_id
             self._report_job(job_id, wire.JS_RUNNING)
@@ -208,8 +212,7 @@ class AgentProcess:
             return
         stay = self._stay(room, assignment, former.task if former else None)
         task = tasks.create_task(stay, name=f"session {job_id}")
-        is_ours = _JobTerms.of(assignment.job).is_ours
-        self._sessions[room] = _RoomSession(job_id, task, is_ours)
+        self._sessions[room] = _RoomSession(job_id, task, terms.topology, terms.is_ours)
         task.add_done_callback(lambda _: self._forget(room, task))
 
     async def _stay(
@@ -255,6 +258,9 @@ class AgentProcess:
             self._send(RouteFailed(request.request_id, "it took too long; it is still tried"))
         except MulisaError as error:
             self._send(RouteFailed(request.request_id, str(error)))
+        except Exception:  # it must not end the other rooms
+            logger.exception("a change of routing failed")
+            self._send(RouteFailed(request.request_id, "the agent could not do it"))
         else:
             self._send(Routed(request.request_id, routing))
 
@@ -269,7 +275,8 @@ class AgentProcess:
             self._send(RoutingReported(session.job_id, routing))
 
     def _forget(self, room: RoomName, task: asyncio.Task[None]) -> None:
-        if self._sessions[room].task is task:
+        session = self._sessions.get(room)  # none if our successor was over before us
+        if session and session.task is task:
             del self._sessions[room]
         self._report_load()
 
