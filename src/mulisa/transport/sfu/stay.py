@@ -313,14 +313,14 @@ class Stay:
     # Reconnection
 
     def _on_reconnecting(self) -> None:
-        logger.info("the server is out of reach; we come back")
+        logger.warning("the server is out of reach; we come back")
         self.is_connected = False
         self.attendance.away()
         self.speaking.reconnecting()
         self.watch.changed()
 
     def _on_reconnected(self) -> None:
-        logger.info("the server is in reach again")
+        logger.warning("the server is in reach again")
         self.is_connected = True
         somebody_is_missing = self.attendance.back()
         self._asked = {
