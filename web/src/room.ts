@@ -296,9 +296,15 @@ export class Room extends EventTarget {
     this.#put({ kind: "chat", id: segment, identity, ...speaker, at: now, text, ...rest });
   }
 
-  /** A segment stays where its first words came; a final one does not change any more. */
+  /**
+   * A segment stays where its first words came; a final one does not change any more. Nobody
+   * changes the segment of somebody else.
+   */
   #put(line: Line): void {
-    const index = this.lines.findLastIndex(({ kind, id }) => kind === line.kind && id === line.id);
+    const { kind, id, identity } = line;
+    const index = this.lines.findLastIndex((known) => {
+      return known.kind === kind && known.id === id && known.identity === identity;
+    });
     const known = this.lines[index];
     if (known === undefined) this.lines = [...this.lines, line].slice(-MAX_LINES);
     else if (!known.final) this.lines = this.lines.with(index, { ...line, at: known.at });

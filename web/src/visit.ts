@@ -13,6 +13,8 @@ import { MAX_CHAT_CHARS } from "./transport/text";
 import type { Topology, Transport, TransportEvent } from "./transport/types";
 
 const LEVEL_INTERVAL_MS = 40;
+/** A token is valid for six hours (docs/protocol.md), and a visit may be longer. */
+const RENEWAL_INTERVAL_MS = 3_600_000;
 
 export interface Instruments {
   readonly context: AudioContext;
@@ -42,6 +44,7 @@ export class Visit {
   readonly #meters = new Map<string, Meter>();
   readonly #listeners = new AbortController();
   #ticking: ReturnType<typeof setInterval> | undefined;
+  #renewing: ReturnType<typeof setInterval> | undefined;
   #messages = 0;
 
   constructor(options: VisitOptions, { context, mic, speaker }: Instruments) {
@@ -63,6 +66,7 @@ export class Visit {
     this.mic.addEventListener("change", () => this.#micChanged(), { signal });
     window.addEventListener("pagehide", () => this.leave(), { signal });
     this.#ticking = setInterval(() => this.#tick(), LEVEL_INTERVAL_MS);
+    this.#renewing = setInterval(() => void this.#renew(), RENEWAL_INTERVAL_MS);
     this.#micChanged();
     this.transport.join();
   }
@@ -83,10 +87,24 @@ export class Visit {
     this.room.sentChat(id, trimmed, performance.now());
   }
 
-  async #admit(): Promise<Admission> {
+  /** Routing is changed, and an agent called, with the token of this tab. */
+  async #renew(): Promise<void> {
+    try {
+      await this.#requestToken();
+    } catch (error) {
+      console.debug("the token is renewed an hour later", error);
+    }
+  }
+
+  async #requestToken(): Promise<Admission> {
     const { room, name, topology } = this.#options;
     const admission = await requestToken(room, name, readToken(room), topology);
     writeToken(room, admission.token);
+    return admission;
+  }
+
+  async #admit(): Promise<Admission> {
+    const admission = await this.#requestToken();
     this.room.expect(admission.agent?.name ?? null);
     if (admission.topology !== this.topology) await this.#change(admission);
     return admission;
@@ -194,6 +212,7 @@ export class Visit {
 
   #stop(): void {
     clearInterval(this.#ticking);
+    clearInterval(this.#renewing);
     this.#listeners.abort();
     for (const identity of [...this.#meters.keys()]) this.#unhear(identity);
     this.speaker.close();

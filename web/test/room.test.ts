@@ -90,6 +90,17 @@ describe("captions", () => {
     ]);
   });
 
+  it("are changed by nobody else", () => {
+    room.receive({ type: "caption_received", caption: caption("It is", { identity: "mulisa" }) }, 300);
+    room.receive({ type: "caption_received", caption: caption("hush", { final: true }) }, 400);
+    const rest = caption("It is five.", { identity: "mulisa", final: true });
+    room.receive({ type: "caption_received", caption: rest }, 500);
+    expect(room.lines.map(({ name, text }) => [name, text])).toEqual([
+      ["Mulisa", "It is five."],
+      ["Bob", "hush"],
+    ]);
+  });
+
   it("keep the name of who has left", () => {
     room.receive({ type: "participant_left", identity: "bob", reason: "left" }, 200);
     room.receive({ type: "caption_received", caption: caption("bye", { final: true }) }, 300);

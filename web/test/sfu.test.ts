@@ -66,6 +66,7 @@ const { FakeRoom, FakeLocalAudioTrack } = vi.hoisted(() => {
     attributes = {};
     audioTrack: FakeLocalAudioTrack | undefined;
     refusesToPublish = false;
+    refusesText = false;
     readonly published: { muted: boolean }[] = [];
     readonly sent: unknown[] = [];
     getTrackPublication() {
@@ -82,6 +83,7 @@ const { FakeRoom, FakeLocalAudioTrack } = vi.hoisted(() => {
       return Promise.resolve();
     }
     streamText(options: unknown) {
+      if (this.refusesText) return Promise.reject(new Error("no connection"));
       const write = (text: string) => {
         this.sent.push([options, text]);
         return Promise.resolve();
@@ -627,6 +629,36 @@ describe("text", () => {
     });
   });
 
+  it("of somebody else that never ends holds no caption of an agent up", async () => {
+    const room = await join(remote("bob"), remote("mulisa", AGENT));
+    room.write("lk.transcription", segment("S1"), "bob");
+    const hers = segment("S1");
+    room.write("lk.transcription", hers, "mulisa");
+    hers.end("hello");
+    await settle();
+    expect(told("caption_received").map(({ caption }) => caption.text)).toEqual(["hello"]);
+  });
+
+  it("of ours that could not be sent goes when we are back, and once", async () => {
+    const room = await join();
+    room.localParticipant.refusesText = true;
+    transport.sendChat("m1", "hi");
+    await settle();
+    room.localParticipant.refusesText = false;
+    room.become("connected", "reconnected");
+    await settle();
+    expect(room.localParticipant.sent).toEqual([[{ topic: "lk.chat", streamId: "m1" }, "hi"]]);
+
+    room.become("disconnected", "disconnected", 0);
+    transport.sendChat("m2", "still there?");
+    await vi.advanceTimersByTimeAsync(1_000);
+    const { localParticipant } = await enter();
+    await settle();
+    expect(localParticipant.sent).toEqual([
+      [{ topic: "lk.chat", streamId: "m2" }, "still there?"],
+    ]);
+  });
+
   it("of ours goes to everybody under its own id", async () => {
     transport.sendChat("early", "lost");
     const { localParticipant: local } = await join();
@@ -651,6 +683,9 @@ it("reception is told, and heard of others", async () => {
   expect(told("reception_received")).toEqual([
     { type: "reception_received", identity: "bob", heard: ["alice"] },
   ]);
+  room.localParticipant.publishData = () => Promise.reject(new Error("no connection"));
+  transport.sendReception(["bob"]);
+  await settle();
   room.become("reconnecting", "reconnecting");
   transport.sendReception(["bob"]);
   await settle();

@@ -3,6 +3,7 @@
 
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
 
+import { readToken } from "../src/memory";
 import type { Microphone } from "../src/mic";
 import type { Speaker } from "../src/speaker";
 import type { Topology } from "../src/transport/types";
@@ -87,6 +88,8 @@ beforeEach(() => {
 
 afterEach(() => {
   visit.leave();
+  vi.useRealTimers();
+  vi.restoreAllMocks();
   vi.unstubAllGlobals();
 });
 
@@ -135,4 +138,20 @@ it("that was left while it changed joins nothing", async () => {
   visit.leave();
   await admitted;
   expect(made.at(-1)?.calls).not.toContain("join");
+});
+
+it("renews its token, which a long visit would outlive", async () => {
+  vi.useFakeTimers({ toFake: ["setInterval", "clearInterval"] });
+  visit = create(null);
+  visit.join();
+  vi.spyOn(console, "debug").mockReturnValue();
+  await admit();
+  await vi.advanceTimersByTimeAsync(3_600_000);
+  expect(readToken("garden")).toBe("t2");
+  expect(requests[1]).toEqual({ name: "Alice", token: "t1" });
+  vi.stubGlobal("fetch", () => Promise.reject(new Error("offline")));
+  await vi.advanceTimersByTimeAsync(3_600_000);
+  expect(readToken("garden")).toBe("t2");
+  visit.leave();
+  expect(vi.getTimerCount()).toBe(0);
 });

@@ -21,7 +21,8 @@ export class Inbox {
   /** A caption comes; those of one segment are reported in the order in which they were sent. */
   caption(reader: TextStreamReader, sender: string): void {
     const { id, attributes = {} } = reader.info;
-    const segment = segmentOf(attributes) ?? id;
+    // By sender: nobody else's text, which may never end, holds an agent's up.
+    const segment = `${sender} ${segmentOf(attributes) ?? id}`;
     const former = this.#reading.get(segment) ?? Promise.resolve();
     const reading = Promise.all([readAll(reader), former]).then(([text]) => {
       if (this.#reading.get(segment) === reading) this.#reading.delete(segment);

@@ -2,7 +2,7 @@
 
 import { type Admission, Refusal } from "../api";
 import { Backoff } from "./backoff";
-import { Stay } from "./stay";
+import { Stay, type Typed } from "./stay";
 import { Tallies } from "./tally";
 import type { EndReason, Received, Receive, Transport } from "./types";
 
@@ -18,6 +18,8 @@ export class SFUTransport implements Transport {
   readonly #options: SFUOptions;
   readonly #tallies = new Tallies();
   readonly #backoff = new Backoff();
+  /** Typed while the SFU was out of reach. */
+  #unsent: Typed[] = [];
   #stay: Stay | null = null;
   #wasIn = false;
   #track: MediaStreamTrack | null = null;
@@ -51,7 +53,7 @@ export class SFUTransport implements Transport {
   }
 
   sendChat(id: string, text: string): void {
-    void this.#stay?.sendChat(id, text);
+    if (this.#wasIn) void this.#send({ id, text });
   }
 
   sendReception(heard: readonly string[]): void {
@@ -101,6 +103,17 @@ export class SFUTransport implements Transport {
     this.#wasIn = true;
     this.#backoff.reset();
     this.#publish();
+    for (const message of this.#unsent.splice(0)) void this.#send(message);
+  }
+
+  async #send(message: Typed): Promise<void> {
+    try {
+      if (this.#stay === null) throw new Error("the SFU is out of reach");
+      await this.#stay.sendChat(message);
+    } catch (error) {
+      console.debug("a message waits until we are back", error);
+      this.#unsent.push(message);
+    }
   }
 
   #publish(): void {

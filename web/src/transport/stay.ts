@@ -40,6 +40,12 @@ const STILL_SUBSCRIBED = 2_001;
 
 setLogLevel("warn");
 
+/** A message that we typed. */
+export interface Typed {
+  readonly id: string;
+  readonly text: string;
+}
+
 export interface StayListener {
   receive: Receive;
   /** In, for the first time or again; `joined` has been reported. */
@@ -112,8 +118,9 @@ export class Stay {
     if (this.#local !== null) this.#publication.set(track, muted);
   }
 
-  async sendChat(id: string, text: string): Promise<void> {
-    if (this.#local === null) return;
+  /** Rejected if it cannot be sent now. */
+  async sendChat({ id, text }: Typed): Promise<void> {
+    if (this.#local === null) throw new Error("we are not in the room");
     const writer = await this.#room.localParticipant.streamText({ topic: CHAT_TOPIC, streamId: id });
     await writer.write(text);
     await writer.close();
@@ -122,10 +129,12 @@ export class Stay {
   async sendReception(heard: readonly string[]): Promise<void> {
     if (this.#room.state !== ConnectionState.Connected) return;
     const payload = new TextEncoder().encode(receptionText(heard));
-    await this.#room.localParticipant.publishData(payload, {
-      reliable: false,
-      topic: RECEPTION_TOPIC,
-    });
+    const options = { reliable: false, topic: RECEPTION_TOPIC };
+    try {
+      await this.#room.localParticipant.publishData(payload, options);
+    } catch (error) {
+      console.debug("what we hear could not be told", error); // it is of no use later
+    }
   }
 
   /** By the packets, if the SFU lets their level through, else as the SFU tells now and then. */

@@ -41,7 +41,7 @@ export abstract class Lines extends View {
         ? html`<li class="empty">${this.empty()}</li>`
         : repeat(
             lines,
-            ({ kind, id }) => `${kind} ${id}`,
+            ({ kind, identity, id }) => `${kind} ${identity} ${id}`,
             (line) => this.line(line),
           );
     return html`${this.list(items, () => this.#scrolled())}
