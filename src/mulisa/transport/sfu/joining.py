@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from livekit import rtc
 
 from mulisa.core.errors import ConnectionLost, TransportError
+from mulisa.transport.sfu.events import narrow
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +52,7 @@ async def join(room: rtc.Room, url: str, token: str, *, relay_only: bool) -> Non
     try:
         async with asyncio.timeout(JOIN_TIME):
             await asyncio.shield(connecting)
+        narrow(room)
     except rtc.ConnectError as error:
         raise _refusal(url, error.message) from error
     except TimeoutError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections.abc import Mapping
 from contextlib import suppress
@@ -54,8 +53,7 @@ class OwnAttributes:
 
     async def show_routing(self, routing: Routing) -> None:
         """As attribute `ROUTING_ATTRIBUTE`, which is absent by default."""
-        is_default = routing == Routing()
-        text = "" if is_default else json.dumps(routing.to_json(), separators=(",", ":"))
+        text = routing.as_attribute()
         if text != self._told.get(ROUTING_ATTRIBUTE, ""):
             await self.show({ROUTING_ATTRIBUTE: text})
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from contextlib import suppress
 from typing import Final
 
 import numpy as np
@@ -156,11 +157,9 @@ class Voice:
     async def _speech_before(self, deadline: float) -> bool:
         if not self._waiting:
             self._news.clear()
-            try:
+            with suppress(TimeoutError):
                 async with asyncio.timeout_at(deadline):
                     await self._news.wait()
-            except TimeoutError:
-                return False
         return bool(self._waiting)
 
     async def _capture(self, samples: Samples) -> None:
