@@ -52,7 +52,7 @@ MULISA = Participant(Identity("mulisa"), "Mulisa", kind="agent")
 EVERYTHING: list[GatewayEvent] = [
     RoomOpened(ROOM, "mesh"),
     Joined(ROOM, ALICE),
-    WorkerRegistered("AW_1", "mulisa"),
+    WorkerRegistered("AW_1", ""),
     Joined(ROOM, MULISA),
     Updated(ROOM, MULISA),
     Left(ROOM, ALICE, "vanished"),
@@ -110,6 +110,11 @@ def test_json_for_machines() -> None:
     }
 
 
+def test_a_named_agent_process_is_not_called_ready() -> None:
+    (line,) = shown(WorkerRegistered("AW_1", "scribe"))
+    assert "scribe" in line and "no rooms" in line and "ready" not in line
+
+
 def test_what_ends_with_us_is_no_news() -> None:
     out = io.StringIO()
     announce = Announcer(Console(file=out), "Mulisa")
@@ -149,7 +154,9 @@ def test_a_worker_alone_tells_everything_itself() -> None:
         "loading",
         "registered",
         "gateway_lost",
+        "session_started",
         "session_failed",
+        "session_ended",
         "draining",
         "agent_died",
     ]

@@ -29,7 +29,9 @@ from mulisa.worker.status import (
     Removed,
     RoomEntered,
     RoomLost,
+    SessionEnded,
     SessionFailed,
+    SessionStarted,
     Status,
 )
 
@@ -39,7 +41,6 @@ _GONE: Final = {
     "replaced": "came back in another page",
     "removed": "was removed",
 }
-
 
 Command: TypeAlias = Literal["serve", "worker", "join"]
 
@@ -63,11 +64,13 @@ class Announcer:
             say(self._console, event)
 
     def _worker_registered(self, event: WorkerRegistered) -> None:
+        ready = f"{self._agent_name} is ready"
+        named = f"a process named {event.agent_name} registered; it gets no rooms here"
         self._console.event(
-            "agent_ready",
+            "agent_ready" if not event.agent_name else "agent_unused",
             "agent",
-            f"{self._agent_name} is ready",
-            "good",
+            ready if not event.agent_name else named,
+            "good" if not event.agent_name else "warning",
             worker_id=event.worker_id,
         )
 
@@ -191,6 +194,14 @@ def _draining(console: Console, event: Draining) -> None:
     console.event("draining", "agent", f"leaves {rooms}", rooms=event.rooms)
 
 
+def _session_started(console: Console, event: SessionStarted) -> None:
+    console.event("session_started", event.room, "the agent goes in", room=event.room)
+
+
+def _session_ended(console: Console, event: SessionEnded) -> None:
+    console.event("session_ended", event.room, "the agent left", room=event.room)
+
+
 def _session_failed(console: Console, event: SessionFailed) -> None:
     console.event(
         "session_failed",
@@ -259,7 +270,13 @@ _LINES_OF: Final[dict[Command, dict[type[Any], Callable[[Console, Any], None]]]]
     "serve": _LINES,
     # The gateway is elsewhere; here it tells the same from its side.
     "worker": _LINES
-    | {Registered: _registered, GatewayLost: _gateway_lost, SessionFailed: _session_failed},
+    | {
+        Registered: _registered,
+        GatewayLost: _gateway_lost,
+        SessionStarted: _session_started,
+        SessionEnded: _session_ended,
+        SessionFailed: _session_failed,
+    },
     "join": _LINES
     | {
         RoomEntered: _room_entered,

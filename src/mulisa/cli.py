@@ -199,7 +199,8 @@ def worker(
         str,
         typer.Option(
             metavar="NAME",
-            help="For LiveKit's explicit dispatch: take only rooms that ask for NAME.",
+            help="For LiveKit's explicit dispatch, which a 'mulisa serve' has not: take only "
+            "rooms that ask for NAME.",
         ),
     ] = "",
     stt: SttOption = None,

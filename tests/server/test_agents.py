@@ -162,6 +162,10 @@ async def test_only_a_workers_token_is_admitted(
 async def test_a_gateway_without_an_agent_of_its_own_takes_one_that_comes(tmp_path: Path) -> None:
     async with running_gateway(config(tmp_path, agent=False)) as gateway:
         assert await _expected_agent(gateway) is None
+        async with ScriptedWorker.connect(gateway) as named:
+            await named.say(register=wire.RegisterWorkerRequest(agent_name="scribe"))
+            await named.hear("register")
+            assert await _expected_agent(gateway) is None, "it gets no rooms here"
         async with ScriptedWorker.registered(gateway):
             assert await _expected_agent(gateway) == {"identity": "mulisa", "name": "Mulisa"}
 

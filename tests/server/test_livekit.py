@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -138,19 +138,39 @@ async def test_without_its_server_the_gateway_admits_people_and_says_once_what_i
         assert [type(event) for event in gateway.events] == [SfuLost]
 
 
-async def test_a_server_that_comes_back_is_seen_although_nobody_wants_a_room(
-    tmp_path: Path,
-) -> None:
+@asynccontextmanager
+async def room_service(
+    look: Callable[[str], list[models.ParticipantInfo] | None] = lambda room: [],
+    port: int | None = None,
+) -> AsyncIterator[str]:
+    """A server whose rooms hold what `look` says; None is an error. Yields its URL."""
+
     async def rooms(_: web.Request) -> web.Response:
         return web.Response(body=ListRoomsResponse().SerializeToString())
 
-    port = unused_port()
+    async def participants(request: web.Request) -> web.Response:
+        infos = look(ListParticipantsRequest.FromString(await request.read()).room)
+        if infos is None:
+            error = {"code": "unavailable", "msg": "no response from servers"}
+            return web.json_response(error, status=503)
+        body = ListParticipantsResponse(participants=infos).SerializeToString()
+        return web.Response(body=body)
+
     app = web.Application()
     app.router.add_post("/twirp/livekit.RoomService/ListRooms", rooms)
+    app.router.add_post("/twirp/livekit.RoomService/ListParticipants", participants)
+    async with TestServer(app, port=port) as server:
+        yield f"ws://127.0.0.1:{server.port}"
+
+
+async def test_a_server_that_comes_back_is_seen_although_nobody_wants_a_room(
+    tmp_path: Path,
+) -> None:
+    port = unused_port()
     url = f"ws://127.0.0.1:{port}"
     async with running_gateway(config(tmp_path, livekit_url=url)) as gateway:
         await gateway.wait_for(is_(SfuLost))
-        async with TestServer(app, port=port):
+        async with room_service(port=port):
             await gateway.wait_for(is_(SfuFound))
 
 
@@ -158,30 +178,18 @@ async def test_an_answer_of_another_world_counts_as_none_and_the_gateway_looks_o
     tmp_path: Path,
 ) -> None:
     """Nobody would be found any more if one answer ended the looking."""
-    answers = [
-        models.ParticipantInfo(identity="eve", sid="PA_1", joined_at=2**60),
-        models.ParticipantInfo(identity="alice-7f3k", name="Alice", sid="PA_2", joined_at=1),
-    ]
-
-    async def rooms(_: web.Request) -> web.Response:
-        return web.Response(body=ListRoomsResponse().SerializeToString())
-
-    async def participants(_: web.Request) -> web.Response:
-        info = answers.pop(0) if len(answers) > 1 else answers[0]
-        body = ListParticipantsResponse(participants=[info]).SerializeToString()
-        return web.Response(body=body)
-
-    app = web.Application()
-    app.router.add_post("/twirp/livekit.RoomService/ListRooms", rooms)
-    app.router.add_post("/twirp/livekit.RoomService/ListParticipants", participants)
-    async with TestServer(app) as server:
-        url = f"ws://127.0.0.1:{server.port}"
-        async with running_gateway(config(tmp_path, topology="sfu", livekit_url=url)) as gateway:
-            await admit(gateway)
-            joined = await gateway.wait_for(is_(Joined))
-            assert isinstance(joined, Joined) and joined.participant.name == "Alice"
-            kinds = [type(event) for event in gateway.events]
-            assert kinds == [SfuLost, SfuFound, RoomOpened, Joined]
+    eve = models.ParticipantInfo(identity="eve", sid="PA_1", joined_at=2**60)
+    alice = models.ParticipantInfo(identity="alice-7f3k", name="Alice", sid="PA_2", joined_at=1)
+    answers = [eve]
+    async with (
+        room_service(lambda room: [answers.pop() if answers else alice]) as url,
+        running_gateway(config(tmp_path, topology="sfu", livekit_url=url)) as gateway,
+    ):
+        await admit(gateway)
+        joined = await gateway.wait_for(is_(Joined))
+        assert isinstance(joined, Joined) and joined.participant.name == "Alice"
+        kinds = [type(event) for event in gateway.events]
+        assert kinds == [SfuLost, SfuFound, RoomOpened, Joined]
 
 
 async def test_a_room_that_cannot_be_looked_into_is_not_asked_for_all_the_time(
@@ -191,33 +199,23 @@ async def test_a_room_that_cannot_be_looked_into_is_not_asked_for_all_the_time(
     asked: list[str] = []
     enough = asyncio.Event()
 
-    async def rooms(_: web.Request) -> web.Response:
-        return web.Response(body=ListRoomsResponse().SerializeToString())
-
-    async def participants(request: web.Request) -> web.Response:
-        room = ListParticipantsRequest.FromString(await request.read()).room
+    def look(room: str) -> list[models.ParticipantInfo] | None:
         asked.append(room)
-        if room == ROOM:
-            error = {"code": "unavailable", "msg": "no response from servers"}
-            return web.json_response(error, status=503)
-        if asked.count(room) == 6:
+        if asked.count("other") == 6:
             enough.set()
-        return web.Response(body=ListParticipantsResponse().SerializeToString())
+        return None if room == ROOM else []
 
-    app = web.Application()
-    app.router.add_post("/twirp/livekit.RoomService/ListRooms", rooms)
-    app.router.add_post("/twirp/livekit.RoomService/ListParticipants", participants)
-    async with TestServer(app) as server:
-        url = f"ws://127.0.0.1:{server.port}"
-        async with running_gateway(config(tmp_path, topology="sfu", livekit_url=url)) as gateway:
-            await admit(gateway)
-            async with gateway.http.post(
-                gateway.url("/api/rooms/other/token"), json={"name": "Bob"}
-            ) as response:
-                assert response.status == 200
-            async with asyncio.timeout(10):
-                await enough.wait()
-            assert asked.count(ROOM) <= asked.count("other")
+    async with (
+        room_service(look) as url,
+        running_gateway(config(tmp_path, topology="sfu", livekit_url=url)) as gateway,
+    ):
+        await admit(gateway)
+        other = gateway.url("/api/rooms/other/token")
+        async with gateway.http.post(other, json={"name": "Bob"}) as response:
+            assert response.status == 200
+        async with asyncio.timeout(10):
+            await enough.wait()
+        assert asked.count(ROOM) <= asked.count("other")
 
 
 async def test_the_first_token_chooses_the_topology(tmp_path: Path) -> None:

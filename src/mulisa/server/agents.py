@@ -175,8 +175,8 @@ class AgentEndpoint:
 
     @property
     def has_workers(self) -> bool:
-        """An agent process is registered."""
-        return bool(self._links)
+        """An agent process is registered that takes our rooms, which no named one does."""
+        return any(not link.agent_name for link in self._links.values())
 
     def _check_token(self, request: web.Request) -> None:
         grant = self._verifier.verify(token_of(request.headers, request.query) or "")
