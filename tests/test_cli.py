@@ -111,6 +111,12 @@ def test_help(arguments: list[str]) -> None:
     assert "Usage:" in result.stdout
 
 
+def test_the_list_of_commands_is_whole_sentences() -> None:
+    commands = run("--help").stdout.split("Commands:\n")[1].split("\n\n")[0].splitlines()
+    assert len(commands) == 5
+    assert all(line.endswith(".") and not line.endswith("...") for line in commands), commands
+
+
 def test_help_imports_nothing_heavy() -> None:
     heavy = ("aiohttp", "livekit", "aiortc", "asyncio", "pydantic", "rich", "numpy", "webvtt")
     code = (

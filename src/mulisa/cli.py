@@ -118,12 +118,13 @@ def _root(
 
 
 @app.command(
+    short_help="Serve the talking room, with Mulisa in it.",
     epilog="\b\nExamples:\n"
     "  mulisa serve                           the room at http://localhost:8000\n"
     "  mulisa serve --llm openai:gpt-4o-mini  with OPENAI_API_KEY set\n"
     "  mulisa serve --no-agent                the room alone; 'mulisa worker' may join it\n"
     "  mulisa serve --livekit-url ws://HOST:7880   rooms on a LiveKit server, with\n"
-    "      LIVEKIT_API_KEY and LIVEKIT_API_SECRET set (devkey and secret if it runs with --dev)"
+    "      LIVEKIT_API_KEY and LIVEKIT_API_SECRET set (devkey and secret if it runs with --dev)",
 )
 def serve(
     host: HostOption = None,
@@ -178,11 +179,12 @@ def serve(
 
 
 @app.command(
+    short_help="Run Mulisa alone, for a server elsewhere.",
     epilog="\b\nExamples:\n"
     "  mulisa worker                          one more for the 'mulisa serve' of this machine\n"
     "  mulisa worker --url ws://HOST:8000     with LIVEKIT_API_KEY and LIVEKIT_API_SECRET set\n"
     "  mulisa worker --url wss://my.livekit.example   every room of a LiveKit server or cluster\n"
-    "  mulisa worker --url ... --agent-name mulisa    only rooms that ask for 'mulisa'"
+    "  mulisa worker --url ... --agent-name mulisa    only rooms that ask for 'mulisa'",
 )
 def worker(
     url: Annotated[
@@ -337,7 +339,7 @@ def transcript(
         sys.stdout.write(formats[export](found))
 
 
-@app.command()
+@app.command(short_help="Check what she needs; say how to mend it.")
 def doctor(
     host: HostOption = None,
     port: PortOption = None,
