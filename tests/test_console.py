@@ -179,6 +179,7 @@ def test_one_room_that_was_joined_tells_what_happens_in_it(
     alice = Participant(Identity("alice-7f3k"), "Alice")
     told: list[GatewayEvent | Status] = [
         CannotStart("ws://sfu refuses the key; correct it"),
+        RoomLost(ROOM, "ws://sfu does not answer", 0.0),
         RoomEntered(ROOM),
         Joined(ROOM, alice),
         AgentStateChanged(ROOM, "thinking"),
@@ -189,6 +190,7 @@ def test_one_room_that_was_joined_tells_what_happens_in_it(
     for each in told:
         announce(each)
     assert [line[26:] for line in out.getvalue().splitlines()] == [
+        "ws://sfu does not answer; tries again once the engines are loaded",
         "joined",
         "Alice joined",
         "thinking",

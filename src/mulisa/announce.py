@@ -233,10 +233,11 @@ def _room_entered(console: Console, event: RoomEntered) -> None:
 
 
 def _room_lost(console: Console, event: RoomLost) -> None:
+    when = f"in {event.retry_in:.1f} s" if event.retry_in else "once the engines are loaded"
     console.event(
         "room_lost",
         event.room,
-        f"{event.reason}; tries again in {event.retry_in:.1f} s",
+        f"{event.reason}; tries again {when}",
         "warning",
         room=event.room,
         reason=event.reason,

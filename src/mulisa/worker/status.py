@@ -99,7 +99,7 @@ class RoomLost:
     room: RoomName
     reason: str
     retry_in: float
-    """Seconds."""
+    """Seconds; 0 before the engines are loaded."""
 
 
 @dataclass(frozen=True, slots=True)
