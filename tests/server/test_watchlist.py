@@ -17,7 +17,7 @@ CONFIG = WatchConfig(
     expected_interval=0.25,
     expected_time=10.0,
     occupied_interval=1.0,
-    looks_per_second=2.0,
+    looks_per_second=4.0,
     quiet_interval=3.0,
     forget_after=100.0,
 )
@@ -39,8 +39,8 @@ def test_a_look_that_told_nothing_is_followed_by_a_pause() -> None:
     watchlist = expecting(ROOM, OTHER)
     watchlist.seen(OTHER, [], 100.0, AT)
     watchlist.missed(ROOM, 100.0)
+    assert watchlist.deadline() == 100.5
     assert watchlist.due(100.5) == [OTHER]
-    assert watchlist.deadline() == 100.25
     assert watchlist.due(101.0) == [ROOM, OTHER]
 
 
@@ -110,8 +110,16 @@ def test_many_rooms_share_the_looks() -> None:
     for room in rooms:
         watchlist.seen(room, [person()], 200.0, AT)
     watchlist.seen(rooms[0], [person()], 201.0, AT)
-    assert watchlist.due(203.0) == rooms[1:]
-    assert watchlist.due(204.0) == rooms, "six rooms, two looks a second"
+    assert watchlist.due(201.5) == rooms[1:]
+    assert watchlist.due(202.5) == rooms, "six rooms, four looks a second"
+
+
+def test_many_tokens_do_not_make_many_looks() -> None:
+    rooms = [RoomName(f"r{n}") for n in range(20)]
+    watchlist = expecting(*rooms)
+    for room in rooms:
+        watchlist.seen(room, [], 100.0, AT)
+    assert watchlist.deadline() == 105.0, "twenty rooms, four looks a second"
 
 
 def test_empty_rooms_are_asked_for_together_until_their_tokens_ran_out() -> None:

@@ -28,7 +28,7 @@ class WatchConfig:
     """After a token was given."""
     occupied_interval: float = 1.0
     looks_per_second: float = 40.0
-    """Of occupied rooms altogether; with more of them each is looked into less often."""
+    """Into expected and occupied rooms; with more of them each is looked into less often."""
     missed_pause: float = 1.0
     """After a look that told nothing."""
     quiet_interval: float = 3.0
@@ -107,11 +107,12 @@ class Watchlist:
 
     def _next_look(self, watch: _Watch, now: float) -> float:
         config = self._config
-        if now < watch.token_at + config.expected_time:
-            return now + config.expected_interval
-        if watch.state is None:
+        is_expected = now < watch.token_at + config.expected_time
+        if watch.state is None and not is_expected:
             return _NEVER
-        return now + max(config.occupied_interval, len(self.rooms()) / config.looks_per_second)
+        interval = config.expected_interval if is_expected else config.occupied_interval
+        rooms = len(self._watches) - len(self._quiet())
+        return now + max(interval, rooms / config.looks_per_second)
 
     def _quiet(self) -> list[RoomName]:
         return [name for name, watch in self._watches.items() if watch.next_look == _NEVER]
