@@ -107,6 +107,7 @@ async def test_she_joins_and_stays_until_she_is_removed(
         assert (await told(join, "left"))["identity"] == "alice"
         async with person(server) as alice:
             await agent_in(alice)
+            await told(join, "joined")  # both ways: who is removed while she joins joins again
             async with server.api() as client:
                 mulisa_there = api.RoomParticipantIdentity(room="standup", identity="mulisa")
                 await client.room.remove_participant(mulisa_there)
