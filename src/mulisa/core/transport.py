@@ -125,7 +125,10 @@ class Transport(Protocol):
 
     @property
     def routing(self) -> Routing:
-        """What holds now; shown to everybody as our attribute `ROUTING_ATTRIBUTE`."""
+        """What is wanted; it holds once `hear` and `speak_to` have returned.
+
+        Shown to everybody as our attribute `ROUTING_ATTRIBUTE` from then on.
+        """
         ...
 
     async def hear(self, identity: Identity, on: bool) -> None:
