@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -99,7 +98,7 @@ def talking_room(engines: Engines, keys: Keys, livekit_url: str = "") -> Iterato
         try:
             yield _until_ready(process)
         finally:
-            process.send_signal(signal.SIGINT)
+            process.terminate()  # SIGINT is ignored by what a shell runs in the background
             process.wait(30)
 
 
