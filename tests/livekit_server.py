@@ -18,6 +18,8 @@ from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from tests.network import free_port
+
 if TYPE_CHECKING:
     from livekit.api import LiveKitAPI
 
@@ -40,8 +42,8 @@ class LiveKitServer:
     ) -> None:
         """`turn` switches its own TURN server on; `config` is merged into its configuration."""
         self._program = program
-        self.port, self.tcp_port = _free_ports(socket.SOCK_STREAM, 2)
-        self.udp_port, self.turn_port = _free_ports(socket.SOCK_DGRAM, 2)
+        self.port, self.tcp_port = free_port(), free_port()
+        self.udp_port, self.turn_port = free_port(socket.SOCK_DGRAM), free_port(socket.SOCK_DGRAM)
         self.key, self.secret = KEY, SECRET
         self._config = {
             "port": self.port,
@@ -168,17 +170,6 @@ class LiveKitServer:
     ) -> None:
         self.stop(at_once=True)
         self._log.close()
-
-
-def _free_ports(kind: socket.SocketKind, n: int) -> list[int]:
-    sockets = [socket.socket(socket.AF_INET, kind) for _ in range(n)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
 
 
 def _merge(into: dict[str, Any], config: Mapping[str, Any]) -> None:

@@ -9,22 +9,29 @@ import socket
 import struct
 from collections import Counter
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from types import TracebackType
 from typing import Self, TypeAlias, cast
 
 Address: TypeAlias = tuple[str, int]
 Receive: TypeAlias = Callable[[bytes, Address], None]
 READ_BYTES = 65536
+UNASSIGNED_PORTS = (20_000, 30_000)
+"""Below those that Linux gives to sockets by itself (ip_local_port_range)."""
 RESET_AT_CLOSE = struct.pack("ii", 1, 0)
 """`struct linger`: closing sends RST."""
 
 
-def free_port(kind: socket.SocketKind = socket.SOCK_STREAM, host: str = "127.0.0.1") -> int:
-    """A port that nobody listens at now."""
-    with socket.socket(socket.AF_INET, kind) as probe:
-        probe.bind((host, 0))
-        port: int = probe.getsockname()[1]
-    return port
+def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
+    """A port that nobody has on any interface, and that the system gives to nobody by itself.
+
+    So it stays free while a server that has it is stopped and started again.
+    """
+    while True:
+        port = random.randrange(*UNASSIGNED_PORTS)
+        with socket.socket(socket.AF_INET, kind) as probe, suppress(OSError):
+            probe.bind(("", port))
+            return port
 
 
 class UdpRelay:

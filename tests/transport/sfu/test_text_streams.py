@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 import pytest
 
@@ -151,8 +152,7 @@ async def test_state_and_reception_are_told(livekit: LiveKitServer) -> None:
             await mulisa.set_attributes({"lk.agent.state": state, "x": "y"})
         await mulisa.set_attributes({"x": ""})
         for client in (alice, bob):
-            shown = client.sdk.remote_participants[MULISA].attributes
-            await client.until(lambda shown=shown: shown == {"lk.agent.state": "speaking"})  # type: ignore[misc]
+            await client.until(partial(_shows, client, {"lk.agent.state": "speaking"}))
         assert mulisa.local.attributes == {"lk.agent.state": "speaking"}
         with pytest.raises(SignalingError):
             await mulisa.set_attributes({"x": "y" * 10_000})
@@ -163,3 +163,8 @@ async def test_state_and_reception_are_told(livekit: LiveKitServer) -> None:
                 await asyncio.sleep(0.1)
         assert json.loads(alice.data[0].data) == {"heard": [ALICE, BOB]}
         assert alice.data[0].topic == "mulisa.reception"
+
+
+def _shows(client: PlainClient, attributes: dict[str, str]) -> bool:
+    """Mulisa's attributes as this client has them now."""
+    return client.sdk.remote_participants[MULISA].attributes == attributes

@@ -259,7 +259,8 @@ async def test_frames_that_come_in_bursts_are_all_heard(livekit: LiveKitServer) 
             for samples in tone(1_000.0, 100)[first : first + 2]:
                 mulisa.send_frame(samples)
             await asyncio.sleep(0.04)
-        assert loud_time(await recording) == pytest.approx(2.0, abs=0.1)
+        # More, if a busy machine makes the listener's jitter buffer stretch them.
+        assert 1.9 < loud_time(await recording) < 2.5
 
 
 async def test_an_idle_voice_is_muted_and_sends_nothing(
