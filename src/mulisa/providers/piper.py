@@ -196,12 +196,10 @@ class _Child:
         """End the process and remove its files. Idempotent."""
         if self._process.stdin is not None:
             self._process.stdin.close()
-        try:
-            async with asyncio.timeout(STOP_TIMEOUT):
-                await asyncio.shield(self._listening)
-        except TimeoutError:
+        await asyncio.wait({self._listening}, timeout=STOP_TIMEOUT)
+        if not self._listening.done():
             self._kill()
-            await self._listening
+        await self._listening
         await asyncio.to_thread(self._folder.remove)
 
     async def _settle(self, answer: asyncio.Future[Samples], timeout: float) -> None:

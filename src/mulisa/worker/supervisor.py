@@ -95,10 +95,8 @@ class Supervisor:
             return
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGTERM)
-        try:
-            async with asyncio.timeout(self._stop_time):
-                await asyncio.shield(child.exit_code)
-        except TimeoutError:
+        await asyncio.wait({child.exit_code}, timeout=self._stop_time)
+        if not child.exit_code.done():
             logger.warning("the agent process did not end in %.0f s and is killed", self._stop_time)
             with suppress(ProcessLookupError):
                 os.killpg(pid, signal.SIGKILL)  # its own children, too

@@ -29,6 +29,7 @@ from aiortc.exceptions import InvalidStateError
 from mulisa.core.errors import NegotiationError
 from mulisa.core.room import Identity
 from mulisa.core.transport import SubscriptionStats
+from mulisa.ending import within
 from mulisa.transport.mesh.description import (
     MAX_REMOTE_CANDIDATES,
     check_shape,
@@ -232,14 +233,14 @@ class Peer:
         self._track.stop()
         for passing in self._passing:
             passing.cancel()
-        try:
-            async with asyncio.timeout(CLOSING_TIME):
-                if self._operation is not None:
-                    await asyncio.wait({self._operation})
-                await self._rtc.close()
-        except TimeoutError:
+        if not await within(CLOSING_TIME, self._close()):
             logger.warning("a peer connection did not close in time and is abandoned")
         await self._receiving.aclose()
+
+    async def _close(self) -> None:
+        if self._operation is not None:
+            await asyncio.wait({self._operation})
+        await self._rtc.close()
 
     async def _offer(self) -> None:
         codecs, extensions = self._audio._codecs, self._audio._headerExtensions

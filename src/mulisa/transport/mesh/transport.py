@@ -30,6 +30,7 @@ from mulisa.core.events import (
 from mulisa.core.room import Identity, Participant, ParticipantSid, RoomName, Topology
 from mulisa.core.routing import Routing
 from mulisa.core.transport import Caption, ChatMessage, SendFrame, SubscriptionStats, Transport
+from mulisa.ending import within
 from mulisa.transport.mesh.pair import Hearing, Listening, NotHearing, Pair, PairEvent
 from mulisa.transport.mesh.peer import CLOSING_TIME
 from mulisa.transport.mesh.routing import MeshRouting
@@ -447,12 +448,9 @@ class MeshTransport:
     async def _say_goodbye(self) -> None:
         """First of all, so that nobody takes our closing connections for broken ones."""
         assert self._socket is not None
-        with suppress(ConnectionError, TimeoutError):
-            async with asyncio.timeout(LEAVE_TIME):
-                await self._socket.send_str(encode(Leave()))
-        with suppress(TimeoutError):
-            async with asyncio.timeout(LEAVE_TIME):
-                await self._socket.close()
+        with suppress(ConnectionError):
+            await within(LEAVE_TIME, self._socket.send_str(encode(Leave())))
+        await within(LEAVE_TIME, self._socket.close())
 
 
 class _End:

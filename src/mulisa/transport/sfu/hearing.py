@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from typing import Any, Final
 
 import numpy as np
@@ -13,6 +12,7 @@ from livekit import rtc
 
 from mulisa.core.audio import SAMPLE_RATE_HZ
 from mulisa.core.transport import SubscriptionStats
+from mulisa.ending import within
 from mulisa.transport.sfu.inbound import Inbound, inbound_of
 from mulisa.transport.subscription import Subscription
 
@@ -190,6 +190,4 @@ async def _decode(track: rtc.RemoteAudioTrack, subscription: Subscription) -> No
             subscription.push(np.frombuffer(event.frame.data, dtype=np.int16), loop.time())
     finally:
         # One that is closed as soon as it was opened never hears that it has ended.
-        with suppress(TimeoutError):
-            async with asyncio.timeout(CLOSE_TIME):
-                await stream.aclose()
+        await within(CLOSE_TIME, stream.aclose())

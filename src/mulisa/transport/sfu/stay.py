@@ -24,6 +24,7 @@ from mulisa.core.events import (
 )
 from mulisa.core.room import Identity
 from mulisa.core.routing import Routing
+from mulisa.ending import within
 from mulisa.transport.sfu.attendance import Attendance
 from mulisa.transport.sfu.chats import Chats
 from mulisa.transport.sfu.hearing import Hearing
@@ -104,10 +105,7 @@ class Stay:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
-        try:
-            async with asyncio.timeout(LEAVE_TIME):
-                await self.room.disconnect()
-        except TimeoutError:
+        if not await within(LEAVE_TIME, self.room.disconnect()):
             logger.warning("the server was not told in time that we left")
 
     async def events(self) -> AsyncIterator[TransportEvent]:
