@@ -18,7 +18,7 @@ from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from tests.network import free_port
+from tests.network import RELAY_PORTS, free_port
 
 if TYPE_CHECKING:
     from livekit.api import LiveKitAPI
@@ -64,6 +64,8 @@ class LiveKitServer:
                 "enabled": True,
                 "udp_port": self.turn_port,
                 "bind_addresses": addresses,
+                "relay_range_start": RELAY_PORTS.start,
+                "relay_range_end": RELAY_PORTS.stop - 1,
             }
         _merge(self._config, config or {})
         self._log = tempfile.TemporaryFile()

@@ -13,15 +13,13 @@ from typing import Any
 
 import pytest
 
-from tests.network import free_port
+from tests.network import RELAY_PORTS, free_port
 
 USERNAME = "mulisa"
 CREDENTIAL = "only-for-tests"
 STARTING = 10.0
 """Seconds it may take until it answers."""
 ENDING = 10.0
-RELAY_PORTS = range(20_000, 21_000)
-"""Of relayed addresses; no ephemeral port of this machine is one of them."""
 BINDING_REQUEST = b"\x00\x01\x00\x00\x21\x12\xa4\x42" + b"mulisa tests"
 """STUN without attributes (RFC 8489, 5)."""
 

@@ -13,7 +13,8 @@ from tests.browser.people import browser_at, person_in
 from tests.browser.server import Program, Server, credentials
 from tests.browser.speech import ALICE, BOB, Studio, word_error_rate
 from tests.livekit_server import LiveKitServer
-from tests.turn_server import RELAY_PORTS, turn_server
+from tests.network import RELAY_PORTS
+from tests.turn_server import turn_server
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 
@@ -57,8 +58,7 @@ async def test_people_and_mulisa_hear_each_other_through_a_relay(
 @contextmanager
 def _livekit(kind: str, program: str, folder: Path) -> Iterator[LiveKitServer]:
     if kind == "livekit-turn":
-        relay = {"relay_range_start": RELAY_PORTS.start, "relay_range_end": RELAY_PORTS.stop - 1}
-        with LiveKitServer(program, turn=True, config={"turn": relay}) as livekit:
+        with LiveKitServer(program, turn=True) as livekit:
             yield livekit
         return
     with turn_server(folder) as coturn:

@@ -15,7 +15,8 @@ from mulisa.transport.sfu.events import narrow
 
 logger = logging.getLogger(__name__)
 
-JOIN_TIME: Final = 20.0
+JOIN_TIME: Final = 35.0
+"""The SDK gives a connection 15 s and tries again."""
 SIGNAL_TIME: Final = 5.0
 """Of each of the SDK's four attempts to reach the server."""
 MAX_STREAM_BYTES: Final = 64 * 1024
