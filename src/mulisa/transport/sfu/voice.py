@@ -8,7 +8,6 @@ from collections import deque
 from contextlib import suppress
 from typing import Final
 
-import numpy as np
 from livekit import rtc
 from livekit.rtc.participant import PublishTrackError
 
@@ -164,10 +163,8 @@ class Voice:
 
     async def _capture(self, samples: Samples) -> None:
         for start in (0, _PIECE):
-            piece = np.ascontiguousarray(samples[start : start + _PIECE])
-            await self._source.capture_frame(
-                rtc.AudioFrame(piece.tobytes(), SAMPLE_RATE_HZ, 1, _PIECE)
-            )
+            piece = samples[start : start + _PIECE].tobytes()
+            await self._source.capture_frame(rtc.AudioFrame(piece, SAMPLE_RATE_HZ, 1, _PIECE))
 
     def _cool(self) -> None:
         """The pump ends by itself: cancelled, it would free samples that native code reads."""
