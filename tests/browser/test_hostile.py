@@ -78,7 +78,9 @@ async def _hostile_peer(
     async with (
         aiohttp.ClientSession() as http,
         http.ws_connect(
-            f"{admission['url']}/mesh", params={"access_token": admission["token"]}
+            f"{admission['url']}/mesh",
+            params={"access_token": admission["token"]},
+            autoping=False,  # what was received is read to its end, though the server hung up
         ) as socket,
     ):
         joined = await _next(socket, "joined")
@@ -126,7 +128,11 @@ async def _next(socket: aiohttp.ClientWebSocketResponse, kind: str) -> dict[str,
     """The next message of this type."""
     async with asyncio.timeout(PATIENCE):
         while True:
-            message: dict[str, Any] = await socket.receive_json()
+            received = await socket.receive()
+            if received.type == aiohttp.WSMsgType.PING:
+                continue
+            assert received.type == aiohttp.WSMsgType.TEXT, f"{received.type} before {kind}"
+            message: dict[str, Any] = json.loads(received.data)
             if message["type"] == kind:
                 return message
 
