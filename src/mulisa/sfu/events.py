@@ -46,6 +46,8 @@ class Arrival:
     refresh_token: str = ""
     add_track_requests: tuple[rtc.AddTrackRequest, ...] = ()
     """Tracks announced with the join itself (`JoinRequest.add_track_requests`)."""
+    ice_servers: tuple[rtc.ICEServer, ...] = ()
+    """For this participant; without any, those of the room's configuration."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,7 @@ class Resumption:
 
     sid: ParticipantSid
     refresh_token: str = ""
+    ice_servers: tuple[rtc.ICEServer, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
