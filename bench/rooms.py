@@ -14,6 +14,7 @@ is the same in all rooms of a series:
     talking   they ask a question every 8 s, and Mulisa answers
 
 A series begins with a fresh agent process; rooms are added, in the end also people to each room.
+It ends early when the process is full.
 CPU and memory are read from outside. What a room and what a participant of each kind costs are
 coefficients of one least-squares fit over all readings, so that no figure rests on one of them.
 """
@@ -55,6 +56,8 @@ TARGETS = {
     ("memory", "muted"): 1.5,
     ("memory", "open"): 1.5,
 }
+FULL = 85.0
+"""Percent of a core; its event loop is one thread."""
 UNITS = {"cpu": "% of a core", "memory": "MiB"}
 
 
@@ -140,7 +143,10 @@ def parse() -> argparse.Namespace:
 
 
 def read_series(does: Doing, options: argparse.Namespace, server: LiveKit) -> Iterator[Reading]:
-    """More and more rooms with one person each, then more people in as many as are usual."""
+    """More and more rooms with one person each, then more people in as many as are usual.
+
+    Ends early when the process is full: what it costs to be late is another question.
+    """
     sizes = [(rooms, 1) for rooms in sorted(options.rooms)]
     middle = sorted(options.rooms)[(len(options.rooms) - 1) // 2]
     with agent(options, server) as her, crowd(options, server) as people:
@@ -152,7 +158,10 @@ def read_series(does: Doing, options: argparse.Namespace, server: LiveKit) -> It
             present |= wanted
             time.sleep(options.settle)
             rooms_now = len({room for room, _ in present})
-            yield her.read(does, rooms_now, len(present), options.seconds)
+            reading = her.read(does, rooms_now, len(present), options.seconds)
+            yield reading
+            if reading.cpu > FULL:
+                break
         if options.profile:
             print(her.ask_line(f"profile {options.seconds}")["text"], file=sys.stderr)
 
