@@ -30,6 +30,8 @@ class Codec:
     channels: int = 1
     fmtp: str = ""
     """Its format parameters as they stand in the SDP, which may be none."""
+    feedback: frozenset[str] = frozenset()
+    """RTCP feedback agreed for it, as in ``a=rtcp-fb`` (RFC 4585): nack, nack pli, ccm fir."""
 
 
 @dataclass(frozen=True, slots=True)
