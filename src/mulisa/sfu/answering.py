@@ -1,0 +1,417 @@
+"""Answers to a client's offers: mode v1's only connection, v0's publisher one. Pure.
+
+The client decides which m-lines there are; we say what flows on them. It publishes on those on
+which it sends, and those on which it receives are given to the tracks that it wants.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from mulisa.core.errors import NegotiationError
+from mulisa.sfu.codecs import (
+    PUBLISHED_EXTENSIONS,
+    SUBSCRIBED_EXTENSIONS,
+    codecs,
+    kept,
+    published_formats,
+    subscribed_formats,
+)
+from mulisa.sfu.media import RTP_STREAM_ID, Inbound, MediaKind, Outbound, TrackSid
+from mulisa.sfu.negotiation import Answered, ExpectedTrack, OurSide, WantedTrack
+from mulisa.wire import sdp
+from mulisa.wire.description import (
+    DATA_CHANNELS,
+    Description,
+    Fingerprint,
+    Format,
+    IceCredentials,
+    Media,
+    Source,
+    direction_of,
+)
+
+KINDS: Final[tuple[MediaKind, ...]] = ("audio", "video")
+
+
+def random_ssrc() -> int:
+    """An SSRC, or another number of 32 bits that is not 0."""
+    return secrets.randbits(32) or 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Offer:
+    """An offer, and what of it we can take."""
+
+    text: str
+    media: tuple[Media, ...]
+    taken: Mapping[str, Media]
+    """The m-lines that are not refused by mid, in the order of the BUNDLE group."""
+    remote: IceCredentials
+    fingerprint: Fingerprint
+
+    def of(self, kind: MediaKind) -> Iterator[Media]:
+        """The m-lines of a kind that we take."""
+        return (media for media in self.media if media.mid in self.taken and media.kind == kind)
+
+    @property
+    def senders(self) -> list[Media]:
+        """The m-lines on which the client sends."""
+        return [media for kind in KINDS for media in self.of(kind) if media.sends]
+
+
+@dataclass(frozen=True, slots=True)
+class _Subscription:
+    """A wanted track on the m-line that it was given."""
+
+    track: TrackSid
+    publisher: str
+    ssrc: int
+    formats: tuple[Format, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """All that lasts from one answer to the next."""
+
+    offer: _Offer | None = None
+    bound: Mapping[str, TrackSid] = field(default_factory=dict)
+    """Published tracks by mid."""
+    ended: frozenset[TrackSid] = frozenset()
+    """Published once: never bound again."""
+    formats: Mapping[str, tuple[Format, ...]] = field(default_factory=dict)
+    """What we receive, by mid."""
+    given: Mapping[str, _Subscription] = field(default_factory=dict)
+    unsupported: frozenset[TrackSid] = frozenset()
+    version: int = 0
+
+
+class AnsweringNegotiation:
+    """The descriptions of one connection whose offers are the client's."""
+
+    def __init__(self, draw: Callable[[], int] = random_ssrc) -> None:
+        """`draw` gives random numbers from 1 to 2**32 - 1."""
+        self._draw = draw
+        self._session_id = draw()
+        self._state = _State()
+        self._released: set[TrackSid] = set()
+        self._last_read: _Offer | None = None
+
+    def restarts_ice(self, offer: str) -> bool:
+        """Whether the answer needs new credentials of ours, because the offer has new ones.
+
+        Raises NegotiationError.
+        """
+        before = self._state.offer
+        return before is not None and self._read(offer).remote != before.remote
+
+    def answer(
+        self,
+        offer: str,
+        ours: OurSide,
+        expected: Sequence[ExpectedTrack],
+        wanted: Sequence[WantedTrack],
+    ) -> Answered:
+        """Answer an offer.
+
+        `expected` are all tracks that the client announced and that have not ended, `wanted` all
+        that it is to receive. An m-line that a track loses here is inactive in this answer and
+        can be given to another one in the next: clients see a new track only then.
+
+        Raises NegotiationError; everything is then as it was before.
+        """
+        read = self._read(offer)
+        if self._state.offer:
+            _check_continuity(self._state.offer, read)
+        state = self._bind(replace(self._state, offer=read), read, expected)
+        state = self._give(replace(state, version=state.version + 1), read, wanted)
+        by_track = {each.track: each for each in expected}
+        state = replace(state, formats=_received(state, read, by_track))
+        self._state, self._released = state, set()
+        return self._answered(read, ours, wanted)
+
+    def bind(self, expected: Sequence[ExpectedTrack]) -> tuple[Inbound, ...]:
+        """All published tracks, after tracks were announced whose m-line was offered before."""
+        if self._state.offer:
+            self._state = self._bind(self._state, self._state.offer, expected)
+        return self._inbound()
+
+    def release(self, track: TrackSid) -> None:
+        """A subscription ends: if it is wanted again later, that is a new one."""
+        self._released.add(track)
+
+    def needs_offer(self, wanted: Sequence[WantedTrack]) -> tuple[int, int] | None:
+        """Whether the client has to offer again, so that it receives what is wanted.
+
+        How many m-lines of audio and of video it has to add for that, which may be none; None
+        when all is as it should be, or when it has not offered yet.
+        """
+        state = self._state
+        if state.offer is None:
+            return None
+        given = self._live()
+        wanted_now = {each.track for each in wanted}
+        new = [each for each in wanted if each.track not in given | state.unsupported]
+        if not new and all(each.track in wanted_now & given for each in state.given.values()):
+            return None
+        audio, video = (self._extra(state.offer, kind, new) for kind in KINDS)
+        return audio, video
+
+    def _extra(self, offer: _Offer, kind: MediaKind, new: Iterable[WantedTrack]) -> int:
+        free = sum(each.receives and each.mid not in self._state.given for each in offer.of(kind))
+        return max(0, sum(each.kind == kind for each in new) - free)
+
+    def _live(self) -> set[TrackSid]:
+        """Tracks with an m-line that have not been released since."""
+        return {each.track for each in self._state.given.values()} - self._released
+
+    def _read(self, text: str) -> _Offer:
+        if self._last_read is None or self._last_read.text != text:
+            self._last_read = _read_offer(text)
+        return self._last_read
+
+    def _bind(self, state: _State, read: _Offer, expected: Sequence[ExpectedTrack]) -> _State:
+        bound = _bindings(read.senders, expected, state.bound, state.ended)
+        gone = set(state.bound.values()) - set(bound.values())
+        ended = (state.ended | gone) & {each.track for each in expected}
+        return replace(state, bound=bound, ended=frozenset(ended))
+
+    def _give(self, state: _State, read: _Offer, wanted: Sequence[WantedTrack]) -> _State:
+        """M-lines for what is wanted; those that it has are kept."""
+        live = {each.track: each for each in wanted if each.track not in self._released}
+        given = dict(_kept_subscriptions(state.given, read, live))
+        has = {each.track for each in given.values()}
+        free = [each for kind in KINDS for each in read.of(kind) if each.receives]
+        free = [each for each in free if each.mid not in state.given]
+        free.sort(key=lambda each: each.sends)  # what publishes is taken last
+        unsupported = set()
+        for each in wanted:
+            if each.track in has:
+                continue
+            if chosen := _first_fit(free, each):
+                media, formats = chosen
+                free.remove(media)
+                ssrc = self._new_ssrc(read, given.values())
+                given[media.mid] = _Subscription(each.track, each.publisher, ssrc, formats)
+            elif _is_unsupported(read, each):
+                unsupported.add(each.track)
+        return replace(state, given=given, unsupported=frozenset(unsupported))
+
+    def _new_ssrc(self, read: _Offer, given: Collection[_Subscription]) -> int:
+        used = {source.ssrc for media in read.media for source in media.sources}
+        used |= {each.ssrc for each in given}
+        used |= {each.ssrc for each in self._state.given.values()}
+        while (ssrc := self._draw()) in used:
+            pass
+        return ssrc
+
+    def _answered(self, read: _Offer, ours: OurSide, wanted: Sequence[WantedTrack]) -> Answered:
+        state = self._state
+        return Answered(
+            remote=read.remote,
+            fingerprint=read.fingerprint,
+            outbound=tuple(self._outbound(read)),
+            mid_to_track={mid: each.track for mid, each in state.given.items()},
+            unsupported=tuple(each.track for each in wanted if each.track in state.unsupported),
+            sdp=sdp.write(self._description(read, ours)),
+            inbound=self._inbound(),
+            missing=self.needs_offer(wanted) or (0, 0),
+            has_data=any(media.kind == "application" for media in read.taken.values()),
+        )
+
+    def _inbound(self) -> tuple[Inbound, ...]:
+        offer = self._state.offer
+        return tuple(
+            Inbound(
+                track=track,
+                kind=_kind(offer.taken[mid]),
+                mid=mid,
+                codecs=codecs(self._state.formats[mid]),
+                ssrcs=offer.taken[mid].ssrcs,
+                rids=_layers(offer.taken[mid]),
+                extensions=_published_extensions(offer.taken[mid]),
+            )
+            for mid, track in self._state.bound.items()
+            if offer
+        )
+
+    def _outbound(self, read: _Offer) -> Iterator[Outbound]:
+        for mid, each in self._state.given.items():
+            media = read.taken[mid]
+            kind = _kind(media)
+            extensions = kept(media.extensions, SUBSCRIBED_EXTENSIONS[kind])
+            yield Outbound(each.track, kind, mid, each.ssrc, codecs(each.formats), extensions)
+
+    def _description(self, read: _Offer, ours: OurSide) -> Description:
+        return Description(
+            media=tuple(self._answer_media(media, read, ours) for media in read.media),
+            bundle=tuple(read.taken),
+            session_id=self._session_id,
+            version=self._state.version,
+            is_ice_lite=True,
+        )
+
+    def _answer_media(self, media: Media, read: _Offer, ours: OurSide) -> Media:
+        if media.mid not in read.taken:
+            return Media(media.kind, media.mid, media.protocol, media.tokens[:1], is_rejected=True)
+        answer = Media(
+            media.kind,
+            media.mid,
+            media.protocol,
+            media.tokens,
+            credentials=ours.credentials,
+            fingerprint=ours.fingerprint,
+            setup="passive",
+            candidates=ours.candidates if media.mid == next(iter(read.taken)) else (),
+        )
+        return answer if media.kind == "application" else self._answer_rtp(media, answer)
+
+    def _answer_rtp(self, media: Media, answer: Media) -> Media:
+        given = self._state.given.get(media.mid)
+        formats = _merged(self._state.formats[media.mid], given.formats if given else ())
+        uris = PUBLISHED_EXTENSIONS if media.sends else SUBSCRIBED_EXTENSIONS
+        return replace(
+            answer,
+            tokens=tuple(str(each.payload_type) for each in formats),
+            direction=direction_of(sends=given is not None, receives=media.sends),
+            formats=formats,
+            extensions=kept(media.extensions, uris[_kind(media)]),
+            rids=_layers(media) if media.sends else (),
+            msids=(_msid(given),) if given else (),
+            sources=(Source(given.ssrc, given.publisher, _msid(given)),) if given else (),
+        )
+
+
+def _read_offer(text: str) -> _Offer:
+    offer = sdp.parse(text)
+    taken = _taken(offer)
+    if not taken:
+        raise NegotiationError("the offer has no m-line that could be accepted")
+    tagged = next(iter(taken.values()))  # describes the transport of all (RFC 9143, 7.3.1)
+    if not tagged.credentials or not tagged.fingerprint:
+        raise NegotiationError("the offer lacks ICE credentials or a sha-256 fingerprint")
+    if tagged.setup == "passive":
+        raise NegotiationError("the offer says a=setup:passive, but our end begins no DTLS")
+    return _Offer(text, offer.media, taken, tagged.credentials, tagged.fingerprint)
+
+
+def _taken(offer: Description) -> dict[str, Media]:
+    """What can share one transport: without a BUNDLE group that is the first m-line alone."""
+    by_mid = {media.mid: media for media in offer.media if _is_usable(media)}
+    bundle = offer.bundle or tuple(by_mid)[:1]
+    taken = {mid: by_mid[mid] for mid in bundle if mid in by_mid}
+    data = [mid for mid, media in taken.items() if media.kind == "application"]
+    for mid in data[1:]:
+        del taken[mid]
+    return taken
+
+
+def _is_usable(media: Media) -> bool:
+    if media.is_rejected or not media.mid:
+        return False
+    if media.kind == "application":
+        return media.is_known and media.tokens == (DATA_CHANNELS,)
+    return media.is_known and media.is_muxed and bool(published_formats(media, None))
+
+
+def _check_continuity(before: _Offer, now: _Offer) -> None:
+    """M-lines stay where they are; one that was refused may be recycled (RFC 9429, 5.2.2)."""
+    if len(now.media) < len(before.media):
+        raise NegotiationError("the offer has fewer m-lines than the one before")
+    for old, new in zip(before.media, now.media, strict=False):
+        is_same = (old.mid, old.kind) == (new.mid, new.kind)
+        if not is_same and old.mid in before.taken:
+            raise NegotiationError(f"the m-line {old.mid} has become another one")
+
+
+def _bindings(
+    senders: Sequence[Media],
+    expected: Sequence[ExpectedTrack],
+    before: Mapping[str, TrackSid],
+    ended: Collection[TrackSid],
+) -> dict[str, TrackSid]:
+    """Which announced track each sending m-line carries: by its track id, else in their order."""
+    by_track = {each.track: each for each in expected}
+    bound = {each.mid: before[each.mid] for each in senders if before.get(each.mid) in by_track}
+    pending = [
+        each for each in expected if each.track not in {*bound.values(), *before.values(), *ended}
+    ]
+    for is_named in (True, False):
+        for media in senders:
+            current = by_track.get(bound.get(media.mid, TrackSid("")))
+            if current and (not is_named or current.is_called(media.track_ids)):
+                continue
+            for each in pending:
+                if each.kind == media.kind and (each.is_called(media.track_ids) or not is_named):
+                    bound[media.mid] = each.track
+                    pending.remove(each)
+                    break
+    return bound
+
+
+def _kept_subscriptions(
+    given: Mapping[str, _Subscription], read: _Offer, live: Mapping[TrackSid, WantedTrack]
+) -> Iterator[tuple[str, _Subscription]]:
+    for mid, each in given.items():
+        media, wanted = read.taken.get(mid), live.get(each.track)
+        if media and wanted and media.receives:
+            if formats := subscribed_formats(media, wanted.codecs):
+                yield mid, replace(each, formats=formats)
+
+
+def _first_fit(
+    free: Iterable[Media], wanted: WantedTrack
+) -> tuple[Media, tuple[Format, ...]] | None:
+    for media in free:
+        if media.kind == wanted.kind and (formats := subscribed_formats(media, wanted.codecs)):
+            return media, formats
+    return None
+
+
+def _is_unsupported(read: _Offer, wanted: WantedTrack) -> bool:
+    """The client could receive tracks of the kind, but none in this codec."""
+    lines = [media for media in read.of(wanted.kind) if media.receives]
+    return bool(lines) and not _first_fit(lines, wanted)
+
+
+def _received(
+    state: _State, read: _Offer, by_track: Mapping[TrackSid, ExpectedTrack]
+) -> dict[str, tuple[Format, ...]]:
+    found = {}
+    for kind in KINDS:
+        for media in read.of(kind):
+            track = state.bound.get(media.mid)
+            found[media.mid] = published_formats(media, by_track[track] if track else None)
+    return found
+
+
+def _merged(first: Iterable[Format], second: Iterable[Format]) -> tuple[Format, ...]:
+    by_payload: dict[int, Format] = {}
+    for each in (*first, *second):
+        by_payload.setdefault(each.payload_type, each)
+    return tuple(by_payload.values())
+
+
+def _kind(media: Media) -> MediaKind:
+    return "audio" if media.kind == "audio" else "video"
+
+
+def _published_extensions(media: Media) -> dict[str, int]:
+    return kept(media.extensions, PUBLISHED_EXTENSIONS[_kind(media)])
+
+
+def _layers(media: Media) -> tuple[str, ...]:
+    """Simulcast layers, which only RTP stream ids tell apart; LiveKit's names, low to high."""
+    if media.kind != "video" or RTP_STREAM_ID not in media.extensions:
+        return ()
+    named = ("q", "h", "f")
+    rids = media.rids
+    return tuple(sorted(rids, key=named.index)) if set(rids) <= set(named) else rids
+
+
+def _msid(given: _Subscription) -> str:
+    """Stream and track: clients read publisher and track from either of them."""
+    return f"{given.publisher}|{given.track} {given.track}"
