@@ -1,4 +1,4 @@
-"""A client of livekit-client in Chromium, as it comes; several share a page (`page.js`)."""
+"""A client of livekit-client in Chromium, as it comes; several share a page (`page/page.js`)."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from playwright.async_api import Page
 from tests.browser.people import browser_at
 from tests.conformance.clients import ClientError, Data, Publication, Seen, View
 
-HERE = Path(__file__).parent
-SDK = HERE.parents[1] / "web" / "node_modules" / "livekit-client" / "dist"
+PAGE = Path(__file__).parent / "page"
+SDK = PAGE.parents[2] / "web" / "node_modules" / "livekit-client" / "dist"
 
 
 @asynccontextmanager
@@ -188,13 +188,12 @@ async def _hosted() -> AsyncIterator[str]:
     """The page over HTTP; its URL."""
     app = web.Application()
     app.router.add_static("/livekit", SDK)
-    for name in ("page.html", "page.js"):
-        app.router.add_get(f"/{name}", lambda _, name=name: web.FileResponse(HERE / name))  # type: ignore[misc]
+    app.router.add_static("/", PAGE)
     runner = web.AppRunner(app)
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         port = runner.addresses[0][1]
-        yield f"http://127.0.0.1:{port}/page.html"
+        yield f"http://127.0.0.1:{port}/index.html"
     finally:
         await runner.cleanup()

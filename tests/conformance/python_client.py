@@ -9,7 +9,8 @@ from typing import Any, Self
 
 import numpy as np
 from livekit import rtc
-from livekit.rtc._proto.room_pb2 import DataPacketKind, DisconnectReason
+from livekit.rtc._proto.participant_pb2 import DisconnectReason
+from livekit.rtc._proto.room_pb2 import DataPacketKind
 
 from tests.conformance.clients import (
     PATIENCE,
@@ -41,6 +42,9 @@ class Voice:
 
     def __init__(self, frequency: float, name: str) -> None:
         self.frequency = frequency
+        self.captures = asyncio.Event()
+        """While this is cleared nothing is captured: the track's RTP time stands still."""
+        self.captures.set()
         self.source = rtc.AudioSource(RATE_HZ, 1, queue_size_ms=200)
         self.track = rtc.LocalAudioTrack.create_audio_track(name, self.source)
         self.sid = ""
@@ -55,6 +59,7 @@ class Voice:
 
     async def _speak(self) -> None:
         while True:
+            await self.captures.wait()
             at = np.arange(self._sample, self._sample + CHUNK_SAMPLES) / RATE_HZ
             loudness = AMPLITUDE if self.frequency else 0
             wave = (np.sin(2 * np.pi * self.frequency * at) * loudness).astype(np.int16)
