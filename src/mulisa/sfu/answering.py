@@ -6,7 +6,6 @@ which it sends, and those on which it receives are given to the tracks that it w
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -21,7 +20,7 @@ from mulisa.sfu.codecs import (
     subscribed_formats,
 )
 from mulisa.sfu.media import RTP_STREAM_ID, Inbound, MediaKind, Outbound, TrackSid
-from mulisa.sfu.negotiation import Answered, ExpectedTrack, OurSide, WantedTrack
+from mulisa.sfu.negotiation import Answered, ExpectedTrack, OurSide, WantedTrack, random_ssrc
 from mulisa.wire import sdp
 from mulisa.wire.description import (
     DATA_CHANNELS,
@@ -35,11 +34,6 @@ from mulisa.wire.description import (
 )
 
 KINDS: Final[tuple[MediaKind, ...]] = ("audio", "video")
-
-
-def random_ssrc() -> int:
-    """An SSRC, or another number of 32 bits that is not 0."""
-    return secrets.randbits(32) or 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +178,7 @@ class AnsweringNegotiation:
         live = {each.track: each for each in wanted if each.track not in self._released}
         given = dict(_kept_subscriptions(state.given, read, live))
         has = {each.track for each in given.values()}
+        has |= {each.track for each in state.given.values()}  # what is lost here comes back later
         free = [each for kind in KINDS for each in read.of(kind) if each.receives]
         free = [each for each in free if each.mid not in state.given]
         free.sort(key=lambda each: each.sends)  # what publishes is taken last

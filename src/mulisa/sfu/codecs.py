@@ -19,7 +19,7 @@ RED: Final = "red"
 VIDEO_CODECS: Final = ("vp8", "h264", "vp9", "av1")
 FEEDBACK: Final[Mapping[MediaKind, frozenset[str]]] = {
     "audio": frozenset({"nack"}),
-    "video": frozenset({"nack", "nack pli", "ccm fir", "goog-remb"}),
+    "video": frozenset({"nack", "nack pli", "ccm fir"}),
 }
 PUBLISHED_EXTENSIONS: Final[Mapping[MediaKind, tuple[str, ...]]] = {
     "audio": (AUDIO_LEVEL, MID),
@@ -83,7 +83,14 @@ def subscribed_formats(media: Media, codecs: Sequence[Codec]) -> tuple[Format, .
 def codecs(formats: Iterable[Format]) -> tuple[Codec, ...]:
     """The same in the words of the forwarding path."""
     return tuple(
-        Codec(each.name, each.payload_type, each.clock_rate, each.channels, each.fmtp)
+        Codec(
+            each.name,
+            each.payload_type,
+            each.clock_rate,
+            each.channels,
+            each.fmtp,
+            frozenset(each.feedback),
+        )
         for each in formats
     )
 

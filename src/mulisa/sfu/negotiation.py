@@ -6,11 +6,17 @@
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass
 
 from mulisa.core.room import ParticipantSid
 from mulisa.sfu.media import Codec, Inbound, MediaKind, Outbound, TrackSid
 from mulisa.wire.description import Candidate, Fingerprint, IceCredentials
+
+
+def random_ssrc() -> int:
+    """An SSRC, or another number of 32 bits that is not 0."""
+    return secrets.randbits(32) or 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,8 @@ DATA_PORT: Final = 5_000
 """The SCTP port of everybody who does not say another."""
 MAX_MESSAGE_BYTES: Final = 65_535
 """As LiveKit's server says; its clients then send no message of more than 64 000 bytes."""
+SPELLINGS: Final = {"vp8": "VP8", "vp9": "VP9", "h264": "H264", "av1": "AV1"}
+"""Encoding names are the same in any case (RFC 8866, 6.6), but these are usual."""
 MAX_PER_MEDIA: Final = 128
 """Attributes of one name under one m-line, and payload types."""
 
@@ -149,7 +151,8 @@ def _rtp_lines(media: Media) -> Iterator[str]:
 
 def _format_lines(found: Format, *, is_audio: bool) -> Iterator[str]:
     channels = f"/{found.channels}" if is_audio and found.channels > 1 else ""
-    yield f"a=rtpmap:{found.payload_type} {found.name}/{found.clock_rate}{channels}"
+    name = SPELLINGS.get(found.name, found.name)
+    yield f"a=rtpmap:{found.payload_type} {name}/{found.clock_rate}{channels}"
     yield from (f"a=rtcp-fb:{found.payload_type} {each}" for each in found.feedback)
     if found.fmtp:
         yield f"a=fmtp:{found.payload_type} {found.fmtp}"
