@@ -1,0 +1,293 @@
+"""One client: its socket, its connections, and what it publishes and receives.
+
+It decides nothing about the room: it does what the room's actions say, and feeds the room with
+what comes of it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Final, get_args
+
+from livekit.protocol import models, rtc
+
+from mulisa.core.errors import NegotiationError
+from mulisa.core.room import Identity, ParticipantSid, RoomName
+from mulisa.sfu.connection import Connection
+from mulisa.sfu.events import (
+    Bound,
+    ChannelOpened,
+    Connected,
+    ConnectionFailed,
+    DataLabel,
+    DataReceived,
+    Request,
+    RoomEvent,
+    SocketLost,
+    Subscribed,
+)
+from mulisa.sfu.forward import Forwarder
+from mulisa.sfu.media import Inbound, TrackSid
+from mulisa.sfu.negotiation import WantedTrack
+from mulisa.sfu.outbox import Outbox
+from mulisa.sfu.port import RtcPort
+from mulisa.sfu.publisher import Publisher
+from mulisa.sfu.subscriber import AskingSubscriber, OfferingSubscriber, Subscriber
+
+logger = logging.getLogger(__name__)
+
+DATA_LABELS: Final = frozenset(get_args(DataLabel))
+
+
+class Client:
+    """One stay of a participant. Made when it joins; `close` ends it for good.
+
+    `feed` gives the room an event; it may be called while the room's actions are performed.
+    """
+
+    def __init__(
+        self,
+        sid: ParticipantSid,
+        identity: Identity,
+        room: RoomName,
+        port: RtcPort,
+        forwarder: Forwarder,
+        feed: Callable[[RoomEvent], None],
+        attempt: Callable[[Callable[[], None]], None],
+        *,
+        is_single_connection: bool,
+        hears_everybody: bool,
+    ) -> None:
+        """`attempt` calls something, and puts this client out if it fails."""
+        self.sid = sid
+        self.identity = identity
+        self._room = room
+        self._port = port
+        self._forwarder = forwarder
+        self._feed = feed
+        self._hears_everybody = hears_everybody
+        self._outbox: Outbox | None = None
+        self._publisher: Publisher | None = None
+        self._asking: AskingSubscriber | None = None
+        self._offering: OfferingSubscriber | None = None
+        if is_single_connection:
+            self._asking = AskingSubscriber(self.send, self._subscribed, attempt)
+        else:
+            self._offering = OfferingSubscriber(
+                self.send,
+                self._subscribed,
+                attempt,
+                connect=self._connect_subscriber,
+                on_silence=self._offer_ignored,
+            )
+        self._announced: dict[TrackSid, rtc.AddTrackRequest] = {}
+        """Before the first offer."""
+        self._is_closed = False
+        self._takes: dict[str, Callable[[rtc.SignalRequest], None]] = {
+            "offer": lambda message: self.take_offer(message.offer),
+            "answer": lambda message: self._take_answer(message.answer),
+            "trickle": lambda _: None,  # whatever address a client has, its checks come from it
+        }
+
+    @property
+    def subscriber(self) -> Subscriber:
+        """What it receives."""
+        subscriber = self._asking or self._offering
+        assert subscriber is not None
+        return subscriber
+
+    @property
+    def can_resume(self) -> bool:
+        """Its connection lives, or is being made; a new socket could go on with it."""
+        return not self._is_closed
+
+    # ---- its socket
+
+    def attach(self, outbox: Outbox) -> None:
+        """Write to this socket from now on, and leave the one before."""
+        if self._outbox:
+            self._outbox.finish()
+        self._outbox = outbox
+
+    def detach(self, outbox: Outbox) -> None:
+        """This socket is gone; the room hears of it, unless the client has another one."""
+        if self._outbox is outbox and not self._is_closed:
+            self._outbox = None
+            self.subscriber.socket_lost()
+            self._feed(SocketLost(self.sid))
+
+    def resume(self) -> None:
+        """The room has greeted the new socket: go on negotiating."""
+        self.subscriber.resume()
+
+    def send(self, message: rtc.SignalResponse) -> None:
+        """Write to the socket, if there is one."""
+        self.send_bytes(message.SerializeToString())
+
+    def send_bytes(self, message: bytes) -> None:
+        """Write a serialized `SignalResponse` to the socket, if there is one."""
+        if self._outbox:
+            self._outbox.send(message)
+
+    def receive(self, message: rtc.SignalRequest) -> None:
+        """Take a message of the client's."""
+        take = self._takes.get(message.WhichOneof("message") or "")
+        if take:
+            take(message)
+        else:
+            self._feed(Request(self.sid, message))
+
+    def take_offer(self, offer: rtc.SessionDescription) -> None:
+        """Answer it; the room hears which tracks have m-lines now."""
+        publisher = self._publisher or self._open_publisher()
+        wanted = tuple(self._asking.wanted) if self._asking else ()
+        try:
+            answered = publisher.answer(offer.sdp, wanted)
+        except NegotiationError as error:
+            self.fail(f"its offer cannot be answered: {error}")
+            return
+        answer = rtc.SessionDescription(
+            type="answer", sdp=answered.sdp, id=offer.id, mid_to_track_id=answered.mid_to_track
+        )
+        self.send(rtc.SignalResponse(answer=answer))
+        self._feed(Bound(self.sid, answered.inbound))
+        if self._asking:
+            self._asking.answered(answered)
+
+    def _take_answer(self, answer: rtc.SessionDescription) -> None:
+        if self._offering is None:
+            return
+        try:
+            self._offering.accept(answer.sdp)
+        except NegotiationError as error:
+            self.fail(f"its answer cannot be used: {error}")
+
+    # ---- what the room wants
+
+    def expect(self, track: TrackSid, request: rtc.AddTrackRequest) -> None:
+        """A track will be published, or its m-line has been offered already."""
+        if self._publisher is None:
+            self._announced[track] = request
+        elif self._publisher.expect(track, request):
+            self._feed(Bound(self.sid, self._publisher.inbound))
+
+    def unpublish(self, track: TrackSid) -> None:
+        """Nothing of the track is forwarded any more."""
+        self._announced.pop(track, None)
+        if self._publisher:
+            self._publisher.drop(track)
+
+    def subscribe(self, publisher: ParticipantSid, inbound: Inbound) -> None:
+        """Give the client this track."""
+        self.subscriber.subscribe(
+            WantedTrack(inbound.track, publisher, inbound.kind, inbound.codecs)
+        )
+
+    def send_data(self, label: DataLabel, data: bytes) -> None:
+        """Write to the client's own data channel."""
+        if self._publisher:
+            self._publisher.connection.peer.send_data(label, data)
+
+    def inbound(self, track: TrackSid) -> Inbound | None:
+        """A track of its own that has an m-line."""
+        inbound = self._publisher.inbound if self._publisher else ()
+        return next((each for each in inbound if each.track == track), None)
+
+    def fail(self, reason: str, *, is_final: bool = False) -> None:
+        """It cannot go on like this. It comes back as new, which heals what can be healed.
+
+        `is_final`: it shall stay away, for it does what no client of LiveKit's does.
+        """
+        if self._is_closed:
+            return
+        logger.info("a client is put out: %s", reason, extra={"room": self._room})
+        action = rtc.LeaveRequest.DISCONNECT if is_final else rtc.LeaveRequest.RECONNECT
+        leave = rtc.LeaveRequest(reason=models.DisconnectReason.STATE_MISMATCH, action=action)
+        self.send(rtc.SignalResponse(leave=leave))
+        self._feed(ConnectionFailed(self.sid))
+
+    def close(self) -> None:
+        """Close its connections, and its socket after what was sent. Idempotent."""
+        self._is_closed = True
+        self.subscriber.close()
+        if self._publisher:
+            self._publisher.connection.close()
+        if self._outbox:
+            self._outbox.finish()
+
+    # ---- its connections
+
+    def _open_publisher(self) -> Publisher:
+        connection = self._connect(_PublisherListener(self))
+        self._publisher = publisher = Publisher(connection, self._room)
+        for track, request in self._announced.items():
+            publisher.expect(track, request)
+        self._announced.clear()
+        if self._asking:
+            self._asking.publisher = publisher
+        return publisher
+
+    def _connect_subscriber(self) -> Connection:
+        return self._connect(_SubscriberListener(self))
+
+    def _connect(self, listener: _SubscriberListener) -> Connection:
+        return Connection(
+            self._port,
+            self._forwarder,
+            self.sid,
+            listener,
+            hears_everybody=self._hears_everybody,
+        )
+
+    def _subscribed(self, track: TrackSid) -> None:
+        self._feed(Subscribed(self.sid, track))
+
+    def _offer_ignored(self) -> None:
+        self.fail("it did not answer our offer")
+
+    def connected(self) -> None:
+        """Its publisher's connection is there."""
+        self._feed(Connected(self.sid))
+
+    def channel_opened(self, label: str) -> None:
+        """One of its data channels can be written to."""
+        if label in DATA_LABELS:
+            self._feed(ChannelOpened(self.sid, label))  # type: ignore[arg-type]
+
+    def data_received(self, label: str, data: bytes) -> None:
+        """Something came on one of its data channels."""
+        if label in DATA_LABELS:
+            self._feed(DataReceived(self.sid, label, data))  # type: ignore[arg-type]
+
+
+class _SubscriberListener:
+    """A connection that only sends media."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def connected(self) -> None:
+        pass
+
+    def failed(self, reason: str) -> None:
+        self._client.fail(reason)
+
+    def channel_opened(self, label: str) -> None:
+        pass
+
+    def data_received(self, label: str, data: bytes) -> None:
+        pass
+
+
+class _PublisherListener(_SubscriberListener):
+    """The connection on which a client counts as connected."""
+
+    def connected(self) -> None:
+        self._client.connected()
+
+    def channel_opened(self, label: str) -> None:
+        self._client.channel_opened(label)
+
+    def data_received(self, label: str, data: bytes) -> None:
+        self._client.data_received(label, data)

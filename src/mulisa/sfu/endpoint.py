@@ -1,0 +1,188 @@
+"""``/rtc``, ``/rtc/v1`` and what validates them: how clients come to the rooms of a `Host`.
+
+The statuses are those of LiveKit's server, which its clients read: 401 for tokens, 400 for what
+cannot be understood, 404 for a room that must exist and does not, 503 for what is full.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from aiohttp import WSMsgType, web
+
+from mulisa.core.errors import InputError, TokenError
+from mulisa.sfu.allowance import Allowance
+from mulisa.sfu.client import Client
+from mulisa.sfu.config import Claims, HostConfig
+from mulisa.sfu.errors import LimitExceeded, NotFound
+from mulisa.sfu.hosted_room import HostedRoom
+from mulisa.sfu.joining import Ticket, Wish, read_ticket, read_wish
+from mulisa.sfu.outbox import FLUSH_TIME, Outbox
+
+HEARTBEAT: Final = 20.0
+"""Seconds between pings of a socket; one that is not answered closes it."""
+MAX_MESSAGE_BYTES: Final = 4 * 1024 * 1024
+"""Of a client; the state of a stay in a full room is about 1 MB."""
+_BYTES_OF_ONE: Final = 16 * 1024
+"""A message this long counts as two."""
+
+_ANYBODY: Final = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Allow-Methods": "OPTIONS, HEAD, GET, POST, PATCH, DELETE",
+    "Access-Control-Allow-Headers": "*",
+    "Access-Control-Max-Age": "86400",
+    "Cross-Origin-Resource-Policy": "cross-origin",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """Who is at the door: nothing has been made for it yet."""
+
+    claims: Claims
+    ticket: Ticket
+    wish: Wish
+
+
+class Elsewhere(InputError):
+    """The room is open in another topology."""
+
+
+class House(Protocol):
+    """What admits visitors: a `Host`."""
+
+    def check(self, visitor: Visitor) -> None:
+        """Raises LimitExceeded, NotFound or Elsewhere if it could not be let in now."""
+
+    def admit(self, visitor: Visitor) -> bool:
+        """Count somebody who comes in; False if it is one too many at once."""
+
+    def enter(self, visitor: Visitor, outbox: Outbox) -> tuple[HostedRoom, Client] | None:
+        """Let it in, or back in; None if it has been told to come back as new."""
+
+    def refused(self) -> None:
+        """A visitor was turned away."""
+
+    def slow(self) -> None:
+        """A client did not read."""
+
+
+class Endpoint:
+    """Handlers for one `Host`."""
+
+    def __init__(self, config: HostConfig, house: House) -> None:
+        self._config = config
+        self._house = house
+        self._sockets: set[Outbox] = set()
+        self._all_closed = asyncio.Event()
+        self._all_closed.set()
+
+    def routes(self) -> list[web.RouteDef]:
+        """To be added to an application. Doubled slashes are LiveKit's clients' own."""
+        routes: list[web.RouteDef] = []
+        for path, handle in (
+            ("rtc", self._join),
+            ("rtc/v1", self._join),
+            ("rtc/validate", self._validate),
+            ("rtc/v1/validate", self._validate),
+        ):
+            routes.append(web.get(f"/{{slashes:/*}}{path}", handle))
+            routes.append(web.options(f"/{{slashes:/*}}{path}", self._allow))
+        return routes
+
+    async def closed(self) -> None:
+        """Wait until no socket is open."""
+        await self._all_closed.wait()
+
+    async def _allow(self, _: web.Request) -> web.Response:
+        return web.Response(status=204, headers=_ANYBODY)
+
+    async def _validate(self, request: web.Request) -> web.Response:
+        answer = self._admit(request)
+        return answer if isinstance(answer, web.Response) else _answer(200, "success")
+
+    async def _join(self, request: web.Request) -> web.StreamResponse:
+        socket = web.WebSocketResponse(
+            timeout=FLUSH_TIME,
+            heartbeat=HEARTBEAT,
+            max_msg_size=MAX_MESSAGE_BYTES,
+            compress=False,
+        )
+        if not socket.can_prepare(request):
+            return _answer(404, "this address speaks WebSocket")
+        visitor = self._admit(request)
+        if not isinstance(visitor, web.Response) and not self._house.admit(visitor):
+            visitor = _answer(503, "too many join at once; try again")
+        if isinstance(visitor, web.Response):
+            self._house.refused()
+            return visitor
+        await socket.prepare(request)
+        await self._serve(visitor, socket, Outbox(socket, request.transport, self._house.slow))
+        return socket
+
+    def _admit(self, request: web.Request) -> Visitor | web.Response:
+        try:
+            visitor = self._visitor(request)
+            self._house.check(visitor)
+        except TokenError as error:
+            return _answer(401, str(error))
+        except NotFound as error:
+            return _answer(404, str(error))
+        except Elsewhere as error:
+            return _answer(409, str(error))
+        except LimitExceeded as error:
+            return _answer(503, str(error))
+        except InputError as error:
+            return _answer(400, str(error))
+        return visitor
+
+    def _visitor(self, request: web.Request) -> Visitor:
+        """Raises TokenError before anything else is looked at."""
+        claims = self._config.verify(_token(request))
+        return Visitor(claims, read_ticket(claims), read_wish(request.query))
+
+    async def _serve(self, visitor: Visitor, socket: web.WebSocketResponse, outbox: Outbox) -> None:
+        self._sockets.add(outbox)
+        self._all_closed.clear()
+        writing = asyncio.create_task(outbox.run(), name=f"signalling to {visitor.ticket.identity}")
+        entered = None
+        try:
+            entered = self._house.enter(visitor, outbox)
+            if entered:
+                await self._read(socket, *entered)
+        finally:
+            if entered:
+                entered[1].detach(outbox)
+            outbox.finish()
+            await writing
+            self._sockets.discard(outbox)
+            if not self._sockets:
+                self._all_closed.set()
+
+    async def _read(self, socket: web.WebSocketResponse, room: HostedRoom, client: Client) -> None:
+        loop = asyncio.get_running_loop()
+        allowance = Allowance(self._config.signal_rate, self._config.signal_burst, loop.time())
+        async for message in socket:
+            if message.type is WSMsgType.ERROR:
+                return
+            cost = 1 + len(message.data) / _BYTES_OF_ONE
+            if message.type is not WSMsgType.BINARY or not allowance.take(loop.time(), cost):
+                client.fail("it sends text, or too much", is_final=True)
+                return
+            room.take(client, message.data)
+
+
+def _token(request: web.Request) -> str:
+    """Raises TokenError if there is none."""
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() != "bearer":
+        token = request.query.get("access_token", "")
+    if not token:
+        raise TokenError("permissions denied: no token")
+    return token.strip()
+
+
+def _answer(status: int, text: str) -> web.Response:
+    return web.Response(status=status, text=text, headers=_ANYBODY)
