@@ -1,0 +1,319 @@
+"""Our end of one of a client's connections: ICE-lite, DTLS, SRTP and data channels over one port.
+
+The client finds us by its checks, begins DTLS, and is known by its certificate's fingerprint.
+Media goes up by `on_rtp` and `on_rtcp`; what is sent goes out over `path`, which is the pair that
+the client nominated last.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from mulisa.core.errors import NegotiationError
+from mulisa.sfu.ice import CONSENT_TIME, IceAgent
+from mulisa.sfu.path import Path
+from mulisa.wire.description import Fingerprint, IceCredentials
+from mulisa.wire.dtls import DtlsConnection, DtlsError, our_certificate
+from mulisa.wire.sctp import DataChannels
+from mulisa.wire.srtp import PacketBuffer, SrtpContexts
+from mulisa.wire.stun import StunError
+
+__all__ = ["Fingerprint", "IceCredentials", "PeerConnection", "PeerObserver"]
+
+CONNECT_TIME: Final = 30.0
+"""Seconds from the remote description to the end of DTLS."""
+
+logger = logging.getLogger(__name__)
+
+
+class PeerObserver(Protocol):
+    """Who is told what becomes of a connection; called from the event loop, may not raise."""
+
+    def connected(self) -> None:
+        """DTLS is done: media may flow."""
+
+    def path_changed(self) -> None:
+        """Packets go another way from now on."""
+
+    def failed(self, reason: str) -> None:
+        """Consent was lost or DTLS failed; the connection is closed."""
+
+    def channel_opened(self, label: str) -> None:
+        """The client made a data channel."""
+
+    def data_received(self, label: str, data: bytes) -> None:
+        """A message of a data channel."""
+
+
+class PeerNames(Protocol):
+    """Where a port finds its peers."""
+
+    def rename(self, peer: PeerConnection, ufrags: tuple[bytes, ...]) -> None:
+        """Checks for these ufrags, and for no others, are this peer's."""
+
+
+class PeerConnection:
+    """One connection; made by `RtcPort.connect`."""
+
+    __slots__ = (
+        "_channels",
+        "_deadline",
+        "_dtls",
+        "_ice",
+        "_loop",
+        "_names",
+        "_observer",
+        "_remote",
+        "_timer",
+        "bytes_received",
+        "bytes_sent",
+        "is_closed",
+        "is_connected",
+        "on_rtcp",
+        "on_rtp",
+        "packets_dropped",
+        "packets_received",
+        "packets_sent",
+        "path",
+        "remote_fingerprint",
+        "srtp",
+    )
+
+    def __init__(self, names: PeerNames, observer: PeerObserver) -> None:
+        self.path: Path | None = None
+        """Where packets go; None before the first check."""
+        self.srtp: SrtpContexts | None = None
+        """None before `is_connected`, and after `close`."""
+        self.is_connected = False
+        self.is_closed = False
+        self.on_rtp: Callable[[bytearray, int], None] = _ignore_rtp
+        """Takes each decrypted RTP packet: a buffer, valid during the call only, and its length."""
+        self.on_rtcp: Callable[[bytes], None] = _ignore_rtcp
+        """Takes each decrypted compound RTCP packet."""
+        self.packets_received = self.bytes_received = 0
+        self.packets_sent = self.bytes_sent = 0
+        """Of what went through here: whoever sends in batches adds its own."""
+        self.packets_dropped = 0
+        """Media that came before the keys, or over a way that was full."""
+        self.remote_fingerprint: Fingerprint | None = None
+        self._loop = asyncio.get_running_loop()
+        self._names = names
+        self._observer = observer
+        self._remote: IceCredentials | None = None
+        self._deadline = float("inf")
+        self._ice: IceAgent[Path] = IceAgent()
+        self._dtls = DtlsConnection()
+        self._channels: DataChannels | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        names.rename(self, self._ice.ufrags)
+
+    @property
+    def local(self) -> IceCredentials:
+        """What our next description says."""
+        return self._ice.local
+
+    @property
+    def remote(self) -> IceCredentials | None:
+        """What the client's last description said."""
+        return self._remote
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        """Of this process's certificate."""
+        return our_certificate().fingerprint
+
+    @property
+    def last_heard(self) -> float:
+        """Loop time of the last authentic check; 0 before the first."""
+        return self._ice.last_heard
+
+    @property
+    def data_dropped(self) -> int:
+        """Messages that were not sent because the client does not read."""
+        return 0 if self._channels is None else self._channels.dropped
+
+    def set_remote(self, credentials: IceCredentials, fingerprint: Fingerprint) -> None:
+        """What the client's description says; new credentials are its ICE restart.
+
+        Raises NegotiationError if the fingerprint changes: that would be another client.
+        """
+        if self.remote_fingerprint is None:
+            self._deadline = self._loop.time() + CONNECT_TIME
+        elif fingerprint != self.remote_fingerprint:
+            raise NegotiationError("the fingerprint of a connection cannot change")
+        self._remote = credentials
+        self.remote_fingerprint = fingerprint
+        self._drive(lambda: self._dtls.expect(fingerprint))
+
+    def restart_ice(self) -> IceCredentials:
+        """New local credentials; those in use hold until a pair of the new ones is nominated."""
+        credentials = self._ice.restart()
+        if not self.is_closed:
+            self._names.rename(self, self._ice.ufrags)
+        return credentials
+
+    def send_rtcp(self, data: bytes) -> None:
+        """A compound packet; dropped while not connected."""
+        if self.srtp is None:
+            return
+        packet = self.srtp.protect_rtcp(data)
+        if packet:
+            self._send(packet)
+
+    def send_data(self, label: str, data: bytes) -> bool:
+        """A message on a channel that the client made; False if it is not open, or too full."""
+        return self._channels is not None and self._channels.send(label, data)
+
+    def close(self) -> None:
+        """Say goodbye and free everything; the observer is told nothing. Idempotent."""
+        if self.is_closed:
+            return
+        self.is_closed = True
+        self.is_connected = False
+        if self._channels is not None:
+            self._channels.close()
+        self._dtls.close()
+        self._flush()
+        self._cancel_timer()
+        for path in self._ice.addresses:
+            path.unbind(self)
+        self._names.rename(self, ())
+        self.path = self.srtp = self._channels = None
+        self.on_rtp, self.on_rtcp = _ignore_rtp, _ignore_rtcp
+
+    # What the port calls.
+
+    def receive_check(self, data: bytes, ufrag: bytes, path: Path) -> bool:
+        """Answer a connectivity check; False if its sender does not know our password."""
+        try:
+            outcome = self._ice.receive(data, ufrag, path, path.host, path.port, self._loop.time())
+        except StunError:
+            return False
+        path.send(outcome.reply)
+        if outcome.is_accepted:
+            path.bind(self)
+            for forgotten in outcome.forgotten:
+                forgotten.unbind(self)
+            self._names.rename(self, self._ice.ufrags)
+            self._take_path()
+        return True
+
+    def receive_media(self, buffer: PacketBuffer, length: int) -> None:
+        """SRTP or SRTCP from an address of this peer (RFC 5761, 4)."""
+        srtp = self.srtp
+        if srtp is None:
+            self.packets_dropped += 1
+            return
+        self.packets_received += 1
+        self.bytes_received += length
+        try:
+            if 191 < buffer.data[1] < 224:
+                packet = srtp.unprotect_rtcp(buffer, length)
+                if packet:
+                    self.on_rtcp(packet)
+            else:
+                length = srtp.unprotect_rtp(buffer, length)
+                if length:
+                    self.on_rtp(buffer.data, length)
+        except Exception:
+            logger.exception("a client's packet could not be handled")
+            self.fail("a packet could not be handled")
+
+    def receive_dtls(self, datagram: bytes) -> None:
+        """A datagram of DTLS records from an address of this peer."""
+        messages: list[bytes] = []
+        self._drive(lambda: messages.extend(self._dtls.receive(datagram)))
+        for message in messages:
+            if self._channels is not None:
+                self._channels.receive(message)
+        if self._dtls.is_closed and not self.is_closed:
+            self.fail("the client closed DTLS")
+
+    def forget(self, path: Path) -> None:
+        """The path is gone: its TCP connection was closed."""
+        self._ice.forget(path)
+        if not self.is_closed:
+            self._take_path()
+
+    def check_consent(self, now: float) -> None:
+        """Give up a peer that is silent for too long; called about once a second."""
+        if self.last_heard and now - self.last_heard > CONSENT_TIME:
+            self.fail("no check for too long")
+        elif not self.is_connected and now > self._deadline:
+            self.fail("it took too long to connect")
+
+    def fail(self, reason: str) -> None:
+        """Close, and say why."""
+        if not self.is_closed:
+            self.close()
+            self._observer.failed(reason)
+
+    # How it is done.
+
+    def _take_path(self) -> None:
+        if self._ice.selected == self.path:
+            return
+        self.path = self._ice.selected
+        if self.is_connected:
+            self._observer.path_changed()
+
+    def _drive(self, step: Callable[[], None]) -> None:
+        """Do something with DTLS, send what it has to say, and see where that led."""
+        try:
+            step()
+            self._flush()
+            if self._dtls.is_established and not self.is_connected and not self.is_closed:
+                self._connect()
+            self._set_timer()
+        except DtlsError as error:
+            self._flush()
+            self.fail(str(error))
+
+    def _connect(self) -> None:
+        self.srtp = SrtpContexts(self._dtls.srtp_keys())
+        self._channels = DataChannels(
+            self._send_data, self._observer.channel_opened, self._observer.data_received
+        )
+        self.is_connected = True
+        self._observer.connected()
+
+    def _set_timer(self) -> None:
+        self._cancel_timer()
+        delay = None if self.is_closed else self._dtls.timeout()
+        if delay is not None:
+            self._timer = self._loop.call_later(delay, self._retry)
+
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _retry(self) -> None:
+        self._timer = None
+        self._drive(self._dtls.handle_timeout)
+
+    def _send_data(self, packet: bytes) -> None:
+        if self._dtls.send(packet):
+            self._flush()
+
+    def _flush(self) -> None:
+        for datagram in self._dtls.outgoing():
+            self._send(datagram)
+
+    def _send(self, packet: bytes) -> None:
+        if self.path is not None and self.path.send(packet):
+            self.packets_sent += 1
+            self.bytes_sent += len(packet)
+        else:
+            self.packets_dropped += 1
+
+
+def _ignore_rtp(buffer: bytearray, length: int) -> None:
+    """Nobody listens yet."""
+
+
+def _ignore_rtcp(packet: bytes) -> None:
+    """Nobody listens yet."""

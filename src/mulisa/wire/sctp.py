@@ -1,0 +1,328 @@
+"""Data channels over a DTLS association: SCTP (RFC 8261, RFC 8831) and DCEP (RFC 8832).
+
+The SCTP is aiortc's, driven without its tasks: packets in, packets out, its retransmission timers
+on the event loop. What it would take from a hostile peer without a limit is checked before
+(`_is_sound`, `_Association`). We are the passive end: the peer makes the association and the
+channels, and a label names a channel.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Coroutine
+from struct import Struct
+from typing import Any, Final
+
+from aiortc import rtcsctptransport as sctp
+
+MAX_MESSAGE_BYTES: Final = 65_535
+"""Of one message in either direction; what our descriptions say."""
+MAX_RELIABLE_BYTES: Final = 2_097_152
+"""Waiting for one peer to read; what is beyond it is refused."""
+MAX_LOSSY_BYTES: Final = 131_072
+"""The same for channels that may lose messages: what is older than a second helps nobody."""
+OBJECT_BYTES: Final = 256
+"""What a message or chunk costs beside its bytes, so that tiny ones are bounded too."""
+MAX_CHANNELS: Final = 16
+MAX_STREAMS: Final = 128
+"""Stream ids are below this."""
+MAX_UNORDERED_CHUNKS: Final = 512
+"""Beyond the first one that is missing."""
+RECEIVE_WINDOW_BYTES: Final = 262_144
+"""Of incomplete messages."""
+SCTP_PORT: Final = 5000
+
+_COMMON_HEADER_BYTES: Final = 12
+_PARAMETERS_START: Final = {1: 16, 2: 16, 4: 0, 5: 0, 6: 0, 9: 0, 130: 0}
+"""Where the parameters of a chunk begin in its body, by chunk type."""
+_TSN_MODULO: Final = 2**32
+
+_chunk = Struct("!BBH")
+_parameter = Struct("!HH")
+_open = Struct("!BBHLHH")
+
+logger = logging.getLogger(__name__)
+
+
+class DataChannels:
+    """The data channels of one peer."""
+
+    __slots__ = ("_association", "_by_label", "_opened", "_received", "_wire", "dropped", "faults")
+
+    def __init__(
+        self,
+        send: Callable[[bytes], None],
+        opened: Callable[[str], None],
+        received: Callable[[str, bytes], None],
+    ) -> None:
+        """`send` takes SCTP packets; `opened` labels; `received` a label and a message."""
+        self._wire = _Wire(send)
+        self._opened = opened
+        self._received = received
+        self._by_label: dict[str, _Channel] = {}
+        self._association = _Association(self._wire, self)
+        self.dropped = 0
+        """Messages refused by `send`: their channel was too full, or they too long."""
+        self.faults = 0
+        """Packets that broke the rules of SCTP."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Of the open channels."""
+        return tuple(self._by_label)
+
+    @property
+    def buffered_bytes(self) -> int:
+        """Memory of what `send` accepted and the peer has not yet acknowledged."""
+        return self._association.buffered_bytes
+
+    def receive(self, packet: bytes) -> None:
+        """An SCTP packet; never raises, whatever it holds."""
+        if not _is_sound(packet):
+            self.faults += 1
+            return
+        try:
+            _run(self._association._handle_data(packet))
+        except Exception:
+            # aiortc asserts and indexes where a peer breaks the protocol
+            logger.debug("a packet broke SCTP's rules", exc_info=True)
+            self.faults += 1
+
+    def send(self, label: str, data: bytes) -> bool:
+        """Queue a message; False if there is no such channel, or it is too full for this."""
+        channel = self._by_label.get(label)
+        if channel is None:
+            return False
+        if len(data) > MAX_MESSAGE_BYTES or self.buffered_bytes + len(data) > channel.limit:
+            self.dropped += 1
+            return False
+        self._association.queue(channel, data)
+        return True
+
+    def close(self) -> None:
+        """Abort the association and free its timers. Idempotent; tells nobody."""
+        self._opened = self._received = _ignore
+        _run(self._association.stop())
+        self._wire.cut()
+        self._by_label.clear()
+
+    def start_over(self) -> _Association:
+        """The peer lost its state: a new association, without channels."""
+        self._association.drop()
+        self._association = _Association(self._wire, self)
+        return self._association
+
+    def channel_opened(self, channel: _Channel) -> None:
+        """The peer made a channel; of two with one label the newer one counts."""
+        self._by_label[channel.label] = channel
+        self._opened(channel.label)
+
+    def channel_closed(self, channel: _Channel) -> None:
+        """The peer closed it, or the association ended."""
+        if self._by_label.get(channel.label) is channel:
+            del self._by_label[channel.label]
+
+    def message_received(self, label: str, data: bytes) -> None:
+        """A whole message came on an open channel."""
+        self._received(label, data)
+
+
+class _Wire:
+    """What an association knows of DTLS; stands in for aiortc's RTCDtlsTransport."""
+
+    state = "connected"
+    _role = "server"
+
+    def __init__(self, send: Callable[[bytes], None]) -> None:
+        self._send = send
+
+    def cut(self) -> None:
+        """Nothing is sent any more."""
+        self._send = _ignore
+
+    async def _send_data(self, packet: bytes) -> None:
+        self._send(packet)
+
+    def _register_data_receiver(self, receiver: object) -> None: ...
+
+    def _unregister_data_receiver(self, receiver: object) -> None: ...
+
+
+class _Channel:
+    """What an association knows of a channel; stands in for aiortc's RTCDataChannel."""
+
+    __slots__ = (
+        "buffered",
+        "channels",
+        "id",
+        "label",
+        "maxPacketLifeTime",
+        "maxRetransmits",
+        "negotiated",
+        "ordered",
+        "readyState",
+    )
+
+    def __init__(self, channels: DataChannels, stream_id: int, message: bytes) -> None:
+        """From a DATA_CHANNEL_OPEN message (RFC 8832, 5.1)."""
+        _, kind, _, reliability, label_bytes, _ = _open.unpack_from(message)
+        self.label = message[_open.size : _open.size + label_bytes].decode()
+        self.channels = channels
+        self.id = stream_id
+        self.ordered = not kind & 0x80
+        self.maxRetransmits = reliability if kind & 3 == 1 else None
+        self.maxPacketLifeTime = reliability if kind & 3 == 2 else None
+        self.negotiated = False
+        self.readyState = "open"
+        self.buffered = 0
+
+    @property
+    def limit(self) -> int:
+        """Bytes that may wait before it refuses more."""
+        is_lossy = self.maxRetransmits is not None or self.maxPacketLifeTime is not None
+        return MAX_LOSSY_BYTES if is_lossy else MAX_RELIABLE_BYTES
+
+    def _addBufferedAmount(self, amount: int) -> None:
+        self.buffered += amount
+
+    def _setReadyState(self, state: str) -> None:
+        self.readyState = state
+        if state != "open":
+            self.channels.channel_closed(self)
+
+
+class _Association(sctp.RTCSctpTransport):
+    """aiortc's SCTP as the passive end, with limits on what a peer can make it hold or compute."""
+
+    def __init__(self, wire: _Wire, channels: DataChannels) -> None:
+        super().__init__(wire, SCTP_PORT)  # type: ignore[arg-type]
+        self._channels = channels
+        self._inbound_streams_max = MAX_STREAMS
+        self._outbound_streams_count = MAX_STREAMS
+        self._advertised_rwnd = RECEIVE_WINDOW_BYTES
+        _run(self.start(None, SCTP_PORT))
+
+    @property
+    def buffered_bytes(self) -> int:
+        """Memory of queued messages, and of the chunks of those that are being sent."""
+        channels: Any = self._data_channels.values()
+        waiting: int = sum(channel.buffered for channel in channels)
+        chunks = (*self._outbound_queue, *self._sent_queue)
+        objects = len(self._data_channel_queue) + len(chunks)
+        return waiting + sum(len(chunk.user_data) for chunk in chunks) + objects * OBJECT_BYTES
+
+    def drop(self) -> None:
+        """End without a word to the peer."""
+        self._set_state(self.State.CLOSED)
+
+    def queue(self, channel: _Channel, data: bytes) -> None:
+        """Send a message as soon as the messages before it are on their way."""
+        kind = sctp.WEBRTC_BINARY if data else sctp.WEBRTC_BINARY_EMPTY
+        data = data or b"\x00"  # RFC 8831, 6.6: SCTP knows no empty message
+        channel._addBufferedAmount(len(data))
+        self._data_channel_queue.append((channel, kind, data))  # type: ignore[arg-type]
+        _run(self._data_channel_flush())
+
+    async def _init(self) -> None:
+        """The peer makes the association (both may, RFC 8841 section 9.3; all clients do)."""
+
+    async def _receive_chunk(self, chunk: sctp.Chunk) -> None:
+        if isinstance(chunk, sctp.InitChunk) and self._remote_verification_tag:
+            if chunk.initiate_tag != self._remote_verification_tag:
+                # The peer began anew (RFC 9260, 5.2.2); aiortc would mix both associations.
+                await self._channels.start_over()._receive_chunk(chunk)
+                return
+            if self._association_state == self.State.ESTABLISHED:
+                return  # a late copy of the first one would reset what was received since
+        await super()._receive_chunk(chunk)
+
+    async def _receive_data_chunk(self, chunk: sctp.DataChunk) -> None:
+        assert self._last_received_tsn is not None
+        ahead = (chunk.tsn - self._last_received_tsn) % _TSN_MODULO
+        is_behind = ahead == 0 or ahead > _TSN_MODULO // 2
+        if self._association_state != self.State.ESTABLISHED or chunk.stream_id >= MAX_STREAMS:
+            return
+        if is_behind or self._has_room(ahead, len(chunk.user_data)):
+            await super()._receive_data_chunk(chunk)
+
+    def _has_room(self, ahead: int, size: int) -> bool:
+        """The next chunk in order may always come: it is what the others wait for."""
+        return ahead == 1 or (ahead <= MAX_UNORDERED_CHUNKS and size <= self._advertised_rwnd)
+
+    async def _receive_forward_tsn_chunk(self, chunk: sctp.ForwardTsnChunk) -> None:
+        chunk.streams = [each for each in chunk.streams if each[0] < MAX_STREAMS]
+        await super()._receive_forward_tsn_chunk(chunk)
+
+    async def _receive_sack_chunk(self, chunk: sctp.SackChunk) -> None:
+        """Gap blocks that are no outstanding chunks would be counted out one by one."""
+        last = (self._local_tsn - 1 - chunk.cumulative_tsn) % _TSN_MODULO
+        end = 0
+        for start, stop in chunk.gaps:
+            if not end < start <= stop <= last:
+                return
+            end = stop
+        if last <= len(self._sent_queue) + len(self._outbound_queue):
+            await super()._receive_sack_chunk(chunk)
+
+    async def _data_channel_receive(self, stream_id: int, pp_id: int, data: bytes) -> None:
+        channels: dict[int, Any] = self._data_channels
+        channel: _Channel | None = channels.get(stream_id)
+        if pp_id == sctp.WEBRTC_DCEP:
+            if channel is None and data[:1] == bytes((sctp.DATA_CHANNEL_OPEN,)):
+                await self._open(stream_id, data)
+        elif channel is None or channel.readyState != "open" or len(data) > MAX_MESSAGE_BYTES:
+            return
+        elif pp_id in (sctp.WEBRTC_BINARY, sctp.WEBRTC_STRING):
+            self._channels.message_received(channel.label, data)
+        elif pp_id in (sctp.WEBRTC_BINARY_EMPTY, sctp.WEBRTC_STRING_EMPTY):
+            self._channels.message_received(channel.label, b"")
+
+    async def _open(self, stream_id: int, message: bytes) -> None:
+        channels: dict[int, Any] = self._data_channels
+        if len(channels) >= MAX_CHANNELS:
+            return
+        channel = channels[stream_id] = _Channel(self._channels, stream_id, message)
+        ack: Any = (channel, sctp.WEBRTC_DCEP, bytes((sctp.DATA_CHANNEL_ACK,)))
+        self._data_channel_queue.append(ack)
+        await self._data_channel_flush()
+        self._channels.channel_opened(channel)
+
+
+def _run(step: Coroutine[Any, Any, None]) -> None:
+    """Run what never waits: aiortc's coroutines wait for nothing but `_Wire._send_data`."""
+    try:
+        step.send(None)
+    except StopIteration:
+        return
+    step.close()
+    raise RuntimeError("aiortc's SCTP waits for something")
+
+
+def _is_sound(packet: bytes) -> bool:
+    """Whether chunks and parameters have lengths to walk by: aiortc never gets past a zero."""
+    position, total = _COMMON_HEADER_BYTES, len(packet)
+    if total < position + _chunk.size or total % 4:
+        return False
+    while position + _chunk.size <= total:
+        kind, _, length = _chunk.unpack_from(packet, position)
+        end = position + length
+        if length < _chunk.size or end > total:
+            return False
+        start = _PARAMETERS_START.get(kind)
+        if start is not None and not _has_sound_parameters(packet, position + 4 + start, end):
+            return False
+        position = end + -length % 4
+    return True
+
+
+def _has_sound_parameters(packet: bytes, position: int, end: int) -> bool:
+    while position + _parameter.size <= end:
+        _, length = _parameter.unpack_from(packet, position)
+        if length < _parameter.size or position + length > end:
+            return False
+        position += length + -length % 4
+    return True
+
+
+def _ignore(*_: object) -> None:
+    """Nobody listens any more."""
