@@ -169,6 +169,8 @@ class TcpProxy:
         ends = [self._connections[port] for port in client_ports if port in self._connections]
         for writer in itertools.chain.from_iterable(ends):
             end: socket.socket = writer.get_extra_info("socket")
+            if end.fileno() < 0:
+                continue  # closed by itself a moment ago
             end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_AT_CLOSE)
             writer.transport.abort()
         return len(ends)
