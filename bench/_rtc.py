@@ -351,6 +351,8 @@ class Batch:
 
     _ROWS: Final = 64
     _ROW_BYTES: Final = 2048
+    _NAME_BYTES: Final = 16
+    """Of a ``sockaddr_in``."""
 
     def __init__(self) -> None:
         ffi = FFI()
@@ -367,7 +369,11 @@ class Batch:
         self._bytes = ffi.buffer(self._memory)
         self._rows = ffi.new("struct iovec[]", self._ROWS)
         self._messages = ffi.new("struct mmsghdr[]", self._ROWS)
+        self._names = ffi.new("char[]", self._ROWS * self._NAME_BYTES)
+        self._sources = ffi.buffer(self._names)
         for number in range(self._ROWS):
+            self._messages[number].header.name = self._names + number * self._NAME_BYTES
+            self._messages[number].header.name_length = self._NAME_BYTES
             self._rows[number].base = self._memory + number * self._ROW_BYTES
             self._rows[number].length = self._ROW_BYTES
             self._messages[number].header.rows = self._rows + number
@@ -382,7 +388,11 @@ class Batch:
             found = self._recvmmsg(descriptor, self._messages, self._ROWS, 0x40, self._null)
             for number in range(found):
                 begin = number * self._ROW_BYTES
-                link.receive(self._bytes[begin : begin + self._messages[number].length])
+                source = number * self._NAME_BYTES
+                link.receive(
+                    self._bytes[begin : begin + self._messages[number].length],
+                    self._sources[source : source + self._NAME_BYTES],
+                )
             if found < self._ROWS:
                 return
 

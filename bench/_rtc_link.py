@@ -54,6 +54,8 @@ class Link:
         """DTLS is done."""
         self.channels_open = asyncio.Event()
         self.profile = ""
+        self.refused = 0
+        """Datagrams that our own kernel did not take."""
         self.failure: Exception | None = None
         self.inbound: pylibsrtp.Session | None = None
         self.outbound: pylibsrtp.Session | None = None
@@ -61,29 +63,32 @@ class Link:
         self._on_rtcp = on_rtcp
         self._theirs: Theirs | None = None
         self._tie_breaker = secrets.randbits(64)
-        self._is_nominated = False
+        self._addresses: dict[tuple[str, int], None] = {}
+        """Where the server may be: what it says, and from where it sends checks."""
+        self._address: tuple[str, int] | None = None
+        """Where it is."""
         self._checked_at = -CONSENT
         self._dtls: SSL.Connection | None = None
         self._sctp: _Channels | None = None
 
     def connect(self, theirs: Theirs, address: tuple[str, int]) -> None:
-        """Begin. What later answers say is the same."""
-        if self._theirs is None:
-            self._theirs = theirs
-            self.socket.connect(address)
+        """Begin, or try that address, too. What later answers say is the same."""
+        self._theirs = self._theirs or theirs
+        self._addresses.setdefault(address)
 
     def keep(self, now: float) -> None:
         """Send what is due: a check, or what DTLS has lost."""
-        wait = CONSENT if self._is_nominated else CHECK
+        wait = CONSENT if self._address else CHECK
         if self._theirs and now >= self._checked_at + wait:
             self._checked_at = now
-            self._check(self._theirs)
+            for address in [self._address] if self._address else list(self._addresses):
+                self._send_to(self._check(self._theirs), address)
         if self._dtls and not self.connected.is_set():
             self._dtls.DTLSv1_handle_timeout()
             self._flush()
 
-    def receive(self, datagram: bytes) -> None:
-        """By its first byte (RFC 7983, 7)."""
+    def receive(self, datagram: bytes, source: bytes) -> None:
+        """By its first byte (RFC 7983, 7); `source` is a ``sockaddr_in``."""
         first = datagram[0]
         if 128 <= first < 192:
             if 192 <= datagram[1] < 224:
@@ -91,17 +96,15 @@ class Link:
             else:
                 self._on_rtp(datagram)
         elif first < 4:
-            self._stun(datagram)
+            self._stun(datagram, _address(source))
         elif 20 <= first < 64 and self._dtls:
             self._dtls.bio_write(datagram)
             self._shake_hands() if not self.connected.is_set() else self._read_data()
 
     def send(self, datagram: bytes) -> None:
         """As any UDP: it may be lost."""
-        try:
-            self.socket.send(datagram)
-        except (BlockingIOError, ConnectionRefusedError):
-            pass
+        if self._address:
+            self._send_to(datagram, self._address)
 
     def send_rtp(self, packet: bytes) -> None:
         """Encrypted; `connected` is set."""
@@ -119,7 +122,13 @@ class Link:
             self._sctp.close()
         self.socket.close()
 
-    def _check(self, theirs: Theirs) -> None:
+    def _send_to(self, datagram: bytes, address: tuple[str, int]) -> None:
+        try:
+            self.socket.sendto(datagram, address)
+        except BlockingIOError:
+            self.refused += 1
+
+    def _check(self, theirs: Theirs) -> bytes:
         request = stun.Message(
             stun.Method.BINDING,
             stun.Class.REQUEST,
@@ -131,21 +140,22 @@ class Link:
             },
         )
         request.add_message_integrity(theirs.pwd.encode())
-        self.send(bytes(request))
+        return bytes(request)
 
-    def _stun(self, datagram: bytes) -> None:
+    def _stun(self, datagram: bytes, source: tuple[str, int]) -> None:
         message = stun.parse_message(datagram)
-        if message.message_class == stun.Class.REQUEST and self._theirs:
+        if message.message_class == stun.Class.REQUEST:
+            self._addresses.setdefault(source)
             answer = stun.Message(
                 stun.Method.BINDING,
                 stun.Class.RESPONSE,
                 transaction_id=message.transaction_id,
-                attributes={"XOR-MAPPED-ADDRESS": self.socket.getpeername()},
+                attributes={"XOR-MAPPED-ADDRESS": source},
             )
             answer.add_message_integrity(self.ours.pwd.encode())
-            self.send(bytes(answer))
-        elif message.message_class == stun.Class.RESPONSE and not self._is_nominated:
-            self._is_nominated = True
+            self._send_to(bytes(answer), source)
+        elif message.message_class == stun.Class.RESPONSE and not self._address:
+            self._address = source
             self._begin_dtls()
 
     def _begin_dtls(self) -> None:
@@ -295,6 +305,10 @@ def _session(key: bytes, profile: int, direction: int) -> pylibsrtp.Session:
     policy.allow_repeat_tx = True
     policy.window_size = 1024
     return pylibsrtp.Session(policy)
+
+
+def _address(source: bytes) -> tuple[str, int]:
+    return socket.inet_ntoa(source[4:8]), int.from_bytes(source[2:4], "big")
 
 
 def _random(letters: int) -> str:

@@ -293,8 +293,10 @@ def paired(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
 
 def show(result: Mapping[str, Any]) -> None:
     """As a table."""
-    table = Table("size", "SFU", title="per forwarded packet, and per subscriber")
-    for heading in ("us", "pkt/s", "lost", "late", "MiB", "idle %", "of LiveKit", "target"):
+    table = Table(title="per forwarded packet, and per subscriber")
+    for heading in ("size", "SFU"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("us", "pkt/s", "lost", "late", "MiB", "idle %", "of LK", "target"):
         table.add_column(heading, justify="right", no_wrap=True)
     for row in result["rows"]:
         pair = result["paired"].get(row["size"], {}) if row["stack"] == "embedded" else {}
@@ -307,7 +309,7 @@ def show(result: Mapping[str, Any]) -> None:
             ""
             if row["idle_percent_per_subscriber"] is None
             else row["idle_percent_per_subscriber"],
-            f"{pair['percent_of_livekit']} %" if pair else "",
+            f"{pair['percent_of_livekit']:.0f} %" if pair else "",
             verdict(pair),
         )
         table.add_row(row["size"], row["stack"], *map(str, cells))
