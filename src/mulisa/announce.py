@@ -65,13 +65,14 @@ class Announcer:
 
     def _worker_registered(self, event: WorkerRegistered) -> None:
         ready = f"{self._agent_name} is ready"
-        named = f"a process named {event.agent_name} registered; it gets no rooms here"
+        named = f"a process named {event.agent_name} registered; it takes rooms that ask for it"
         self._console.event(
-            "agent_ready" if not event.agent_name else "agent_unused",
+            "agent_ready",
             "agent",
-            ready if not event.agent_name else named,
-            "good" if not event.agent_name else "warning",
+            named if event.agent_name else ready,
+            "good",
             worker_id=event.worker_id,
+            agent_name=event.agent_name,
         )
 
 

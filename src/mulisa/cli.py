@@ -56,9 +56,9 @@ TopologyOption = Annotated[
     str | None,
     typer.Option(
         "--topology",
-        metavar="mesh|sfu",
-        help="How rooms are opened: everybody connected to everybody, or to the LiveKit server. "
-        "sfu with --livekit-url, else mesh; a link with ?topology=... chooses for its room.",
+        metavar="sfu|mesh",
+        help="How rooms are opened: everybody connected to an SFU, which forwards (the default), "
+        "or to everybody else; a link with ?topology=... chooses for its room.",
     ),
 ]
 LiveKitOption = Annotated[
@@ -66,8 +66,17 @@ LiveKitOption = Annotated[
     typer.Option(
         "--livekit-url",
         metavar="URL",
-        help="ws://HOST:PORT of a LiveKit server that carries the rooms (LIVEKIT_URL), with its "
-        "LIVEKIT_API_KEY and LIVEKIT_API_SECRET in the environment.",
+        help="ws://HOST:PORT of a LiveKit server that carries the rooms instead of the embedded "
+        "SFU (LIVEKIT_URL), with its LIVEKIT_API_KEY and LIVEKIT_API_SECRET in the environment.",
+    ),
+]
+RtcPortOption = Annotated[
+    int | None,
+    typer.Option(
+        "--rtc-port",
+        metavar="PORT",
+        help="Where the embedded SFU takes media, UDP and TCP; 8001 by default, 0 for any free "
+        "one. A firewall must let it through.",
     ),
 ]
 DataOption = Annotated[
@@ -123,6 +132,9 @@ def _root(
     "  mulisa serve                           the room at http://localhost:8000\n"
     "  mulisa serve --llm openai:gpt-4o-mini  with OPENAI_API_KEY set\n"
     "  mulisa serve --no-agent                the room alone; 'mulisa worker' may join it\n"
+    "  mulisa serve --public-address 203.0.113.7   in a container, or behind a 1:1 NAT\n"
+    "  mulisa serve --ice-server turn:turn.example.org:3478 --turn-secret ...   with coturn's\n"
+    "      static-auth-secret; MULISA_TURN_SECRET in the environment is not seen in 'ps'\n"
     "  mulisa serve --livekit-url ws://HOST:7880   rooms on a LiveKit server, with\n"
     "      LIVEKIT_API_KEY and LIVEKIT_API_SECRET set (devkey and secret if it runs with --dev)",
 )
@@ -142,7 +154,33 @@ def serve(
         list[str] | None,
         typer.Option(
             metavar="URL",
-            help="stun:HOST:PORT or turn:USER:PASSWORD@HOST:PORT; may be given several times.",
+            help="stun:HOST:PORT, turn:USER:PASSWORD@HOST:PORT, or turn:HOST:PORT with "
+            "--turn-secret; may be given several times.",
+        ),
+    ] = None,
+    turn_secret: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SECRET",
+            help="Shared with the TURN servers (coturn: use-auth-secret): everybody gets "
+            "credentials of their own, valid for 12 hours.",
+        ),
+    ] = None,
+    rtc_port: RtcPortOption = None,
+    public_address: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="IP address at which people reach this machine, if it does not have it itself: "
+            "behind a 1:1 NAT or in a container.",
+        ),
+    ] = None,
+    webhook: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="URL",
+            help="Is told who comes and goes, signed as LiveKit signs it; may be given several "
+            "times.",
         ),
     ] = None,
     data: DataOption = None,
@@ -168,6 +206,10 @@ def serve(
         persona=persona,
         agent=False if no_agent else None,
         ice_servers=tuple(ice_server) if ice_server else None,
+        turn_secret=turn_secret,
+        rtc_port=rtc_port,
+        public_address=public_address,
+        webhooks=tuple(webhook) if webhook else None,
         data=data,
     )
     _check(console, settings)
@@ -201,8 +243,8 @@ def worker(
         str,
         typer.Option(
             metavar="NAME",
-            help="For LiveKit's explicit dispatch, which a 'mulisa serve' has not: take only "
-            "rooms that ask for NAME.",
+            help="For LiveKit's explicit dispatch: take only rooms that ask for NAME "
+            "(AgentDispatchService, or roomConfig.agents of a token).",
         ),
     ] = "",
     stt: SttOption = None,
@@ -344,6 +386,7 @@ def doctor(
     host: HostOption = None,
     port: PortOption = None,
     livekit_url: LiveKitOption = None,
+    rtc_port: RtcPortOption = None,
     stt: SttOption = None,
     llm: LlmOption = None,
     tts: TtsOption = None,
@@ -353,7 +396,7 @@ def doctor(
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Check engines, port, keys, server and folders, and say how to mend what is missing."""
+    """Check engines, ports, keys, server and folders, and say how to mend what is missing."""
     console = Console()
     configure_logging(debug=debug)
     settings = _settings(
@@ -362,6 +405,7 @@ def doctor(
         host=host,
         port=port,
         livekit_url=livekit_url,
+        rtc_port=rtc_port,
         stt=stt,
         llm=llm,
         tts=tts,
@@ -423,10 +467,9 @@ def _check(console: Console, settings: Config) -> None:
 
 def _check_server(console: Console, settings: Config) -> None:
     """The same for the LiveKit server that is to be used, if there is one."""
-    from mulisa.config import room_topology, server_api_keys
+    from mulisa.config import server_api_keys
 
     try:
-        room_topology(settings)
         if settings.livekit_url:
             server_api_keys(settings)
     except ConfigError as error:

@@ -7,6 +7,7 @@ the one of ``--config`` or ``MULISA_CONFIG``, else ``mulisa.toml`` in the curren
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import secrets
 import tomllib
@@ -17,7 +18,14 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Self
 from urllib.parse import unquote, urlsplit
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    AliasChoices,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -36,6 +44,7 @@ KEYS_FILE_NAME: Final = "livekit-keys"
 _ENV_PREFIX: Final = "MULISA_"
 _ICE_SCHEMES: Final = ("stun", "stuns", "turn", "turns")
 _SERVER_SCHEMES: Final = ("ws", "wss", "http", "https")
+_REPEATED_FLAGS: Final = ("ice_servers", "webhooks")
 
 
 def default_data() -> Path:
@@ -65,8 +74,8 @@ class Config(BaseSettings):
     """Interface to listen on. Browsers give a microphone to plain http on this machine only."""
     port: int = Field(8000, ge=0, le=65535)
     """0 takes any free port."""
-    topology: Topology | None = None
-    """In which a room is opened unless its link says otherwise; None: see `room_topology`."""
+    topology: Topology = "sfu"
+    """In which a room is opened unless its link says otherwise."""
     agent: bool = True
     """Whether `serve` starts an agent process."""
     persona: Path | None = None
@@ -75,13 +84,26 @@ class Config(BaseSettings):
     """Engines are ``NAME`` or ``NAME:MODEL`` (`EngineSpec`)."""
     llm: str = "auto"
     tts: str = "local"
+    rtc_port: int = Field(8001, ge=0, le=65535)
+    """UDP and TCP port of the embedded SFU; 0 takes any free one."""
+    public_address: str = ""
+    """IP address that people outside reach the embedded SFU at, where the machine does not have it
+    itself: behind a 1:1 NAT or in a container.
+    """
+    turn_secret: SecretStr = SecretStr("")
+    """Shared with the TURN servers (coturn's ``static-auth-secret``), which then need no password:
+    everybody gets credentials of their own that expire.
+    """
     ice_servers: Annotated[tuple[str, ...], NoDecode] = Field((), repr=False)
     """See `IceServerSpec`; a string may hold several, with spaces or commas between them."""
+    webhooks: Annotated[tuple[str, ...], NoDecode] = ()
+    """URLs that are told who comes and goes on the embedded SFU; strings as `ice_servers`."""
     data: Path = Field(default_factory=default_data)
     """Folder of the transcripts and the generated key."""
     livekit_url: str = Field("", validation_alias=_ecosystem("livekit_url"))
-    """WebSocket base of a LiveKit server: the SFU of `serve`, the room's server of `join`, and
-    what a worker registers with. Without it a worker looks for the `serve` of this machine.
+    """WebSocket base of a LiveKit server: the SFU of `serve` instead of the embedded one, the
+    room's server of `join`, and what a worker registers with. Without it a worker looks for the
+    `serve` of this machine.
     """
     livekit_api_key: str = Field("", validation_alias=_ecosystem("livekit_api_key"))
     livekit_api_secret: SecretStr = Field(
@@ -112,16 +134,32 @@ class Config(BaseSettings):
     def _check_server(cls, url: str) -> str:
         return parse_server_url(url) if url else url
 
-    @field_validator("ice_servers", mode="before")
+    @field_validator("public_address")
+    @classmethod
+    def _check_address(cls, address: str) -> str:
+        return str(ipaddress.ip_address(address)) if address else address
+
+    @field_validator("webhooks")
+    @classmethod
+    def _check_webhooks(cls, urls: tuple[str, ...]) -> tuple[str, ...]:
+        for url in urls:
+            check_webhook(url)
+        return urls
+
+    @field_validator("ice_servers", "webhooks", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(value.replace(",", " ").split()) if isinstance(value, str) else value
 
     @field_validator("ice_servers")
     @classmethod
-    def _check_ice_servers(cls, servers: tuple[str, ...]) -> tuple[str, ...]:
-        for server in servers:
-            IceServerSpec.parse(server)
+    def _check_ice_servers(cls, servers: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        specs = [IceServerSpec.parse(server) for server in servers]
+        secret = info.data.get("turn_secret")
+        if any(spec.needs_secret for spec in specs) and not (secret and secret.get_secret_value()):
+            raise ValueError(
+                "a TURN server needs credentials: turn:USER:PASSWORD@HOST, or --turn-secret"
+            )
         return servers
 
 
@@ -150,7 +188,8 @@ class IceServerSpec:
     """``stun:HOST[:PORT]`` or ``turn:[USER:PASSWORD@]HOST[:PORT][?transport=udp|tcp]``.
 
     URLs are those of RFC 7064 and RFC 7065, except that the credentials of a TURN server stand
-    in front of its host, percent-encoded where they hold ``:`` or ``@``.
+    in front of its host, percent-encoded where they hold ``:`` or ``@``. A TURN server without
+    them is one that shares a secret with us.
     """
 
     url: str
@@ -168,9 +207,14 @@ class IceServerSpec:
                 "and names a host, as in stun:stun.example.org:3478"
             )
         username, _, credential = userinfo.partition(":")
-        if scheme.startswith("turn") and not (username and credential):
-            raise ValueError("a TURN server needs credentials: turn:USER:PASSWORD@HOST")
+        if bool(username) != bool(credential):
+            raise ValueError("the credentials of a TURN server are both: turn:USER:PASSWORD@HOST")
         return cls(f"{scheme}:{host}", unquote(username), unquote(credential))
+
+    @property
+    def needs_secret(self) -> bool:
+        """It is a TURN server that was named without credentials."""
+        return self.url.startswith("turn") and not self.username
 
 
 def parse_server_url(text: str) -> str:
@@ -188,6 +232,13 @@ def parse_server_url(text: str) -> str:
     except ValueError as error:
         raise ValueError(f"{text!r} has a port that is no number from 0 to 65535") from error
     return parts._replace(scheme=parts.scheme.replace("http", "ws")).geturl()
+
+
+def check_webhook(text: str) -> None:
+    """Raises ValueError, without credentials in its message, unless it can be posted to."""
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("a webhook is an address to post to: https://HOST/PATH")
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,18 +322,6 @@ def server_api_keys(config: Config) -> ApiKeys:
     return load_api_keys(config)
 
 
-def room_topology(config: Config) -> Topology:
-    """In which `serve` opens a room unless its link says otherwise.
-
-    Raises ConfigError for an SFU that is not there.
-    """
-    if config.topology == "sfu" and not config.livekit_url:
-        raise ConfigError(
-            "--topology sfu needs an SFU; name a LiveKit server with --livekit-url or LIVEKIT_URL"
-        )
-    return config.topology or ("sfu" if config.livekit_url else "mesh")
-
-
 def worker_environment(config: Config, keys: ApiKeys, url: str) -> dict[str, str]:
     """The environment of an agent process that shall register at `url` with these settings.
 
@@ -339,7 +378,8 @@ def _complaint(item: Any, flags: Mapping[str, Any], path: Path | None) -> str:
     if item["type"] == "extra_forbidden":
         return f"{path}: there is no setting {name!r}; there are {', '.join(Config.model_fields)}"
     if name in flags:
-        where = f"--{name.removesuffix('s') if name == 'ice_servers' else name}".replace("_", "-")
+        flag = name.removesuffix("s") if name in _REPEATED_FLAGS else name
+        where = f"--{flag}".replace("_", "-")
     else:
         set_by = [v for v in variables if os.environ.get(v)]
         where = set_by[0] if set_by else f"{name} in {path}"

@@ -60,17 +60,38 @@ async def _page(config: Config) -> Check:
 
 
 async def _port(config: Config) -> Check:
-    try:
-        for family, kind, proto, _, address in await asyncio.get_running_loop().getaddrinfo(
-            config.host, config.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        ):
-            with socket.socket(family, kind, proto) as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                probe.bind(address)
-    except OSError as error:
-        found = f"cannot listen on {config.host}:{config.port}: {error.strerror or error}"
+    if error := await _cannot_bind(config.host, config.port, socket.SOCK_STREAM):
+        found = f"cannot listen on {config.host}:{config.port}: {error}"
         return Check("port", "fail", found, "end what uses it, or choose another --port")
     return Check("port", "ok", f"{config.host}:{config.port} is free")
+
+
+async def _rtc_port(config: Config) -> Check:
+    """The embedded SFU's, on all addresses: with a proxy in front only signalling comes from it."""
+    if config.livekit_url:
+        return Check("rtc port", "ok", f"not needed: rooms are on {config.livekit_url}")
+    for name, kind in (("UDP", socket.SOCK_DGRAM), ("TCP", socket.SOCK_STREAM)):
+        if error := await _cannot_bind(None, config.rtc_port, kind):
+            found = f"cannot use {name} port {config.rtc_port}: {error}"
+            return Check(
+                "rtc port", "fail", found, "end what uses it, or choose another --rtc-port"
+            )
+    return Check("rtc port", "ok", f"{config.rtc_port} is free, UDP and TCP")
+
+
+async def _cannot_bind(host: str | None, port: int, kind: socket.SocketKind) -> str:
+    """Why a socket cannot be bound there, or on any address; empty if it can."""
+    try:
+        for family, kind_, proto, _, address in await asyncio.get_running_loop().getaddrinfo(
+            host, port, type=kind, flags=socket.AI_PASSIVE
+        ):
+            with socket.socket(family, kind_, proto) as probe:
+                if kind == socket.SOCK_STREAM:
+                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(address)
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
 
 
 async def _data(config: Config) -> Check:
@@ -102,7 +123,9 @@ async def _livekit(config: Config) -> Check:
     from mulisa.server.livekit import livekit_server
 
     if not config.livekit_url:
-        return Check("livekit", "ok", "no server configured, not needed: rooms are a mesh")
+        return Check(
+            "livekit", "ok", "no server configured, not needed: rooms are on the embedded SFU"
+        )
     try:
         keys = server_api_keys(config)
         async with livekit_server(config.livekit_url, keys.key, keys.secret) as server:
@@ -182,6 +205,7 @@ CHECKS: Final[Mapping[str, Callable[[Config], Awaitable[Check]]]] = {
     "python": _python,
     "page": _page,
     "port": _port,
+    "rtc port": _rtc_port,
     "data": _data,
     "keys": _keys,
     "livekit": _livekit,

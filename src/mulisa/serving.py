@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Coroutine
-from typing import Any, Final
+from typing import Any
 
 from mulisa.announce import Announcer
 from mulisa.app import build_persona
@@ -14,7 +14,6 @@ from mulisa.config import (
     Config,
     IceServerSpec,
     load_api_keys,
-    room_topology,
     server_api_keys,
     share_metrics,
     worker_environment,
@@ -113,18 +112,23 @@ def serving_keys(config: Config) -> ApiKeys:
 
 def _introduce(console: Console, config: Config, keys: ApiKeys, url: str) -> None:
     console.fact("link", url, url=url)
-    topology = room_topology(config)
-    console.fact("topology", _TOPOLOGIES[topology].format(config.livekit_url), topology=topology)
+    console.fact("topology", _topology(config), topology=config.topology)
     console.fact("data", str(config.data), data=config.data)
     console.fact("api key", f"{keys.key} {keys.origin}", key=keys.key)
     if not config.agent:
         console.fact("agent", "none; the room is without Mulisa until a 'mulisa worker' registers")
 
 
-_TOPOLOGIES: Final = {
-    "mesh": "mesh: everybody is connected to everybody",
-    "sfu": "sfu: everybody is connected to {}",
-}
+def _topology(config: Config) -> str:
+    if config.topology == "mesh":
+        return "mesh: everybody is connected to everybody"
+    if config.livekit_url:
+        return f"sfu: everybody is connected to {config.livekit_url}, which forwards"
+    return f"sfu: everybody is connected to this machine, which forwards{_rtc_port(config)}"
+
+
+def _rtc_port(config: Config) -> str:
+    return f" (UDP and TCP {config.rtc_port})" if config.rtc_port else ""
 
 
 def gateway_config(config: Config, keys: ApiKeys) -> GatewayConfig:
@@ -136,9 +140,13 @@ def gateway_config(config: Config, keys: ApiKeys) -> GatewayConfig:
         data_dir=config.data,
         host=config.host,
         port=config.port,
-        topology=room_topology(config),
+        topology=config.topology,
         livekit_url=config.livekit_url,
+        rtc_port=config.rtc_port,
+        public_address=config.public_address,
         ice_servers=tuple(map(_ice_server, config.ice_servers)),
+        turn_secret=config.turn_secret.get_secret_value(),
+        webhooks=config.webhooks,
         agent=config.agent,
         agent_identity=persona.identity,
         agent_name=persona.name,

@@ -38,7 +38,8 @@ def config(folder: Path, **changes: Any) -> GatewayConfig:
     if not page.exists():
         built_page(page)
     keys = {"api_key": KEY, "api_secret": SECRET}
-    values: dict[str, Any] = keys | {"data_dir": folder, "page_folder": page, "port": 0}
+    ports = {"port": 0, "rtc_port": 0}
+    values: dict[str, Any] = keys | ports | {"data_dir": folder, "page_folder": page}
     return GatewayConfig(**values | changes)
 
 

@@ -8,24 +8,28 @@ from hypothesis import strategies as st
 
 from mulisa.core.room import Identity, RoomName
 from mulisa.core.routing import Routing
-from mulisa.server.dispatch import (
+from mulisa.server.dispatch import Assignment, Dispatcher
+from mulisa.server.dispatch_events import (
     Accepted,
+    AgentWished,
     AskWorker,
     AssignJob,
-    Assignment,
     ClearRoom,
+    Dispatch,
     DispatchAction,
     DispatchConfig,
-    Dispatcher,
     DispatchEvent,
+    DispatchId,
     Job,
     JobEnded,
     JobId,
     PeopleChanged,
     Refused,
+    RoomEnded,
     RoutingChanged,
     TerminateJob,
     Tick,
+    WishWithdrawn,
     WorkerArrived,
     WorkerDeparted,
     WorkerId,
@@ -37,6 +41,8 @@ pytestmark = pytest.mark.unit
 W1, W2 = WorkerId("AW_1"), WorkerId("AW_2")
 ROOM, OTHER = RoomName("standup"), RoomName("retro")
 ALICE, MULISA = Identity("alice-7f3k"), Identity("mulisa")
+DEFAULT = Dispatch(DispatchId("AD_0"))
+SCRIBE = Dispatch(DispatchId("AD_1"), "scribe", "take notes", {"ink": "blue"})
 CONFIG = DispatchConfig(
     answer_timeout=10.0, departure_timeout=15.0, refusal_pause=5.0, failure_pause=1.0
 )
@@ -44,7 +50,7 @@ CONFIG = DispatchConfig(
 
 def new_dispatcher(*workers: WorkerId) -> Dispatcher:
     numbers = count(1)
-    dispatcher = Dispatcher(CONFIG, lambda: JobId(f"AJ_{next(numbers)}"))
+    dispatcher = Dispatcher(CONFIG, lambda: JobId(f"AJ_{next(numbers)}"), lambda: DEFAULT)
     for worker in workers:
         assert dispatcher.receive(WorkerArrived(worker), now=0.0) == []
     return dispatcher
@@ -63,7 +69,7 @@ def people(room: RoomName, *identities: Identity) -> PeopleChanged:
 
 
 def job(number: int, room: RoomName = ROOM) -> Job:
-    return Job(JobId(f"AJ_{number}"), room, "mesh")
+    return Job(JobId(f"AJ_{number}"), room, "mesh", DEFAULT)
 
 
 def assigned(worker: WorkerId, number: int, identity: Identity = MULISA) -> AssignJob:
@@ -127,7 +133,7 @@ def test_a_full_worker_gets_nothing_until_it_has_space() -> None:
 
 def test_a_named_worker_is_not_asked() -> None:
     dispatcher = new_dispatcher()
-    dispatcher.receive(WorkerArrived(W1, takes_every_room=False), now=0.0)
+    dispatcher.receive(WorkerArrived(W1, "scribe"), now=0.0)
     assert dispatcher.receive(people(ROOM, ALICE), now=1.0) == []
 
 
@@ -265,7 +271,7 @@ def test_whatever_concerns_strangers_is_ignored() -> None:
 WORKERS = st.sampled_from([W1, W2])
 JOBS = st.integers(1, 12).map(lambda number: JobId(f"AJ_{number}"))
 EVENTS = st.one_of(
-    st.builds(WorkerArrived, WORKERS),
+    st.builds(WorkerArrived, WORKERS, st.sampled_from(["", "scribe"])),
     st.builds(WorkerReported, WORKERS, st.booleans(), st.just(0.5)),
     st.builds(WorkerDeparted, WORKERS),
     st.builds(Accepted, WORKERS, JOBS, st.just(MULISA)),
@@ -279,38 +285,46 @@ EVENTS = st.one_of(
         st.booleans(),
     ),
     st.just(Tick()),
+    st.builds(AgentWished, st.just(ROOM), st.just("mesh"), st.just(SCRIBE), st.booleans()),
+    st.just(WishWithdrawn(ROOM, SCRIBE.dispatch_id)),
+    st.builds(RoomEnded, st.sampled_from([ROOM, OTHER])),
 )
+Place = tuple[RoomName, DispatchId]
 
 
 @given(st.lists(st.tuples(EVENTS, st.floats(0.0, 8.0)), max_size=40))
-def test_no_room_ever_has_two_agents(timeline: list[tuple[DispatchEvent, float]]) -> None:
+def test_no_wish_ever_has_two_agents(timeline: list[tuple[DispatchEvent, float]]) -> None:
     dispatcher, now = new_dispatcher(), 0.0
-    holders: dict[RoomName, tuple[WorkerId, JobId]] = {}
+    holders: dict[Place, AssignJob] = {}
     for event, pause in timeline:
         now += pause
         if isinstance(event, WorkerDeparted):
-            holders = {r: h for r, h in holders.items() if h[0] != event.worker_id}
+            holders = {p: h for p, h in holders.items() if h.worker_id != event.worker_id}
         if isinstance(event, JobEnded):
             ended = (event.worker_id, event.job_id)
-            holders = {r: h for r, h in holders.items() if h != ended}
+            holders = {p: h for p, h in holders.items() if (h.worker_id, h.job.job_id) != ended}
         for action in dispatcher.receive(event, now):
             check(action, holders)
         deadline = dispatcher.deadline()
         assert deadline is None or deadline > now, "a deadline that is past would spin"
 
 
-def check(action: DispatchAction, holders: dict[RoomName, tuple[WorkerId, JobId]]) -> None:
-    room = action.room if isinstance(action, ClearRoom) else action.job.room
+def check(action: DispatchAction, holders: dict[Place, AssignJob]) -> None:
+    if isinstance(action, ClearRoom):
+        assert all(room != action.room for room, _ in holders)
+        return
+    place = action.job.room, action.job.dispatch.dispatch_id
     match action:
-        case ClearRoom():
-            assert room not in holders
         case AskWorker():
-            assert room not in holders
-        case AssignJob(worker_id, assigned_job):
-            assert room not in holders
-            holders[room] = (worker_id, assigned_job.job_id)
+            assert place not in holders
+        case AssignJob():
+            assert place not in holders
+            others = {h.identity for (room, _), h in holders.items() if room == place[0]}
+            assert action.identity not in others
+            holders[place] = action
         case TerminateJob(worker_id, ended_job):
-            assert holders.pop(room) == (worker_id, ended_job.job_id)
+            held = holders.pop(place)
+            assert (held.worker_id, held.job.job_id) == (worker_id, ended_job.job_id)
 
 
 def test_a_room_keeps_its_routing_for_the_next_agent_until_it_ends() -> None:
@@ -351,8 +365,108 @@ def test_a_room_that_is_opened_in_another_topology_is_another_room() -> None:
     dispatcher = serving_dispatcher()
     dispatcher.receive(people(ROOM), now=2.0)
     moved = PeopleChanged(ROOM, "sfu", frozenset({ALICE}))
-    there = Job(JobId("AJ_2"), ROOM, "sfu")
+    there = Job(JobId("AJ_2"), ROOM, "sfu", DEFAULT)
     assert dispatcher.receive(moved, now=3.0) == [TerminateJob(W1, job(1)), AskWorker(W1, there)]
     assert dispatcher.receive(people(ROOM), now=4.0) == [], "the mesh room ends a little later"
     accepted = Accepted(W1, JobId("AJ_2"), MULISA)
     assert dispatcher.receive(accepted, now=5.0) == [AssignJob(W1, there, MULISA, "", {})]
+
+
+def scribe_job(number: int) -> Job:
+    return Job(JobId(f"AJ_{number}"), ROOM, "sfu", SCRIBE)
+
+
+def wished(is_instead: bool = False) -> AgentWished:
+    return AgentWished(ROOM, "sfu", SCRIBE, is_instead)
+
+
+def in_sfu(*identities: Identity, has_agent: bool = False) -> PeopleChanged:
+    return PeopleChanged(ROOM, "sfu", frozenset(identities), has_agent)
+
+
+def dispatcher_with_scribe() -> Dispatcher:
+    """Worker 1 takes every room, worker 2 is named scribe."""
+    dispatcher = new_dispatcher(W1)
+    dispatcher.receive(WorkerArrived(W2, "scribe"), now=0.0)
+    return dispatcher
+
+
+def test_a_wish_is_for_the_workers_of_that_name_and_comes_ahead_of_people() -> None:
+    dispatcher = dispatcher_with_scribe()
+    assert dispatcher.receive(wished(), now=1.0) == [AskWorker(W2, scribe_job(1))]
+    accepted = Accepted(W2, JobId("AJ_1"), MULISA, "Scribe", {"pen": "new"})
+    both = {"ink": "blue", "pen": "new"}
+    assert dispatcher.receive(accepted, now=1.0) == [
+        AssignJob(W2, scribe_job(1), MULISA, "Scribe", both)
+    ]
+    assert dispatcher.receive(in_sfu(has_agent=True), now=2.0) == []
+    assert dispatcher.deadline() is None, "it waits for people as long as the room does"
+    ordinary = Job(JobId("AJ_2"), ROOM, "sfu", DEFAULT)
+    assert dispatcher.receive(in_sfu(ALICE, has_agent=True), now=60.0) == [AskWorker(W1, ordinary)]
+    second = Accepted(W1, JobId("AJ_2"), MULISA)
+    assert dispatcher.receive(second, now=60.0) == [
+        AssignJob(W1, ordinary, Identity("mulisa-2"), "", {})
+    ]
+    assert dispatcher.wishes(ROOM) == [
+        (SCRIBE, Assignment(W2, JobId("AJ_1"), is_routable=False)),
+        (DEFAULT, Assignment(W1, JobId("AJ_2"), is_routable=False)),
+    ]
+
+
+def test_a_wish_waits_for_its_worker() -> None:
+    dispatcher = new_dispatcher(W1)
+    assert dispatcher.receive(wished(), now=1.0) == []
+    assert dispatcher.deadline() is None
+    assert dispatcher.receive(WorkerArrived(W2, "scribe"), now=90.0) == [
+        AskWorker(W2, scribe_job(1))
+    ]
+
+
+def test_a_worker_that_wants_one_job_a_participant_is_not_asked() -> None:
+    dispatcher = new_dispatcher()
+    dispatcher.receive(WorkerArrived(W1, serves_rooms=False), now=0.0)
+    assert dispatcher.receive(in_sfu(ALICE), now=1.0) == []
+
+
+def test_a_room_that_is_made_with_wishes_gets_nobody_else() -> None:
+    dispatcher = dispatcher_with_scribe()
+    assert dispatcher.receive(wished(is_instead=True), now=1.0) == [AskWorker(W2, scribe_job(1))]
+    assert dispatcher.receive(in_sfu(ALICE), now=2.0) == []
+    assert [wish for wish, _ in dispatcher.wishes(ROOM)] == [SCRIBE]
+
+
+def test_a_wish_that_is_withdrawn_ends_its_job_only() -> None:
+    dispatcher = dispatcher_with_scribe()
+    dispatcher.receive(in_sfu(ALICE), now=1.0)
+    dispatcher.receive(Accepted(W1, JobId("AJ_1"), MULISA), now=1.0)
+    dispatcher.receive(wished(), now=2.0)
+    dispatcher.receive(Accepted(W2, JobId("AJ_2"), MULISA), now=2.0)
+    withdrawn = WishWithdrawn(ROOM, SCRIBE.dispatch_id)
+    assert dispatcher.receive(withdrawn, now=3.0) == [TerminateJob(W2, scribe_job(2))]
+    assert dispatcher.receive(withdrawn, now=4.0) == []
+    assert dispatcher.assignment(ROOM) == Assignment(W1, JobId("AJ_1"), is_routable=False)
+
+
+def test_a_wish_lives_as_long_as_its_room_and_its_job_as_long_as_people_are_there() -> None:
+    dispatcher = dispatcher_with_scribe()
+    dispatcher.receive(wished(is_instead=True), now=1.0)
+    dispatcher.receive(Accepted(W2, JobId("AJ_1"), MULISA), now=1.0)
+    dispatcher.receive(in_sfu(ALICE), now=2.0)
+    dispatcher.receive(in_sfu(), now=3.0)
+    assert dispatcher.receive(Tick(), now=18.0) == [TerminateJob(W2, scribe_job(1))]
+    assert dispatcher.deadline() is None
+    assert dispatcher.receive(in_sfu(ALICE), now=30.0) == [AskWorker(W2, scribe_job(2))]
+    dispatcher.receive(Accepted(W2, JobId("AJ_2"), MULISA), now=30.0)
+    assert dispatcher.receive(RoomEnded(ROOM), now=31.0) == [TerminateJob(W2, scribe_job(2))]
+    assert dispatcher.wishes(ROOM) == []
+    ordinary = Job(JobId("AJ_3"), ROOM, "sfu", DEFAULT)
+    assert dispatcher.receive(in_sfu(ALICE), now=32.0) == [AskWorker(W1, ordinary)]
+
+
+def test_who_takes_routing_is_asked_for_it() -> None:
+    dispatcher = dispatcher_with_scribe()
+    dispatcher.receive(wished(), now=1.0)
+    dispatcher.receive(Accepted(W2, JobId("AJ_1"), MULISA), now=1.0)
+    dispatcher.receive(in_sfu(ALICE), now=2.0)
+    dispatcher.receive(Accepted(W1, JobId("AJ_2"), MULISA, is_routable=True), now=2.0)
+    assert dispatcher.assignment(ROOM) == Assignment(W1, JobId("AJ_2"), is_routable=True)

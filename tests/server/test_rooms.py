@@ -28,6 +28,9 @@ class Directory:
     def rooms(self) -> list[RoomState]:
         return list(self.states.values())
 
+    def holds(self, name: RoomName) -> bool:
+        return name in self.states
+
 
 @pytest.fixture
 def mesh() -> Directory:

@@ -15,7 +15,7 @@ from typing import Any, Final
 from aiohttp import WSCloseCode, WSMsgType, web
 from google.protobuf.message import DecodeError
 from livekit.protocol import agent as wire
-from livekit.protocol import models
+from livekit.protocol import agent_dispatch, models
 
 from mulisa.core.control import (
     MAX_FRAME_BYTES,
@@ -32,23 +32,28 @@ from mulisa.core.room import Identity, Participant, RoomName, Topology
 from mulisa.core.routing import Routing, RoutingChange
 from mulisa.server.access import NotAllowed, token_of
 from mulisa.server.config import GatewayConfig
-from mulisa.server.dispatch import (
+from mulisa.server.dispatch import Assignment, Dispatcher
+from mulisa.server.dispatch_events import (
     Accepted,
+    AgentWished,
     AskWorker,
     AssignJob,
     ClearRoom,
+    Dispatch,
     DispatchAction,
     DispatchConfig,
-    Dispatcher,
     DispatchEvent,
+    DispatchId,
     Job,
     JobEnded,
     JobId,
     PeopleChanged,
     Refused,
+    RoomEnded,
     RoutingChanged,
     TerminateJob,
     Tick,
+    WishWithdrawn,
     WorkerArrived,
     WorkerDeparted,
     WorkerId,
@@ -59,6 +64,7 @@ from mulisa.server.metrics import GatewayMetrics
 from mulisa.server.responses import refuse_unless_websocket
 from mulisa.server.routing import NotConfirmed, RouteRequests
 from mulisa.server.tokens import Grant, TokenIssuer, TokenVerifier, utc_now
+from mulisa.sfu.errors import LimitExceeded
 
 logger = logging.getLogger(__name__)
 
@@ -71,8 +77,14 @@ _GOODBYE_TIME: Final = 2.0
 """Seconds for a worker to answer that its connection is closed."""
 _MAX_MESSAGE_BYTES: Final = MAX_FRAME_BYTES
 _MAX_ERROR_CHARS: Final = 300
+_MAX_WISHES: Final = 50
+"""Agent dispatches of one room."""
 _ID_LETTERS: Final = string.ascii_letters + string.digits
 _EVERYBODY: Final = Routing()
+
+
+def _only_name(room: RoomName) -> models.Room:
+    return models.Room(name=room)
 
 
 @dataclass(slots=True)
@@ -96,9 +108,14 @@ class AgentEndpoint:
         metrics: GatewayMetrics,
         on_event: OnEvent,
         clear_room: Callable[[RoomName, Topology], None],
+        describe: Callable[[RoomName], models.Room] = _only_name,
     ) -> None:
-        """`clear_room` puts our agents out of a room that nobody else is in."""
+        """`clear_room` puts our agents out of a room that nobody else is in.
+
+        `describe` is what workers are told of a room.
+        """
         self._clear_room = clear_room
+        self._describe = describe
         self._config = config
         self._issuer = issuer
         self._verifier = verifier
@@ -107,6 +124,7 @@ class AgentEndpoint:
         self._dispatcher = Dispatcher(
             DispatchConfig(departure_timeout=config.departure_timeout),
             lambda: JobId(_new_id("AJ_")),
+            _new_dispatch,
         )
         self._links: dict[WorkerId, _Link] = {}
         self._jobs: dict[JobId, Job] = {}
@@ -138,6 +156,37 @@ class AgentEndpoint:
         people = frozenset(each.identity for each in here if not each.is_agent)
         has_agent = any(each.is_agent for each in here)
         self._decide(PeopleChanged(room, topology, people, has_agent))
+
+    def wish(
+        self,
+        room: RoomName,
+        wanted: Iterable[agent_dispatch.RoomAgentDispatch],
+        *,
+        is_instead: bool = False,
+    ) -> list[Dispatch]:
+        """Agents are wanted in a room of the SFU; `is_instead`: and no others.
+
+        Raises LimitExceeded. Each gets the first worker of its name that is there, or
+        comes, and is free.
+        """
+        wishes = [_new_dispatch(each) for each in wanted]
+        if len(wishes) + len(self._dispatcher.wishes(room)) > _MAX_WISHES:
+            raise LimitExceeded(f"a room has at most {_MAX_WISHES} agent dispatches")
+        for wish in wishes:
+            self._decide(AgentWished(room, "sfu", wish, is_instead))
+        return wishes
+
+    def withdraw(self, room: RoomName, dispatch_id: DispatchId) -> None:
+        """An agent is not wanted any more; it is told to leave."""
+        self._decide(WishWithdrawn(room, dispatch_id))
+
+    def wishes(self, room: RoomName) -> list[tuple[Dispatch, Assignment | None]]:
+        """What agents are wanted in a room, and who has the job of each."""
+        return self._dispatcher.wishes(room)
+
+    def room_ended(self, room: RoomName) -> None:
+        """The embedded SFU closed a room."""
+        self._decide(RoomEnded(room))
 
     def routing(self, room: RoomName) -> Routing:
         """Whom the agent of a room hears and speaks to, or the next one that gets there."""
@@ -193,8 +242,8 @@ class AgentEndpoint:
         self._links[link.worker_id] = link
         self._metrics.set_workers(len(self._links))
         self._on_event(WorkerRegistered(link.worker_id, link.agent_name))
-        every_room = message.register.type == wire.JT_ROOM and not link.agent_name
-        self._decide(WorkerArrived(link.worker_id, every_room))
+        serves_rooms = message.register.type == wire.JT_ROOM
+        self._decide(WorkerArrived(link.worker_id, link.agent_name, serves_rooms))
         return link
 
     async def _serve(self, link: _Link) -> None:
@@ -290,7 +339,7 @@ class AgentEndpoint:
     def _perform(self, action: DispatchAction) -> None:
         match action:
             case AskWorker(worker_id, job):
-                request = wire.AvailabilityRequest(job=_wire_job(job))
+                request = wire.AvailabilityRequest(job=self._wire_job(job))
                 self._send(worker_id, wire.ServerMessage(availability=request))
             case AssignJob(worker_id, job):
                 self._jobs[job.job_id] = job
@@ -317,13 +366,29 @@ class AgentEndpoint:
             room_join=True,
             can_update_metadata=True,
         )
-        job = _wire_job(action.job, action.routing)
+        job = self._wire_job(action.job, action.routing)
         job.state.status = wire.JS_RUNNING
         job.state.worker_id = action.worker_id
         job.state.participant_identity = action.identity
+        # Without one a worker goes where it registered, by the address that it knows us by.
         url = self._config.livekit_url if action.job.topology == "sfu" else ""
         token = self._issuer.issue(grant, utc_now())
         return wire.JobAssignment(job=job, token=token, url=url or None)
+
+    def _wire_job(self, job: Job, routing: Routing = _EVERYBODY) -> wire.Job:
+        ours: dict[str, Any] = {"topology": job.topology}
+        if routing != _EVERYBODY:
+            ours["routing"] = routing.to_json()
+        room = self._describe(job.room) if job.topology == "sfu" else _only_name(job.room)
+        return wire.Job(
+            id=job.job_id,
+            dispatch_id=job.dispatch.dispatch_id,
+            type=wire.JT_ROOM,
+            room=room,
+            agent_name=job.dispatch.agent_name,
+            metadata=job.dispatch.metadata or json.dumps(ours),
+            state=wire.JobState(status=wire.JS_PENDING),
+        )
 
 
 async def _send_all(link: _Link) -> None:
@@ -366,16 +431,14 @@ def _registered(worker_id: WorkerId) -> wire.ServerMessage:
     return wire.ServerMessage(register=response)
 
 
-def _wire_job(job: Job, routing: Routing = _EVERYBODY) -> wire.Job:
-    metadata: dict[str, Any] = {"topology": job.topology}
-    if routing != _EVERYBODY:
-        metadata["routing"] = routing.to_json()
-    return wire.Job(
-        id=job.job_id,
-        type=wire.JT_ROOM,
-        room=models.Room(name=job.room),
-        metadata=json.dumps(metadata),
-        state=wire.JobState(status=wire.JS_PENDING),
+def _new_dispatch(wanted: agent_dispatch.RoomAgentDispatch | None = None) -> Dispatch:
+    wanted = wanted or agent_dispatch.RoomAgentDispatch()
+    return Dispatch(
+        DispatchId(_new_id("AD_")),
+        wanted.agent_name,
+        wanted.metadata,
+        dict(wanted.attributes),
+        utc_now(),
     )
 
 

@@ -18,6 +18,7 @@ from mulisa.core.routing import Routing, RoutingChange
 from mulisa.server.access import check_room_token, is_operator, token_of
 from mulisa.server.agents import AgentEndpoint
 from mulisa.server.config import GatewayConfig
+from mulisa.server.ice import IceServers
 from mulisa.server.metrics import GatewayMetrics
 from mulisa.server.ratelimit import RateLimit
 from mulisa.server.responses import TooMany, error_response
@@ -56,6 +57,7 @@ class RoomAPI:
     verifier: TokenVerifier
     metrics: GatewayMetrics
     token_limit: RateLimit
+    ice: IceServers
     expects_agent: Callable[[], bool]
     """Whether an AI is, or will be, in every room; people are told before they come in."""
     expect_in_sfu: Callable[[RoomName], None]
@@ -116,14 +118,15 @@ class RoomAPI:
     def _admission(self, request: web.Request, grant: Grant, topology: Topology) -> dict[str, Any]:
         config = self.config
         is_mesh = topology == "mesh"  # an SFU hands its ICE servers out itself
-        ice_servers = config.ice_servers if is_mesh else ()
+        ice_servers = self.ice.of(grant.identity, utc_now()) if is_mesh else []
+        is_here = is_mesh or not config.livekit_url
         agent = {"identity": config.agent_identity, "name": config.agent_name}
         return {
             "token": self.issuer.issue(grant, utc_now()),
             "identity": grant.identity,
             "name": grant.name,
             "topology": topology,
-            "url": _websocket_base(request) if is_mesh else config.livekit_url,
+            "url": _websocket_base(request) if is_here else config.livekit_url,
             "ice_servers": [server.model_dump(exclude_none=True) for server in ice_servers],
             "agent": agent if self.expects_agent() else None,
         }

@@ -24,13 +24,21 @@ class GatewayConfig:
     host: str = "127.0.0.1"
     port: int = 8000
     """0 takes any free port; the event `Listening` says which."""
-    topology: Topology = "mesh"
+    topology: Topology = "sfu"
     """In which a room is opened unless whoever opens it says otherwise."""
     livekit_url: str = ""
     """WebSocket base of the LiveKit server that has the rooms of topology ``sfu``; it must know
-    `api_key`. Empty: there are no such rooms.
+    `api_key`. Empty: the embedded SFU has them.
     """
+    rtc_port: int = 8001
+    """UDP and TCP port of the embedded SFU; 0 takes any free one."""
+    public_address: str = ""
+    """IP address that people outside reach the embedded SFU at, if the machine does not have it."""
     ice_servers: tuple[IceServer, ...] = ()
+    """TURN servers without credentials are those that share `turn_secret`."""
+    turn_secret: str = field(default="", repr=False)
+    webhooks: tuple[str, ...] = ()
+    """URLs that are told what happens on the embedded SFU, as LiveKit's webhooks tell it."""
     agent: bool = True
     """False: no agent process belongs to this gateway, and one may still register."""
     agent_identity: Identity = Identity("mulisa")
@@ -46,5 +54,9 @@ class GatewayConfig:
     """Joins per second of people of one address in the long run."""
     departure_timeout: float = 15.0
     """Seconds an agent stays with nobody; a reload must not lose her."""
+    api_burst: int = 100
+    """Requests to the RoomService and its siblings that one address may make at once."""
+    api_rate: float = 50.0
+    """The same per second in the long run."""
     routing_timeout: float = 10.0
     """Seconds for an agent to confirm that a change of her routing holds."""

@@ -12,12 +12,14 @@ from contextlib import suppress
 from typing import Final
 
 from aiohttp import web
+from livekit.protocol import models
 
 from mulisa.core.errors import ConfigError
 from mulisa.core.room import RoomName, Topology
 from mulisa.server.agents import AgentEndpoint
 from mulisa.server.api import RoomAPI
 from mulisa.server.config import GatewayConfig
+from mulisa.server.embedded import EmbeddedSFU
 from mulisa.server.events import (
     GatewayEvent,
     Joined,
@@ -28,6 +30,7 @@ from mulisa.server.events import (
     RoomOpened,
     Updated,
 )
+from mulisa.server.ice import IceServers
 from mulisa.server.livekit import LiveKitRooms
 from mulisa.server.mesh import MeshEndpoint
 from mulisa.server.metrics import GatewayMetrics
@@ -62,22 +65,22 @@ class Gateway:
         self._page = Page(config.page_folder)
         issuer = TokenIssuer(config.api_key, config.api_secret)
         verifier = TokenVerifier(config.api_key, config.api_secret)
+        ice = IceServers(config.ice_servers, config.turn_secret)
         self._mesh = MeshEndpoint(
             verifier.verify,
-            ice_servers=config.ice_servers,
+            ice_servers=ice.of,
             join_limit=RateLimit(config.join_rate, config.join_burst),
-            is_elsewhere=self._is_on_sfu,
+            is_elsewhere=lambda room: self._is_in(room, "sfu"),
             on_event=self._follow_room,
             on_message=self._metrics.signalling_message,
         )
-        self._sfu = self._livekit_rooms() if config.livekit_url else None
-        self._directories: dict[Topology, RoomDirectory] = {"mesh": self._mesh}
-        if self._sfu:
-            self._directories["sfu"] = self._sfu
-        self._rooms = AllRooms(config.topology, self._directories)
         self._agents = AgentEndpoint(
-            config, issuer, verifier, self._metrics, on_event, self._clear_room
+            config, issuer, verifier, self._metrics, on_event, self._clear_room, self._describe
         )
+        self._external = self._livekit_rooms() if config.livekit_url else None
+        self._embedded = None if config.livekit_url else self._embedded_sfu(issuer, verifier)
+        self._directories = self._all_directories()
+        self._rooms = AllRooms(config.topology, self._directories)
         self._api = RoomAPI(
             config=config,
             directory=self._rooms,
@@ -86,15 +89,16 @@ class Gateway:
             verifier=verifier,
             metrics=self._metrics,
             token_limit=RateLimit(config.token_rate, config.token_burst),
+            ice=ice,
             expects_agent=lambda: config.agent or self._agents.has_workers,
-            expect_in_sfu=self._sfu.expect if self._sfu else lambda room: None,
+            expect_in_sfu=self._external.expect if self._external else lambda room: None,
         )
 
     def application(self) -> web.Application:
         """A new aiohttp application of this gateway."""
         app = web.Application(middlewares=[answer_errors], client_max_size=MAX_BODY_BYTES)
         app.on_response_prepare.append(SecurityHeaders(self._config.livekit_url).add)
-        app.cleanup_ctx.append(self._watch_sfu)
+        app.cleanup_ctx.append(self._run_sfu)
         app.on_shutdown.append(self._say_goodbye)
         app.add_routes(self._api.routes())
         app.add_routes(
@@ -105,6 +109,8 @@ class Gateway:
                 web.get("/agent", self._agents.connect),
             ]
         )
+        if self._embedded:
+            app.add_routes(self._embedded.routes())
         app.add_routes(self._page.routes())
         return app
 
@@ -114,11 +120,16 @@ class Gateway:
         return web.json_response({"status": "ok"})
 
     async def _metrics_page(self, _: web.Request) -> web.Response:
+        if self._embedded:
+            self._metrics.count_sfu(self._embedded.counters)
         text = await asyncio.to_thread(self._metrics.render)
         return web.Response(body=text, content_type="text/plain", charset="utf-8")
 
     async def _say_goodbye(self, _: web.Application) -> None:
-        await asyncio.gather(self._agents.aclose(), self._mesh.shut_down())
+        goodbyes = [self._agents.aclose(), self._mesh.shut_down()]
+        if self._embedded:
+            goodbyes.append(self._embedded.shut_down())
+        await asyncio.gather(*goodbyes)
 
     def _livekit_rooms(self) -> LiveKitRooms:
         config = self._config
@@ -130,24 +141,46 @@ class Gateway:
             lambda room: self._count_and_dispatch(room, "sfu"),
         )
 
-    async def _watch_sfu(self, _: web.Application) -> AsyncIterator[None]:
-        if self._sfu is None:
-            yield
-            return
-        watching = asyncio.create_task(self._sfu.watch(), name="look into the SFU's rooms")
-        yield
-        watching.cancel()
-        with suppress(asyncio.CancelledError):
-            await watching
+    def _embedded_sfu(self, issuer: TokenIssuer, verifier: TokenVerifier) -> EmbeddedSFU:
+        return EmbeddedSFU(
+            self._config,
+            issuer,
+            verifier,
+            self._agents,
+            is_elsewhere=lambda room: self._is_in(room, "mesh"),
+            on_event=self._on_event,
+            on_change=lambda room: self._count_and_dispatch(room, "sfu"),
+        )
 
-    def _is_on_sfu(self, room: RoomName) -> bool:
-        return self._rooms.topology(room, asyncio.get_running_loop().time()) == "sfu"
+    def _all_directories(self) -> dict[Topology, RoomDirectory]:
+        sfu = self._external or self._embedded
+        assert sfu is not None  # there is always one of the two
+        return {"mesh": self._mesh, "sfu": sfu}
+
+    async def _run_sfu(self, _: web.Application) -> AsyncIterator[None]:
+        if self._embedded:
+            async with self._embedded.running():
+                yield
+        elif self._external:
+            watching = asyncio.create_task(self._external.watch(), name="look into the SFU's rooms")
+            yield
+            watching.cancel()
+            with suppress(asyncio.CancelledError):
+                await watching
+
+    def _is_in(self, room: RoomName, topology: Topology) -> bool:
+        return self._rooms.topology(room, asyncio.get_running_loop().time()) == topology
 
     def _clear_room(self, room: RoomName, topology: Topology) -> None:
         if topology == "mesh":
             self._mesh.close_room(room)
-        elif self._sfu:
-            self._sfu.clear(room, self._config.agent_identity)
+        elif self._embedded:
+            self._embedded.clear(room)
+        elif self._external:
+            self._external.clear(room, self._config.agent_identity)
+
+    def _describe(self, room: RoomName) -> models.Room:
+        return self._embedded.describe(room) if self._embedded else models.Room(name=room)
 
     def _follow_room(self, event: relay.RoomEvent) -> None:
         match event:

@@ -18,14 +18,13 @@ import aiohttp
 from google.protobuf.message import DecodeError
 
 from mulisa.core.errors import ConfigError, ConnectionLost, MulisaError
-from mulisa.core.room import Identity, Participant, ParticipantSid, RoomName
+from mulisa.core.room import Identity, RoomName
 from mulisa.server.events import OnEvent, SfuFound, SfuLost
 from mulisa.server.rooms import RoomState, Stay
 from mulisa.server.watchlist import Watchlist
 
 if TYPE_CHECKING:
     from livekit.api import LiveKitAPI
-    from livekit.protocol import models
 
 logger = logging.getLogger(__name__)
 
@@ -69,10 +68,12 @@ class LiveKitServer:
         """Who is in the room, the first to come first; nobody if there is no such room."""
         from livekit.protocol.room import ListParticipantsRequest
 
+        from mulisa.server.participants import is_present, stay_of
+
         request = ListParticipantsRequest(room=room)
         answer = await self._ask(self._api.room.list_participants(request))
         try:
-            stays = [_stay(info) for info in answer.participants if _is_present(info)]
+            stays = [stay_of(info) for info in answer.participants if is_present(info)]
         except (ValueError, OverflowError, OSError) as error:  # no time of this world
             raise self._is_no_server() from error
         return tuple(sorted(stays, key=lambda stay: (stay.joined_at, stay.participant.identity)))
@@ -171,6 +172,10 @@ class LiveKitRooms:
         """All rooms with somebody in them."""
         return self._watchlist.rooms()
 
+    def holds(self, name: RoomName) -> bool:
+        """Somebody is in the room."""
+        return self._watchlist.room(name) is not None
+
     def clear(self, room: RoomName, agent: Identity) -> None:
         """Put the agent of this identity out of the room, in a while."""
         removal = asyncio.create_task(self._remove(room, agent), name=f"clear {room}")
@@ -251,28 +256,3 @@ class LiveKitRooms:
             await self._server.remove(room, identity)
         except MulisaError as error:
             logger.warning("an agent could not be put out of an empty room: %s", error)
-
-
-def _is_present(info: models.ParticipantInfo) -> bool:
-    from livekit.protocol.models import ParticipantInfo
-
-    recorders = (ParticipantInfo.EGRESS, ParticipantInfo.INGRESS)
-    return info.state != ParticipantInfo.DISCONNECTED and info.kind not in recorders
-
-
-def _stay(info: models.ParticipantInfo) -> Stay:
-    from livekit.protocol.models import MICROPHONE, ParticipantInfo
-
-    is_agent = info.kind == ParticipantInfo.AGENT
-    microphones = [track for track in info.tracks if track.source == MICROPHONE]
-    participant = Participant(
-        Identity(info.identity),
-        info.name or info.identity,
-        ParticipantSid(info.sid),
-        "agent" if is_agent else "standard",
-        # An agent mutes its track whenever it has been silent for a while.
-        muted=not is_agent and all(track.muted for track in microphones),
-        attributes=dict(info.attributes),
-    )
-    joined_at = info.joined_at_ms / 1000 or info.joined_at
-    return Stay(participant, datetime.fromtimestamp(joined_at, UTC))

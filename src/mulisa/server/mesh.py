@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final
 
@@ -54,7 +54,7 @@ class MeshEndpoint:
         self,
         verify: Callable[[str], Grant],
         *,
-        ice_servers: Iterable[IceServer] = (),
+        ice_servers: Callable[[Identity, datetime], list[IceServer]] = lambda identity, at: [],
         max_people: int = MAX_PEOPLE,
         join_limit: RateLimit | None = None,
         is_elsewhere: Callable[[RoomName], bool] = lambda room: False,
@@ -118,6 +118,10 @@ class MeshEndpoint:
     def rooms(self) -> list[RoomState]:
         """All rooms with somebody in them."""
         return [_state(snapshot) for snapshot in self._relay.rooms()]
+
+    def holds(self, name: RoomName) -> bool:
+        """Somebody is in the room."""
+        return self._relay.room(name) is not None
 
     def remove(self, room: RoomName, identity: Identity) -> None:
         """Put somebody out of the room."""

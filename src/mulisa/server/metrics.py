@@ -8,11 +8,25 @@ variable when it is imported, so nothing here imports it before the first `Gatew
 from __future__ import annotations
 
 import os
-from typing import Final, get_args
+from typing import TYPE_CHECKING, Final, get_args
 
 from mulisa.core.room import ParticipantKind
 
+if TYPE_CHECKING:
+    from mulisa.sfu.config import HostCounters
+
 _MULTIPROC_DIR: Final = "PROMETHEUS_MULTIPROC_DIR"
+_SFU_COUNTERS: Final = {
+    "joins": "Participants that the embedded SFU let in",
+    "resumes": "Participants that came back to it over a new socket",
+    "refused": "Requests to join that it answered with an error",
+    "failed": "Participants whose connection to it, or whose protocol, failed",
+    "slow_readers": "Participants that were put out because they did not read",
+    "packets_forwarded": "Media packets that it sent",
+    "bytes_forwarded": "Bytes of the media packets that it sent",
+    "packets_dropped": "Media packets that it did not send: broken, unknown or too late",
+}
+"""Names of `HostCounters`."""
 
 
 class GatewayMetrics:
@@ -50,6 +64,12 @@ class GatewayMetrics:
             "mulisa_tokens", "Room tokens asked for", ["result"], registry=self._registry
         )
 
+        self._sfu = {
+            name: Counter(f"mulisa_sfu_{name}", what, registry=self._registry)
+            for name, what in _SFU_COUNTERS.items()
+        }
+        self._sfu_before = dict.fromkeys(_SFU_COUNTERS, 0)
+
         for kind in get_args(ParticipantKind):
             self._participants.labels(kind).set(0)
         for result in ("issued", "refused"):
@@ -78,6 +98,13 @@ class GatewayMetrics:
     def token_refused(self) -> None:
         """Somebody asked for too many tokens."""
         self._tokens.labels("refused").inc()
+
+    def count_sfu(self, counters: HostCounters) -> None:
+        """What the embedded SFU has done since it began."""
+        for name, counter in self._sfu.items():
+            now = getattr(counters, name)
+            counter.inc(max(0, now - self._sfu_before[name]))
+            self._sfu_before[name] = now
 
     def render(self) -> bytes:
         """Prometheus text of all processes. Reads files: call it in a thread."""

@@ -54,12 +54,17 @@ class RoomDirectory(Protocol):
         """All rooms with somebody in them."""
         ...
 
+    def holds(self, name: RoomName) -> bool:
+        """The room is open, whether or not anybody is in it."""
+        ...
+
 
 class AllRooms:
     """The rooms of all topologies; a room is in one of them only.
 
-    It is that of its creation, which is the first stay, or the first token that was asked for:
-    a token keeps the topology for `TOKEN_GRACE` seconds, until its holder is in the room.
+    It is that of its creation, which is the first stay, the first token that was asked for, or a
+    call of the server API: a token keeps the topology for `TOKEN_GRACE` seconds, until its holder
+    is in the room.
     """
 
     def __init__(self, default: Topology, directories: Mapping[Topology, RoomDirectory]) -> None:
@@ -85,6 +90,9 @@ class AllRooms:
         """That of the room; None while it has none yet."""
         if room := self.room(name):
             return room.topology
+        for topology, directory in self._directories.items():
+            if directory.holds(name):
+                return topology
         promised, until = self._promised.get(name, (None, now))
         return promised if now < until else None
 

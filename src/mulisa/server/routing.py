@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from mulisa.core.control import RouteFailed, RouteRequest
 from mulisa.core.errors import MulisaError
 from mulisa.core.routing import Routing, RoutingChange
-from mulisa.server.dispatch import JobId, WorkerId
+from mulisa.server.dispatch_events import JobId, WorkerId
 
 
 class NotConfirmed(MulisaError):

@@ -6,6 +6,8 @@ A token is a JWT signed with HS256: `iss` is the API key, `sub` the identity, an
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 import secrets
 import unicodedata
@@ -18,6 +20,8 @@ from mulisa.core.errors import ConfigError, InputError, TokenError
 from mulisa.core.room import Identity, ParticipantKind, RoomName, parse_room_name
 
 VALIDITY: Final = timedelta(hours=6)
+REFRESH_VALIDITY: Final = timedelta(minutes=10)
+"""Of a token that the SFU hands to a client every few minutes, to come back with; or longer."""
 CLOCK_SKEW: Final = timedelta(seconds=60)
 """By how much the clocks of the signer and ours may differ."""
 
@@ -27,6 +31,9 @@ _SUFFIX_LETTERS: Final = "23456789abcdefghjkmnpqrstuvwxyz"
 _SUFFIX_LENGTH: Final = 4
 _MAX_SLUG_CHARS: Final = 32
 _HMAC_BLOCK_BYTES: Final = 64
+_BODY_VALIDITY: Final = timedelta(minutes=5)
+_NOT_REFRESHED: Final = ("iat", "nbf", "jti", "sha256")
+_TEXT_CLAIMS: Final = ("sub", "identity", "name", "kind", "metadata")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +72,25 @@ class TokenIssuer:
             claims |= {"sub": grant.identity, "name": grant.name, "kind": grant.kind}
         if grant.attributes:
             claims["attributes"] = dict(grant.attributes)
+        return self._sign(claims)
+
+    def refresh(self, claims: Mapping[str, Any], now: datetime) -> str:
+        """A token that claims the same as one that was verified, and expires no earlier."""
+        kept = {name: value for name, value in claims.items() if name not in _NOT_REFRESHED}
+        expiry = max(int((now + REFRESH_VALIDITY).timestamp()), int(claims.get("exp", 0)))
+        return self._sign(kept | {"iss": self._api_key, "exp": expiry})
+
+    def sign_body(self, body: bytes, now: datetime) -> str:
+        """A token that vouches for the body of a request: a webhook's ``Authorization``."""
+        digest = base64.b64encode(hashlib.sha256(body).digest()).decode()
+        expiry = int((now + _BODY_VALIDITY).timestamp())
+        claims = {"iss": self._api_key, "nbf": int(now.timestamp()), "exp": expiry}
+        return self._sign(claims | {"sha256": digest})
+
+    def _sign(self, claims: Mapping[str, Any]) -> str:
         import jwt
 
-        return jwt.encode(claims, self._signing_key, algorithm=_ALGORITHM)
+        return jwt.encode(dict(claims), self._signing_key, algorithm=_ALGORITHM)
 
 
 class TokenVerifier:
@@ -82,23 +105,37 @@ class TokenVerifier:
 
         Raises TokenError if it is malformed, signed by somebody else, expired or not valid yet.
         """
-        return self._read(token, expires=True)
+        return _grant(self._read(token, expires=True))
+
+    def claims(self, token: str) -> dict[str, Any]:
+        """All that the token says, in LiveKit's names, with the types that those have.
+
+        Raises TokenError as `verify`, but for rooms whose names only our page would not take.
+        """
+        return _typed(self._read(token, expires=True))
 
     def verify_signature(self, token: str) -> Grant:
         """What the token grants or granted: as `verify`, but it may have expired."""
-        return self._read(token, expires=False)
+        return _grant(self._read(token, expires=False))
 
-    def _read(self, token: str, *, expires: bool) -> Grant:
+    def _read(self, token: str, *, expires: bool) -> dict[str, Any]:
         import jwt
 
         try:
-            claims = jwt.decode(
+            claims: dict[str, Any] = jwt.decode(
                 token,
                 self._signing_key,
                 algorithms=[_ALGORITHM],
                 issuer=self._api_key,
                 leeway=CLOCK_SKEW,
-                options={"require": ["exp", "iss"], "verify_exp": expires, "verify_aud": False},
+                options={
+                    "require": ["exp", "iss"],
+                    "verify_exp": expires,
+                    "verify_aud": False,
+                    "verify_iat": False,  # LiveKit's server does not read it
+                    "verify_jti": False,
+                    "verify_sub": False,
+                },
             )
         except jwt.ExpiredSignatureError as error:
             raise TokenError("the token has expired; ask for a new one") from error
@@ -108,7 +145,7 @@ class TokenVerifier:
             raise TokenError("the token was issued for another API key") from error
         except (jwt.PyJWTError, ValueError, RecursionError) as error:
             raise TokenError("this is not a valid token") from error
-        return _grant(claims)
+        return claims
 
 
 def room_grant(
@@ -181,25 +218,35 @@ def _video_claim(grant: Grant) -> dict[str, Any]:
     return claim
 
 
-def _grant(claims: Mapping[str, Any]) -> Grant:
-    """Read signed claims; a key's owner may still have signed nonsense. Raises TokenError."""
-    video = claims.get("video")
-    attributes = claims.get("attributes") or {}
-    kind = claims.get("kind") or "standard"
-    identity, name = claims.get("sub") or "", claims.get("name") or ""
-    if not isinstance(video, dict) or not isinstance(attributes, dict):
+def _typed(claims: dict[str, Any]) -> dict[str, Any]:
+    """The signed claims, if they have the right types; their key's owner may err.
+
+    What is null is left out, as if it had not been said. Raises TokenError.
+    """
+    said = {name: value for name, value in claims.items() if value is not None}
+    if not isinstance(said.get("video"), dict):
         raise TokenError("the token has no claim 'video' that says what it allows")
-    if not isinstance(identity, str) or not isinstance(name, str):
+    if any(not isinstance(said.get(name, ""), str) for name in _TEXT_CLAIMS):
         raise TokenError("the token's identity and name are not text")
+    attributes = said.get("attributes", {})
+    if not isinstance(attributes, dict):
+        raise TokenError("the token's attributes are no object")
+    return said | {"attributes": {str(key): str(value) for key, value in attributes.items()}}
+
+
+def _grant(claims: dict[str, Any]) -> Grant:
+    """Raises TokenError."""
+    said = _typed(claims)
+    video, identity = said["video"], said.get("sub") or said.get("identity") or ""
     room_join = video.get("roomJoin") is True
     if room_join and not identity:
         raise TokenError("the token allows to join a room but names no identity ('sub')")
     return Grant(
         identity=Identity(identity),
-        name=name or identity,
+        name=said.get("name") or identity,
         room=_room(video.get("room")),
-        kind="agent" if kind == "agent" else "standard",
-        attributes={str(key): str(value) for key, value in attributes.items()},
+        kind="agent" if said.get("kind") == "agent" else "standard",
+        attributes=said["attributes"],
         room_join=room_join,
         agent=video.get("agent") is True,
         can_update_metadata=video.get("canUpdateOwnMetadata") is True,

@@ -7,7 +7,7 @@ events), in order. `now` is seconds on a monotonic clock, `at` is the wall clock
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final, TypeAlias
@@ -149,11 +149,11 @@ class MeshRelay:
     def __init__(
         self,
         *,
-        ice_servers: Iterable[IceServer] = (),
+        ice_servers: Callable[[Identity, datetime], list[IceServer]] = lambda identity, at: [],
         max_people: int = MAX_PEOPLE,
         new_sid: Callable[[], ParticipantSid] = random_sid,
     ) -> None:
-        self._ice_servers = list(ice_servers)
+        self._ice_servers = ice_servers
         self._max_people = max_people
         self._new_sid = new_sid
         self._rooms: dict[RoomName, _Room] = {}
@@ -255,7 +255,10 @@ class MeshRelay:
         info = ParticipantInfo.of(participant)
         present = [ParticipantInfo.of(stay.participant) for stay in room.stays.values()]
         joined = Joined(
-            room=room.name, participant=info, participants=present, ice_servers=self._ice_servers
+            room=room.name,
+            participant=info,
+            participants=present,
+            ice_servers=self._ice_servers(participant.identity, at),
         )
         outcome: Outcome = [Send(participant.sid, joined)]
         outcome += room.tell_everybody(PeerJoined(participant=info))
