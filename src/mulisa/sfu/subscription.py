@@ -1,0 +1,120 @@
+"""One track as one subscriber gets it: its own numbers, and what it says about their arrival.
+
+Every subscription's sequence numbers are the track's number plus a constant, its timestamps the
+track's plus a constant. The first constant changes while nothing is forwarded (paused, muted, not
+among the loudest), so that the subscriber sees no gap; the second never does, because a track's
+time goes on meanwhile. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from secrets import randbits
+from typing import Final
+
+from mulisa.sfu.media import AUDIO_LEVEL, Codec, Outbound
+from mulisa.wire.rtcp import ReportBlock, SenderReport
+from mulisa.wire.rtp import MAX_EXTENSION_ID, sequence_delta
+
+RESENDS: Final = 64
+"""Packets that a subscriber may ask for again at once, and per second."""
+_MASK = 0xFFFFFFFF
+
+
+class Subscription:
+    """Numbers and counters. Whether packets are forwarded now is its fanout's decision."""
+
+    __slots__ = (
+        "_next",
+        "_report",
+        "_report_at",
+        "_resends",
+        "_resends_at",
+        "codecs",
+        "first",
+        "is_paused",
+        "last",
+        "level_id",
+        "loss",
+        "octets",
+        "offset",
+        "outbound",
+        "packets",
+        "round_trip",
+        "shift",
+    )
+
+    def __init__(self, outbound: Outbound) -> None:
+        self.is_paused = False
+        self.first: int | None = None
+        """Number of the first packet since it is forwarded again; None while it is not."""
+        self.last = -1
+        """Number of the newest packet when forwarding stopped."""
+        self._next = randbits(15)  # the upper half is left out as RFC 3711, 3.3.1 advises
+        self.shift = 0
+        """Sequence number of an number: their sum modulo 2^16."""
+        self.offset = randbits(32)
+        self.packets = self.octets = 0
+        """Sent, payload only."""
+        self.loss = 0.0
+        """As the subscriber reported it last, 0 to 1."""
+        self.round_trip = 0.0
+        """Seconds, 0 while it is unknown."""
+        self._report = 0
+        self._report_at = 0.0
+        self._resends, self._resends_at = RESENDS, 0.0
+        self.describe(outbound)
+
+    def describe(self, outbound: Outbound) -> None:
+        """Take what was negotiated. Packets of before are not sent again: they looked different."""
+        self.outbound = outbound
+        self.codecs: dict[str, Codec] = {codec.name: codec for codec in outbound.codecs}
+        level_id = outbound.extensions.get(AUDIO_LEVEL, 0)
+        self.level_id = level_id if level_id <= MAX_EXTENSION_ID else 0
+        """Id of the level in packets to the subscriber, 0 if it takes none."""
+
+    def begin(self, first: int) -> None:
+        """Forward again from the packet with that number on."""
+        self.first = first
+        self.shift = self._next - first
+
+    def end(self, newest: int) -> None:
+        """Stop behind the track's newest packet."""
+        if self.first is not None:
+            self.last = max(newest, self.first - 1)
+            self._next = self.last + 1 + self.shift
+            self.first = None
+
+    def number_of(self, sequence: int, newest: int) -> int | None:
+        """The track's number of a packet that was sent with that number since `begin`."""
+        if self.first is None:
+            return None
+        number = newest + sequence_delta(sequence, newest + self.shift)
+        return number if self.first <= number <= newest else None
+
+    def may_resend(self, now: float) -> bool:
+        """Take one from a budget, so that requests cannot keep the server busy."""
+        refill = int((now - self._resends_at) * RESENDS)
+        if refill:
+            self._resends = min(self._resends + refill, RESENDS)
+            self._resends_at = now
+        self._resends -= self._resends > 0
+        return self._resends > 0
+
+    def sender_report(self, ntp: int, timestamp: int, now: float) -> SenderReport:
+        """The publisher's report as the subscriber must read it; `timestamp` is the track's."""
+        self._report, self._report_at = ntp >> 16 & _MASK, now
+        ssrc = self.outbound.ssrc
+        mine = (timestamp + self.offset) & _MASK
+        return SenderReport(ssrc, ntp, mine, self.packets & _MASK, self.octets & _MASK)
+
+    def receive_report(self, block: ReportBlock, now: float) -> None:
+        """What the subscriber says of its reception (round-trip time: RFC 3550, 6.4.1)."""
+        self.loss = block.fraction_lost / 256
+        if block.last_report and block.last_report == self._report:
+            self.round_trip = max(now - self._report_at - block.delay / 65536, 0.0)
+
+
+def oldest(subscriptions: Iterable[Subscription]) -> int:
+    """Number from which on all of these get every packet."""
+    return max((each.first or 0 for each in subscriptions), default=0)
