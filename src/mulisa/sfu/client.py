@@ -6,6 +6,7 @@ what comes of it.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 from typing import Final, get_args
@@ -37,6 +38,8 @@ from mulisa.sfu.subscriber import AskingSubscriber, OfferingSubscriber, Subscrib
 
 logger = logging.getLogger(__name__)
 
+LEAVING_TIME: Final = 0.5
+"""Seconds for a goodbye to arrive whose client has closed its connection already."""
 DATA_LABELS: Final = frozenset(get_args(DataLabel))
 
 
@@ -84,6 +87,7 @@ class Client:
         self._announced: dict[TrackSid, rtc.AddTrackRequest] = {}
         """Before the first offer."""
         self._is_closed = False
+        self._failing: asyncio.TimerHandle | None = None
         self._takes: dict[str, Callable[[rtc.SignalRequest], None]] = {
             "offer": lambda message: self.take_offer(message.offer),
             "answer": lambda message: self._take_answer(message.answer),
@@ -96,11 +100,6 @@ class Client:
         subscriber = self._asking or self._offering
         assert subscriber is not None
         return subscriber
-
-    @property
-    def can_resume(self) -> bool:
-        """Its connection lives, or is being made; a new socket could go on with it."""
-        return not self._is_closed
 
     # ---- its socket
 
@@ -202,17 +201,31 @@ class Client:
         if self._is_closed:
             return
         logger.info("a client is put out: %s", reason, extra={"room": self._room})
-        action = rtc.LeaveRequest.DISCONNECT if is_final else rtc.LeaveRequest.RECONNECT
-        leave = rtc.LeaveRequest(reason=models.DisconnectReason.STATE_MISMATCH, action=action)
-        self.send(rtc.SignalResponse(leave=leave))
+        if is_final:
+            self._say_goodbye(rtc.LeaveRequest.DISCONNECT)
         self._feed(ConnectionFailed(self.sid))
+
+    def drop(self) -> None:
+        """Something went wrong with us: close, and let it come back as new. Idempotent."""
+        if not self._is_closed:
+            self._say_goodbye(rtc.LeaveRequest.RECONNECT)
+            self.close()
 
     def close(self) -> None:
         """Close its connections, and its socket after what was sent. Idempotent."""
         self._is_closed = True
+        if self._failing:
+            self._failing.cancel()
         self.subscriber.close()
         if self._publisher:
             self._publisher.connection.close()
+        if self._outbox:
+            self._outbox.finish()
+
+    def _say_goodbye(self, action: rtc.LeaveRequest.Action) -> None:
+        reason = models.DisconnectReason.STATE_MISMATCH
+        leave = rtc.LeaveRequest(reason=reason, action=action)
+        self.send(rtc.SignalResponse(leave=leave))
         if self._outbox:
             self._outbox.finish()
 
@@ -246,6 +259,12 @@ class Client:
     def _offer_ignored(self) -> None:
         self.fail("it did not answer our offer")
 
+    def connection_failed(self, reason: str) -> None:
+        """One of its connections is gone; without a goodbye soon, so is the client."""
+        if self._failing is None and not self._is_closed:
+            loop = asyncio.get_running_loop()
+            self._failing = loop.call_later(LEAVING_TIME, self.fail, reason)
+
     def connected(self) -> None:
         """Its publisher's connection is there."""
         self._feed(Connected(self.sid))
@@ -271,7 +290,7 @@ class _SubscriberListener:
         pass
 
     def failed(self, reason: str) -> None:
-        self._client.fail(reason)
+        self._client.connection_failed(reason)
 
     def channel_opened(self, label: str) -> None:
         pass

@@ -156,10 +156,12 @@ class Endpoint:
             if entered:
                 entered[1].detach(outbox)
             outbox.finish()
-            await writing
-            self._sockets.discard(outbox)
-            if not self._sockets:
-                self._all_closed.set()
+            try:
+                await writing
+            finally:
+                self._sockets.discard(outbox)
+                if not self._sockets:
+                    self._all_closed.set()
 
     async def _read(self, socket: web.WebSocketResponse, room: HostedRoom, client: Client) -> None:
         loop = asyncio.get_running_loop()

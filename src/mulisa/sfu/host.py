@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -14,19 +15,23 @@ from livekit.protocol import models, rtc
 from livekit.protocol.room import (
     CreateRoomRequest,
     RoomConfiguration,
+    SendDataRequest,
+    UpdateParticipantRequest,
+    UpdateSubscriptionsRequest,
 )
 
-from mulisa.core.room import RoomName
+from mulisa.core.room import Identity, RoomName
 from mulisa.sfu.allowance import Allowance
 from mulisa.sfu.client import Client
 from mulisa.sfu.config import HostConfig, HostCounters
 from mulisa.sfu.endpoint import Elsewhere, Endpoint, Visitor
 from mulisa.sfu.errors import LimitExceeded, NotFound
-from mulisa.sfu.events import Arrival, Resumption, RoomConfig
+from mulisa.sfu.events import Arrival, Resumption, RoomAction, RoomConfig
 from mulisa.sfu.forward import Forwarder
 from mulisa.sfu.hosted_room import HostedRoom
+from mulisa.sfu.joining import check_room_name
+from mulisa.sfu.media import TrackSid
 from mulisa.sfu.outbox import Outbox
-from mulisa.sfu.permissions import Permissions
 from mulisa.sfu.port import RtcPort
 from mulisa.sfu.pulse import Pulse
 from mulisa.sfu.room import Room
@@ -130,7 +135,9 @@ class Host:
         if self._config.is_elsewhere(name):
             raise Elsewhere("that room is in another topology now; ask for a new token")
         if (room := self._rooms.get(name)) is not None:
-            room.room.check_space(visitor.ticket.identity)
+            ticket = visitor.ticket
+            if room.room.is_full(ticket.identity, ticket.permissions, ticket.kind):
+                raise LimitExceeded("that room is full")
             return
         if not self._config.creates_rooms and not visitor.ticket.may_create:
             raise NotFound("requested room does not exist")
@@ -202,9 +209,8 @@ class Host:
 
     def _arrival(self, visitor: Visitor) -> Arrival:
         ticket, wish = visitor.ticket, visitor.wish
-        permissions = Permissions.from_claim(visitor.claims["video"])
         metadata, attributes = ticket.metadata, dict(ticket.attributes)
-        if permissions.can_update_own_metadata:
+        if ticket.permissions.can_update_own_metadata:
             metadata = wish.metadata or metadata
             attributes |= wish.attributes
         return Arrival(
@@ -214,7 +220,7 @@ class Host:
             ticket.kind,
             metadata,
             attributes,
-            permissions,
+            ticket.permissions,
             wish.client,
             wish.is_single_connection,
             wish.auto_subscribe,
@@ -224,13 +230,99 @@ class Host:
             tuple(self._config.ice_servers(ticket.identity)),
         )
 
-    # ---- rooms
+    # ---- rooms, for the directory and the API
+
+    def rooms(self) -> list[models.Room]:
+        """All rooms that are open."""
+        return [room.room.info() for room in self._rooms.values()]
+
+    def room(self, name: RoomName) -> models.Room | None:
+        """One room, if it is open."""
+        room = self._rooms.get(name)
+        return room.room.info() if room else None
+
+    def create_room(self, request: CreateRoomRequest) -> models.Room:
+        """Open a room, if it is not open yet. Raises InputError, LimitExceeded, Elsewhere."""
+        name = RoomName(request.name)
+        room = self._rooms.get(name)
+        if room is None:
+            check_room_name(name)
+            if self._config.is_elsewhere(name):
+                raise Elsewhere("that room is in another topology now")
+            self._check_room_limit()
+            room = self._open(name, request)
+        return room.room.info()
+
+    def delete_room(self, name: RoomName) -> None:
+        """Close a room for everybody in it. Raises NotFound."""
+        self._change(name, lambda room, now: room.close(now=now))
+
+    def participants(self, name: RoomName) -> list[models.ParticipantInfo]:
+        """Everybody in a room; nobody in one that is not open."""
+        room = self._rooms.get(name)
+        return room.room.participants() if room else []
+
+    def participant(self, name: RoomName, identity: Identity) -> models.ParticipantInfo:
+        """Raises NotFound."""
+        return self._room(name).participant(identity)
+
+    def remove(self, name: RoomName, identity: Identity) -> None:
+        """Put somebody out. Raises NotFound."""
+        self._change(name, lambda room, now: room.remove(identity, now))
+
+    def mute(
+        self, name: RoomName, identity: Identity, track: TrackSid, is_muted: bool
+    ) -> models.TrackInfo:
+        """Mute a track, which only its publisher can unmute. Raises NotFound, InputError."""
+        self._change(name, lambda room, now: room.mute(identity, track, is_muted, now))
+        info = self._room(name).track(identity, track)
+        if info is None:
+            raise NotFound("there is no such track")
+        return info
+
+    def update_participant(self, request: UpdateParticipantRequest) -> models.ParticipantInfo:
+        """Change what is said of somebody and allowed. Raises NotFound, LimitExceeded."""
+        name = RoomName(request.room)
+        self._change(name, lambda room, now: room.update_participant(request, now))
+        return self._room(name).participant(Identity(request.identity))
+
+    def update_subscriptions(self, request: UpdateSubscriptionsRequest) -> None:
+        """Subscribe somebody to tracks, or no longer. Raises NotFound."""
+        name = RoomName(request.room)
+        self._change(name, lambda room, now: room.update_subscriptions(request, now))
+
+    def send_data(self, request: SendDataRequest) -> None:
+        """Send data from nobody. Raises NotFound, LimitExceeded, InputError."""
+        name = RoomName(request.room)
+        self._change(name, lambda room, now: room.send_data(request, now))
+
+    def update_metadata(self, name: RoomName, metadata: str) -> models.Room:
+        """Change a room's metadata. Raises NotFound, LimitExceeded."""
+        self._change(name, lambda room, now: room.update_metadata(metadata, now))
+        return self._room(name).info()
+
+    def _room(self, name: RoomName) -> Room:
+        room = self._rooms.get(name)
+        if room is None:
+            raise NotFound("requested room does not exist")
+        return room.room
+
+    def _change(self, name: RoomName, change: Callable[[Room, float], list[RoomAction]]) -> None:
+        actions = change(self._room(name), asyncio.get_running_loop().time())
+        self._rooms[name].perform(actions)
 
     def _open(
         self, name: RoomName, wish: RoomConfiguration | CreateRoomRequest | None
     ) -> HostedRoom:
         config = self._config
-        room = Room(name, new_room_sid(), _room_config(config.room, wish), datetime.now(UTC))
+        room = Room(
+            name,
+            new_room_sid(),
+            _room_config(config.room, wish),
+            datetime.now(UTC),
+            now=asyncio.get_running_loop().time(),
+            metadata=wish.metadata if wish else "",
+        )
         hosted = HostedRoom(
             name,
             room,
@@ -240,6 +332,9 @@ class Host:
             on_over=self._room_over,
         )
         self._rooms[name] = hosted
+        hosted.perform(room.start())
+        if wish and wish.agents:
+            config.on_agents(name, tuple(wish.agents))
         return hosted
 
     def _room_over(self, room: HostedRoom) -> None:

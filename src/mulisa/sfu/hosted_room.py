@@ -211,7 +211,7 @@ class HostedRoom:
 
     def _put_out(self, sid: ParticipantSid | None) -> None:
         if sid is not None and (client := self.clients.get(sid)):
-            client.close()
+            client.drop()
             self.receive(ConnectionFailed(sid))
 
     # ---- actions

@@ -21,6 +21,7 @@ from livekit.protocol.room import RoomConfiguration
 from mulisa.core.errors import InputError, TokenError
 from mulisa.core.room import Identity, ParticipantSid, RoomName
 from mulisa.sfu.config import Claims
+from mulisa.sfu.permissions import Permissions
 
 MAX_JOIN_REQUEST_BYTES: Final = 512 * 1024
 """Of a join request without its compression; browsers send 20 kB."""
@@ -46,6 +47,7 @@ class Ticket:
     kind: int
     metadata: str
     attributes: Mapping[str, str]
+    permissions: Permissions
     may_create: bool
     configuration: RoomConfiguration | None
     """For a room that this join creates."""
@@ -69,7 +71,7 @@ class Wish:
 
 
 class NoRoom(InputError):
-    """The token names no room or nobody; it is a bad request rather than a bad token."""
+    """No room is named, or nobody; it is a bad request rather than a bad token."""
 
 
 def read_ticket(claims: Claims) -> Ticket:
@@ -81,10 +83,9 @@ def read_ticket(claims: Claims) -> Ticket:
     room = _text(video, "room")
     if not identity:
         raise NoRoom("identity cannot be empty")
-    if not room:
-        raise NoRoom("the token names no room")
-    if max(len(identity), len(room)) > MAX_NAME_CHARS:
-        raise NoRoom(f"a room and an identity have at most {MAX_NAME_CHARS} characters")
+    if len(identity) > MAX_NAME_CHARS:
+        raise NoRoom(f"an identity has at most {MAX_NAME_CHARS} characters")
+    check_room_name(room)
     attributes = claims.get("attributes")
     return Ticket(
         Identity(identity),
@@ -93,9 +94,18 @@ def read_ticket(claims: Claims) -> Ticket:
         kind=_KINDS.get(_text(claims, "kind"), models.ParticipantInfo.STANDARD),
         metadata=_text(claims, "metadata"),
         attributes=_texts(attributes) if isinstance(attributes, Mapping) else {},
+        permissions=Permissions.from_claim(video),
         may_create=video.get("roomCreate") is True,
         configuration=_configuration(claims.get("roomConfig")),
     )
+
+
+def check_room_name(name: str) -> None:
+    """Raises NoRoom."""
+    if not name:
+        raise NoRoom("no room is named")
+    if len(name) > MAX_NAME_CHARS:
+        raise NoRoom(f"the name of a room has at most {MAX_NAME_CHARS} characters")
 
 
 def read_wish(query: Mapping[str, str]) -> Wish:
