@@ -266,7 +266,8 @@ class AnsweringNegotiation:
 
     def _answer_rtp(self, media: Media, answer: Media) -> Media:
         given = self._state.given.get(media.mid)
-        formats = _merged(self._state.formats[media.mid], given.formats if given else ())
+        received = self._state.formats[media.mid] if media.sends or not given else ()
+        formats = _merged(received, given.formats if given else ())
         uris = PUBLISHED_EXTENSIONS if media.sends else SUBSCRIBED_EXTENSIONS
         return replace(
             answer,
@@ -334,17 +335,28 @@ def _bindings(
     pending = [
         each for each in expected if each.track not in {*bound.values(), *before.values(), *ended}
     ]
-    for is_named in (True, False):
-        for media in senders:
-            current = by_track.get(bound.get(media.mid, TrackSid("")))
-            if current and (not is_named or current.is_called(media.track_ids)):
-                continue
-            for each in pending:
-                if each.kind == media.kind and (each.is_called(media.track_ids) or not is_named):
-                    bound[media.mid] = each.track
-                    pending.remove(each)
-                    break
+    for media in senders:
+        current = by_track.get(bound.get(media.mid, TrackSid("")))
+        if current and current.is_called(media.track_ids):
+            continue
+        named = [each for each in pending if each.is_called(media.track_ids)]
+        _bind_one(media, named[::-1], bound, pending)  # the newest of the same name
+    for media in senders:
+        if media.mid not in bound:
+            _bind_one(media, pending, bound, pending)
     return bound
+
+
+def _bind_one(
+    media: Media,
+    candidates: Iterable[ExpectedTrack],
+    bound: dict[str, TrackSid],
+    pending: list[ExpectedTrack],
+) -> None:
+    found = next((each for each in candidates if each.kind == media.kind), None)
+    if found:
+        bound[media.mid] = found.track
+        pending.remove(found)
 
 
 def _kept_subscriptions(

@@ -87,6 +87,9 @@ def write(description: Description) -> str:
     if description.bundle:
         lines.append(f"a=group:BUNDLE {' '.join(description.bundle)}")
     lines += ["a=msid-semantic:WMS *", "a=extmap-allow-mixed"]
+    for fingerprint in dict.fromkeys(each.fingerprint for each in description.media):
+        if fingerprint:  # one and the same for all
+            lines.append(f"a=fingerprint:{fingerprint.algorithm} {fingerprint.value}")
     for media in description.media:
         lines += _media_lines(media)
     return "".join(f"{line}\r\n" for line in lines)
@@ -117,8 +120,6 @@ def _transport_lines(media: Media) -> Iterator[str]:
     if media.credentials:
         yield f"a=ice-ufrag:{media.credentials.ufrag}"
         yield f"a=ice-pwd:{media.credentials.pwd}"
-    if media.fingerprint:
-        yield f"a=fingerprint:{media.fingerprint.algorithm} {media.fingerprint.value}"
     if media.setup:
         yield f"a=setup:{media.setup}"
 
