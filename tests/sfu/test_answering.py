@@ -316,8 +316,8 @@ def test_the_announced_video_codec_is_preferred() -> None:
     replay = Replay(JS)
     for _, answered in replay.answers():
         codec_of = {each.track: each.codecs[0].name for each in answered.inbound}
-    assert codec_of["TR_p1"] == "vp8"
-    assert codec_of["TR_p3"] == "h264"
+    assert codec_of[TrackSid("TR_p1")] == "vp8"
+    assert codec_of[TrackSid("TR_p3")] == "h264"
 
 
 def test_new_credentials_are_an_ice_restart() -> None:

@@ -257,7 +257,7 @@ def _media(slot: _Slot, ours: OurSide, *, is_first: bool) -> Media:
         sources=(Source(given.ssrc, given.wanted.publisher, given.msid),) if given else (),
         credentials=ours.credentials,
         fingerprint=ours.fingerprint,
-        setup="actpass",
+        setup="passive",  # pion would answer actpass of an ICE-lite end by being passive itself
         candidates=ours.candidates if is_first else (),
     )
 
@@ -269,15 +269,16 @@ def _opus_parameters(wanted: Sequence[Codec]) -> str:
 
 
 def _transport(answer: Description) -> tuple[IceCredentials, Fingerprint]:
-    """Of all m-lines; the first one of the group describes it."""
+    """Of all m-lines; the first one of the group describes it.
+
+    Its a=setup is not looked at: pion says passive there, and is active as it was offered.
+    """
     by_mid = {media.mid: media for media in answer.media if not media.is_rejected}
     tagged = next((by_mid[mid] for mid in answer.bundle or by_mid if mid in by_mid), None)
     if tagged is None:
         raise NegotiationError("the answer refuses every m-line")
     if not tagged.credentials or not tagged.fingerprint:
         raise NegotiationError("the answer lacks ICE credentials or a sha-256 fingerprint")
-    if tagged.setup != "active":
-        raise NegotiationError("the answer must say a=setup:active, for our end begins no DTLS")
     return tagged.credentials, tagged.fingerprint
 
 
