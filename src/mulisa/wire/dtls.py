@@ -156,7 +156,7 @@ class DtlsConnection:
         Records that are not the peer's are dropped as RFC 6347 4.1.2.7 says.
         Raises DtlsError if the handshake failed; there is still an alert to send then.
         """
-        if self.is_closed:
+        if self.is_closed or not datagram:
             return []
         self._ssl.bio_write(datagram)
         if self.is_established:
