@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from aiortc.rtp import HeaderExtensionsMap, RtcpPacket, RtpPacket
 from aiortc.rtcrtpparameters import RTCRtpHeaderExtensionParameters, RTCRtpParameters
+from aiortc.rtp import HeaderExtensionsMap, RtcpPacket, RtpPacket
 
 from mulisa.core.room import ParticipantSid, RoomName
 from mulisa.sfu.forward import Forwarder, LoudestConfig, RtpSession

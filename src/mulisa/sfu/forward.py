@@ -59,6 +59,11 @@ class Forwarder:
         self._voices: dict[RoomName, Loudest] = {}
         self._muted: set[TrackSid] = set()
 
+    @property
+    def is_empty(self) -> bool:
+        """True if nothing of any track or session is left."""
+        return not (self._sessions or self._fanouts or self._voices)
+
     def session(self, peer: PeerConnection, sid: ParticipantSid) -> RtpSession:
         """Take over the media of a connection. A client may have two of them."""
         session = RtpSession(self, peer, sid)
@@ -163,7 +168,8 @@ class RtpSession:
         """Of our reports and requests."""
         self._room = RoomName("")
         self._published: dict[TrackSid, Inbound] = {}
-        self._sources: dict[int, Source] = {}
+        self.sources: dict[int, Source] = {}
+        """Streams that the connection sends, by their SSRC."""
         self._current: dict[tuple[str, str], Source] = {}
         self._subscriptions: dict[TrackSid, Subscription] = {}
         self._by_ssrc: dict[int, Subscription] = {}
@@ -192,7 +198,7 @@ class RtpSession:
         fanout = self._forwarder.fanout(inbound.track, inbound.kind)
         fanout.publisher = self
         fanout.describe(Layers(inbound.rids) if inbound.rids else None)
-        for source in self._sources.values():
+        for source in self.sources.values():
             if source.inbound.track == inbound.track:
                 source.describe(inbound)
         if is_new and inbound.kind == "audio" and not self.hears_everybody:
@@ -200,7 +206,7 @@ class RtpSession:
 
     def _unpublish(self, track: TrackSid) -> None:
         inbound = self._published.pop(track)
-        for source in [each for each in self._sources.values() if each.inbound.track == track]:
+        for source in [each for each in self.sources.values() if each.inbound.track == track]:
             self._forget(source)
         fanout = self._forwarder.fanout(track, inbound.kind)
         fanout.publisher = None
@@ -268,7 +274,7 @@ class RtpSession:
         if not header.read(buffer, length) or length > MAX_PAYLOAD:
             counters.drop("malformed")
             return
-        source = self._sources.get(header.ssrc) or self._recognise(buffer)
+        source = self.sources.get(header.ssrc) or self._recognise(buffer)
         codec = source.codecs.get(header.payload_type) if source else None
         if source is None or codec is None:
             counters.drop("unknown")
@@ -299,9 +305,9 @@ class RtpSession:
         fanout = self._forwarder.fanout(inbound.track, inbound.kind)
         reception = Reception(inbound.codecs[0].clock_rate, header.sequence)
         source = Source(header.ssrc, inbound, rid, fanout, reception)
-        if len(self._sources) >= MAX_SOURCES:
-            self._forget(next(iter(self._sources.values())))
-        self._sources[header.ssrc] = source
+        if len(self.sources) >= MAX_SOURCES:
+            self._forget(next(iter(self.sources.values())))
+        self.sources[header.ssrc] = source
         self._make_current(source)
         return source
 
@@ -313,7 +319,7 @@ class RtpSession:
         self._current[source.key] = source
 
     def _forget(self, source: Source) -> None:
-        self._sources.pop(source.ssrc, None)
+        self.sources.pop(source.ssrc, None)
         if self._current.get(source.key) is source:
             del self._current[source.key]
 
@@ -370,7 +376,7 @@ class RtpSession:
                 self._forget_all(packet.ssrcs)
 
     def _receive_sender_report(self, report: SenderReport, now: float) -> None:
-        source = self._sources.get(report.ssrc)
+        source = self.sources.get(report.ssrc)
         if source is not None:
             source.reception.receive_report(report, now)
             source.fanout.forward_report(source, report, now)
@@ -395,15 +401,15 @@ class RtpSession:
     def _forget_all(self, ssrcs: Iterable[int]) -> None:
         """A stream that goes on after its BYE is taken for a new one."""
         for ssrc in ssrcs:
-            if ssrc in self._sources:
-                self._forget(self._sources[ssrc])
+            if ssrc in self.sources:
+                self._forget(self.sources[ssrc])
 
     def _fanout_of(self, subscription: Subscription) -> Fanout:
         return self._forwarder.fanout(subscription.outbound.track, subscription.outbound.kind)
 
     def report(self, now: float) -> None:
         """Tell the publisher what arrived of its streams (RFC 3550, 6.4.2)."""
-        heard = [each for each in self._sources.values() if each.reception.is_news]
+        heard = [each for each in self.sources.values() if each.reception.is_news]
         blocks = [each.reception.report(each.ssrc, now) for each in heard]
         for start in range(0, len(blocks), MAX_BLOCKS):
             report = ReceiverReport(self._ssrc, tuple(blocks[start : start + MAX_BLOCKS]))
@@ -411,7 +417,7 @@ class RtpSession:
 
     def quality(self) -> tuple[float, float]:
         """Loss of its worst stream, its longest round-trip time (s, 0: unknown)."""
-        up = [each.reception.fraction_lost for each in self._sources.values()]
+        up = [each.reception.fraction_lost for each in self.sources.values()]
         down = [each.loss for each in self._subscriptions.values()]
         trips = [each.round_trip for each in self._subscriptions.values()]
         return max(*up, *down, 0.0, 0.0), max(trips, default=0.0)
