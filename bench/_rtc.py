@@ -338,12 +338,14 @@ class Crowd:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for client in (*self.subscribers, *self.publishers):
-            await client.leave()
         self._reading.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._reading
-        await self._http.close()
+        try:
+            with suppress(asyncio.CancelledError):
+                await self._reading
+        finally:
+            for client in (*self.subscribers, *self.publishers):
+                await client.leave()
+            await self._http.close()
 
 
 class Batch:
