@@ -10,7 +10,7 @@ from mulisa.sfu.media import AUDIO_LEVEL, MID, RTP_STREAM_ID, TrackSid
 from mulisa.sfu.negotiation import Answered, ExpectedTrack
 from mulisa.wire import sdp
 from mulisa.wire.description import Description, Media
-from tests.sfu.clients import (
+from tests.sfu.recordings import (
     OPUS,
     OURS,
     RECORDINGS,

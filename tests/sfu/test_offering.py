@@ -11,7 +11,7 @@ from mulisa.sfu.negotiation import Negotiated, WantedTrack
 from mulisa.sfu.offering import OfferingNegotiation
 from mulisa.wire import sdp
 from mulisa.wire.description import Description, Fingerprint, IceCredentials, Media, direction_of
-from tests.sfu.clients import OPUS, OURS, VP8, wanted_track
+from tests.sfu.recordings import OPUS, OURS, VP8, wanted_track
 
 pytestmark = pytest.mark.unit
 
