@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Generator
 from typing import Final, Literal
 
 from livekit.protocol import models, rtc
 
 from mulisa.sfu import messages
-from mulisa.sfu.events import ExpectTrack, Report, SetMuted, Unpublish
+from mulisa.sfu.events import ExpectTrack, Report, RoomAction, SetMuted, Unpublish
 from mulisa.sfu.media import Inbound, TrackSid
 from mulisa.sfu.participants import Participant
 from mulisa.sfu.publications import Publication
@@ -48,10 +48,27 @@ class Publishing:
         Everybody is told before anybody is subscribed: clients drop media of what they do not know.
         """
         arrived = {inbound.track for inbound in bound}
-        ended = [p for p in publisher.tracks.values() if p.is_bound and p.sid not in arrived]
-        new = []
+        ended = [
+            publication
+            for publication in publisher.tracks.values()
+            if publication.is_bound and publication.sid not in arrived
+        ]
         for publication in ended:
             yield from self._end(publisher, publication)
+        new = yield from self._take_in(publisher, bound)
+        if ended or new:
+            yield from self._roster.announce(publisher)
+            yield from self._report("track_unpublished", publisher, ended)
+            yield from self._report("track_published", publisher, new)
+        for publication in new:
+            if publication.info.muted:
+                yield SetMuted(publication.sid, True)
+            yield from self._subscribing.offer(publisher, publication)
+
+    def _take_in(
+        self, publisher: Participant, bound: Collection[Inbound]
+    ) -> Generator[RoomAction, None, list[Publication]]:
+        new = []
         for inbound in bound:
             publication = publisher.tracks.get(inbound.track)
             if publication is None or publication.is_bound:
@@ -62,14 +79,7 @@ class Publishing:
             publication.bind(inbound)
             self._roster.list_track(publisher, publication.sid)
             new.append(publication)
-        if ended or new:
-            yield from self._roster.announce(publisher)
-            yield from self._report("track_unpublished", publisher, ended)
-            yield from self._report("track_published", publisher, new)
-        for publication in new:
-            if publication.info.muted:
-                yield SetMuted(publication.sid, True)
-            yield from self._subscribing.offer(publisher, publication)
+        return new
 
     def mute(self, publisher: Participant, request: rtc.SignalRequest) -> Actions:
         """The client has muted or unmuted a track of its own."""

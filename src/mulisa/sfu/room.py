@@ -202,6 +202,10 @@ class Room:
         participant = self._roster.named(identity)
         return participant.sid if participant else None
 
+    def permissions_of(self, identity: Identity) -> Permissions:
+        """What somebody may do now. Raises NotFound."""
+        return self._administration.participant(identity).permissions
+
     def is_full(self, identity: Identity, permissions: Permissions, kind: int) -> bool:
         """Whether an arrival of this identity would be turned away."""
         return self._attendance.is_full(identity, permissions, kind)

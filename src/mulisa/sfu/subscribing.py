@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from livekit.protocol import models, rtc
 
 from mulisa.core.errors import SignalingError
@@ -126,7 +128,7 @@ class Subscribing:
         message = messages.permission_update(publisher.sid, track, is_allowed=is_admitted)
         yield from self._roster.tell(subscriber, message)
 
-    def _pause(self, subscriber: Participant, tracks: list[str], *, is_paused: bool) -> Actions:
+    def _pause(self, subscriber: Participant, tracks: Iterable[str], *, is_paused: bool) -> Actions:
         for track in map(TrackSid, tracks):
             if self._roster.track(track) is None or is_paused == (track in subscriber.paused):
                 continue
