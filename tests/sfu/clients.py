@@ -1,93 +1,300 @@
-"""Recorded clients: what they offered to a LiveKit server, and the tracks that they announced.
-
-The recordings are `tests/golden/sdp_*.json`; addresses were taken out of them.
-"""
+"""Clients of an `RtcPort` without signalling: one made of our own parts, and a stock aiortc one."""
 
 from __future__ import annotations
 
-import itertools
-import json
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from functools import cache
-from pathlib import Path
-from typing import Any
+import asyncio
+import re
+import secrets
+from collections.abc import Callable
+from struct import pack
+from types import TracebackType
+from typing import Any, Self
 
-from mulisa.core.room import ParticipantSid
-from mulisa.sfu.answering import AnsweringNegotiation
-from mulisa.sfu.media import Codec, MediaKind, TrackSid
-from mulisa.sfu.negotiation import Answered, ExpectedTrack, OurSide, WantedTrack
-from mulisa.wire.description import Candidate, Fingerprint, IceCredentials
+from aiortc import RTCPeerConnection, RTCSessionDescription
 
-GOLDEN = Path(__file__).parent.parent / "golden"
-RECORDINGS = sorted(path.stem for path in GOLDEN.glob("sdp_*.json"))
-OURS = OurSide(
-    IceCredentials("ourufrag", "our-password-of-24-chars"),
-    Fingerprint("sha-256", ":".join(["5A"] * 32)),
-    (
-        Candidate("127.0.0.1", 8001, "udp", 2_130_706_431, "1"),
-        Candidate("127.0.0.1", 8001, "tcp", 1_671_430_143, "2"),
-    ),
-)
-OPUS = Codec("opus", 111, 48_000, 2, "minptime=10;useinbandfec=1")
-RED = Codec("red", 63, 48_000, 2, "111/111")
-VP8 = Codec("vp8", 96, 90_000)
-CODECS: dict[MediaKind, tuple[Codec, ...]] = {"audio": (RED, OPUS), "video": (VP8,)}
+from mulisa.sfu.peer import PeerConnection
+from mulisa.sfu.port import RtcPort
+from mulisa.wire import stun
+from mulisa.wire.description import Fingerprint, IceCredentials
+from mulisa.wire.dtls import Certificate, DtlsConnection, our_certificate
+from mulisa.wire.srtp import PacketBuffer, SrtpContexts
+
+LIMIT = 30.0
+"""Seconds for anything to happen, on a machine that may be busy."""
+CERTIFICATE = Certificate.generate()
+THEIR_CREDENTIALS = IceCredentials("them", "their password, 24 bytes")
 
 
-@cache
-def messages(recording: str) -> list[dict[str, Any]]:
-    """What a client sent: ``{"add_track": ...}`` and ``{"offer": [line...]}``, in its order."""
-    found: list[dict[str, Any]] = json.loads((GOLDEN / f"{recording}.json").read_text())["messages"]
-    return found
+class Observer:
+    """Remembers what it is told; `told` waits for the next thing."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[Any, ...]] = []
+        self._heard = 0
+        self._news = asyncio.Event()
+
+    def connected(self) -> None:
+        self._note("connected")
+
+    def path_changed(self) -> None:
+        self._note("path_changed")
+
+    def failed(self, reason: str) -> None:
+        self._note("failed", reason)
+
+    def channel_opened(self, label: str) -> None:
+        self._note("opened", label)
+
+    def data_received(self, label: str, data: bytes) -> None:
+        self._note("data", label, data)
+
+    def _note(self, *event: Any) -> None:
+        self.events.append(event)
+        self._news.set()
+
+    async def told(self) -> tuple[Any, ...]:
+        """The next event."""
+        async with asyncio.timeout(LIMIT):
+            while len(self.events) == self._heard:
+                self._news.clear()
+                await self._news.wait()
+        self._heard += 1
+        return self.events[self._heard - 1]
 
 
-def text(lines: Iterable[str]) -> str:
-    """A description of its lines."""
-    return "".join(f"{line}\r\n" for line in lines)
+class UdpWire(asyncio.DatagramProtocol):
+    """A socket of a client's."""
+
+    def __init__(self) -> None:
+        self.received: asyncio.Queue[bytes] = asyncio.Queue()
+        self._transport: asyncio.DatagramTransport | None = None
+
+    @classmethod
+    async def open(cls, port: RtcPort, host: str = "127.0.0.1") -> UdpWire:
+        loop = asyncio.get_running_loop()
+        _, wire = await loop.create_datagram_endpoint(cls, remote_addr=(host, port.port))
+        return wire
+
+    def connection_made(self, transport: Any) -> None:
+        self._transport = transport
+
+    def datagram_received(self, data: bytes, addr: object) -> None:
+        self.received.put_nowait(data)
+
+    def send(self, data: bytes) -> None:
+        assert self._transport is not None
+        self._transport.sendto(data)
+
+    def close(self) -> None:
+        assert self._transport is not None
+        self._transport.close()
 
 
-def offers(recording: str) -> list[str]:
-    """All offers of a client."""
-    return [text(each["offer"]) for each in messages(recording) if "offer" in each]
+class TcpWire(asyncio.Protocol):
+    """A client's TCP connection (RFC 4571)."""
+
+    def __init__(self) -> None:
+        self.received: asyncio.Queue[bytes] = asyncio.Queue()
+        self.closed = asyncio.Event()
+        self.transport: Any = None
+        self._bytes = b""
+
+    @classmethod
+    async def open(cls, port: RtcPort, host: str = "127.0.0.1") -> TcpWire:
+        loop = asyncio.get_running_loop()
+        _, wire = await loop.create_connection(cls, host, port.port)
+        return wire
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._bytes += data
+        while len(self._bytes) >= 2:
+            end = 2 + int.from_bytes(self._bytes[:2], "big")
+            if len(self._bytes) < end:
+                return
+            self.received.put_nowait(self._bytes[2:end])
+            self._bytes = self._bytes[end:]
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.closed.set()
+
+    def send(self, data: bytes) -> None:
+        self.transport.write(len(data).to_bytes(2, "big") + data)
+
+    def close(self) -> None:
+        self.transport.close()
 
 
-def expected_track(request: dict[str, Any], number: int) -> ExpectedTrack:
-    """An announcement as the room passes it on."""
-    codecs = request.get("simulcast_codecs", [])
-    return ExpectedTrack(
-        TrackSid(f"TR_p{number}"),
-        cid=request["cid"],
-        kind="video" if request.get("type") == "VIDEO" else "audio",
-        cids=tuple(each["cid"] for each in codecs if each.get("cid")),
-        codec=codecs[0].get("codec", "") if codecs else "",
-        wants_dtx=not request.get("disable_dtx", False),
-        wants_red=not request.get("disable_red", False),
-        is_stereo="TF_STEREO" in request.get("audio_features", []),
-    )
+Wire = UdpWire | TcpWire
 
 
-def wanted_track(name: str, kind: MediaKind = "audio", *codecs: Codec) -> WantedTrack:
-    """A track of somebody else's."""
-    sid = TrackSid(f"TR_{name}")
-    return WantedTrack(sid, ParticipantSid("PA_other"), kind, codecs or CODECS[kind])
+class BareClient:
+    """The other end of one connection, step by step; `connect` does all of them."""
+
+    def __init__(self, port: RtcPort, wire: Wire) -> None:
+        self.observer = Observer()
+        self.peer: PeerConnection = port.connect(self.observer)
+        self.wire = wire
+        self.dtls = DtlsConnection("client", CERTIFICATE.context())
+        self.dtls.expect(our_certificate().fingerprint)
+        self.srtp: SrtpContexts | None = None
+        self.rtp: list[bytes] = []
+        """What the SFU's forwarding path would get."""
+        self.peer.on_rtp = lambda buffer, length: self.rtp.append(bytes(buffer[:length]))
+        self._buffer = PacketBuffer()
+
+    @classmethod
+    async def connected(cls, port: RtcPort, wire: Wire | None = None) -> BareClient:
+        """One that is connected, over UDP unless told otherwise."""
+        client = cls(port, wire or await UdpWire.open(port))
+        client.describe()
+        await client.connect()
+        return client
+
+    def describe(self, fingerprint: Fingerprint = CERTIFICATE.fingerprint) -> None:
+        """Tell the SFU's end what our description says."""
+        self.peer.set_remote(THEIR_CREDENTIALS, fingerprint)
+
+    def check(self, credentials: IceCredentials | None = None) -> bytes:
+        """A check that nominates."""
+        ours = credentials or self.peer.local
+        username, pwd = f"{ours.ufrag}:{THEIR_CREDENTIALS.ufrag}", ours.pwd.encode()
+        return stun.request(secrets.token_bytes(12), username, pwd, priority=1, tie=2)
+
+    async def connect(self) -> None:
+        """Check, then DTLS until both ends are done."""
+        await self.nominate()
+        await self.shake_hands()
+        assert await self.observer.told() == ("connected",)
+
+    async def nominate(self, wire: Wire | None = None) -> bytes:
+        """Check over a wire until that is answered; the answer."""
+        self.wire = wire or self.wire
+        self.wire.send(self.check())
+        return await self.arrival(lambda packet: packet[0] < 4)
+
+    async def shake_hands(self) -> None:
+        """DTLS as a client, until our end of it is established."""
+        self.dtls.start()
+        while True:
+            for datagram in self.dtls.outgoing():
+                self.wire.send(datagram)
+            if self.dtls.is_established:
+                break
+            self.dtls.receive(await self.arrival(lambda packet: 19 < packet[0] < 64))
+        self.srtp = SrtpContexts(self.dtls.srtp_keys())
+
+    async def arrival(self, is_it: Callable[[bytes], bool] = lambda packet: True) -> bytes:
+        """The next packet of this kind."""
+        async with asyncio.timeout(LIMIT):
+            while not is_it(packet := await self.wire.received.get()):
+                pass
+        return packet
+
+    def protected(self, sequence: int, ssrc: int = 1, payload: bytes = b"speech") -> bytes:
+        """An SRTP packet."""
+        assert self.srtp is not None
+        packet = rtp(sequence, ssrc, payload)
+        self._buffer.data[: len(packet)] = packet
+        length = self.srtp.protect_rtp(self._buffer, len(packet))
+        return bytes(self._buffer.data[:length])
+
+    async def speak(self, sequence: int) -> None:
+        """Send a packet of media and wait until the SFU has it, sending it again if it is lost."""
+        self.wire.send(self.protected(sequence))
+        async with asyncio.timeout(LIMIT):
+            while rtp(sequence) not in self.rtp:
+                await self.nominate()  # its answer comes after what was sent before
+
+    def understood(self, packet: bytes) -> bytes:
+        """An RTP packet of the SFU, decrypted."""
+        assert self.srtp is not None
+        self._buffer.data[: len(packet)] = packet
+        length = self.srtp.unprotect_rtp(self._buffer, len(packet))
+        return bytes(self._buffer.data[:length])
+
+    def close(self) -> None:
+        """Both ends, without a word."""
+        self.peer.close()
+        self.wire.close()
 
 
-@dataclass
-class Replay:
-    """A recorded client and our end of its connection."""
+def rtp(sequence: int, ssrc: int = 1, payload: bytes = b"speech") -> bytes:
+    """As `BareClient.protected` sends it."""
+    return pack("!BBHII", 0x80, 111, sequence, 960 * sequence, ssrc) + payload
 
-    recording: str
-    negotiation: AnsweringNegotiation = field(default_factory=AnsweringNegotiation)
-    expected: list[ExpectedTrack] = field(default_factory=list)
 
-    def answers(self, wanted: Iterable[WantedTrack] = ()) -> Iterator[tuple[str, Answered]]:
-        """Every offer with its answer."""
-        tracks = tuple(wanted)
-        numbers = itertools.count()
-        for message in messages(self.recording):
-            if "add_track" in message:
-                self.expected.append(expected_track(message["add_track"], next(numbers)))
-            else:
-                offer = text(message["offer"])
-                yield offer, self.negotiation.answer(offer, OURS, self.expected, tracks)
+def send_rtp(peer: PeerConnection, packet: bytes) -> None:
+    """Send media to a client, as the forwarding path does."""
+    assert peer.srtp is not None and peer.path is not None
+    buffer = PacketBuffer()
+    buffer.data[: len(packet)] = packet
+    length = peer.srtp.protect_rtp(buffer, len(packet))
+    assert peer.path.send(buffer.view[:length])
+
+
+class StockClient:
+    """An `RTCPeerConnection` of aiortc's, which offers and gets a hand-made answer."""
+
+    def __init__(self, port: RtcPort) -> None:
+        self.observer = Observer()
+        self.peer = port.connect(self.observer)
+        self.pc = RTCPeerConnection()
+        self._port = port
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.pc.close()
+        self.peer.close()
+
+    async def negotiate(self, host: str = "127.0.0.1") -> None:
+        """Offer and answer; the client then connects by itself."""
+        await self.pc.setLocalDescription(await self.pc.createOffer())
+        offer = self.pc.localDescription.sdp
+        ufrag, pwd = found(offer, "ice-ufrag:(.*)"), found(offer, "ice-pwd:(.*)")
+        fingerprint = Fingerprint("sha-256", found(offer, "fingerprint:sha-256 (.*)"))
+        self.peer.set_remote(IceCredentials(ufrag, pwd), fingerprint)
+        answer = "\r\n".join(self._answer(offer, host)) + "\r\n"
+        await self.pc.setRemoteDescription(RTCSessionDescription(answer, "answer"))
+
+    def _answer(self, offer: str, host: str) -> list[str]:
+        """The offer turned round, with our transport in it."""
+        turned = {"a=sendrecv": "a=recvonly", "a=recvonly": "a=sendonly"}
+        theirs = ("a=candidate", "a=end-of", "a=ice-", "a=fingerprint", "a=setup", "a=ssrc")
+        lines: list[str] = []
+        for line in offer.splitlines():
+            if line.startswith("m=") and "a=ice-lite" not in lines:
+                lines.append("a=ice-lite")
+            if not line.startswith((*theirs, "a=msid:")):
+                lines.append(turned.get(line, line))
+            if line.startswith("a=mid"):
+                lines += self._transport(host)
+        return lines
+
+    def _transport(self, host: str) -> list[str]:
+        local, fingerprint = self.peer.local, self.peer.fingerprint
+        made = next(each for each in self._port.candidates if each.address == host)
+        return [
+            f"a=ice-ufrag:{local.ufrag}",
+            f"a=ice-pwd:{local.pwd}",
+            f"a=fingerprint:{fingerprint.algorithm} {fingerprint.value}",
+            "a=setup:passive",
+            f"a=candidate:{made.foundation} 1 udp {made.priority} {host} {made.port} typ host",
+            "a=end-of-candidates",
+        ]
+
+
+def found(text: str, pattern: str) -> str:
+    """What the pattern's group matches."""
+    match = re.search(pattern, text)
+    assert match is not None
+    return match[1].strip()

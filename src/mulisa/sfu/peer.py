@@ -59,6 +59,7 @@ class PeerConnection:
     """One connection; made by `RtcPort.connect`."""
 
     __slots__ = (
+        "__weakref__",
         "_channels",
         "_deadline",
         "_dtls",
