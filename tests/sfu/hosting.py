@@ -14,9 +14,13 @@ import numpy as np
 from aiohttp import web
 from aiohttp.test_utils import BaseTestServer, TestServer
 from livekit import api, rtc
+from livekit.protocol.room import CreateRoomRequest
+from yarl import URL
 
 from mulisa.core.audio import SAMPLE_RATE_HZ
 from mulisa.core.errors import TokenError
+from mulisa.core.room import RoomName
+from mulisa.sfu.client import Client
 from mulisa.sfu.config import Claims, HostConfig
 from mulisa.sfu.events import Report
 from mulisa.sfu.host import Host
@@ -39,11 +43,13 @@ def reissue(claims: Claims) -> str:
     return jwt.encode(dict(claims), SECRET, algorithm="HS256")
 
 
-def token(identity: str, room: str = ROOM, *, kind: str = "", **grants: Any) -> str:
-    made = api.AccessToken(KEY, SECRET).with_identity(identity).with_name(identity.title())
+def token(
+    identity: str, room: str = ROOM, *, kind: str = "", secret: str = SECRET, **grants: Any
+) -> str:
+    made = api.AccessToken(KEY, secret).with_identity(identity).with_name(identity.title())
     if kind:
         made = made.with_kind(kind)  # type: ignore[arg-type]
-    allowed = {"room_join": True, "room": room, "can_update_own_metadata": True}
+    allowed: dict[str, Any] = {"room_join": True, "room": room, "can_update_own_metadata": True}
     return (
         made.with_grants(api.VideoGrants(**(allowed | grants)))
         .with_ttl(timedelta(hours=1))
@@ -62,6 +68,30 @@ class Hosting:
     @property
     def url(self) -> str:
         return f"ws://127.0.0.1:{self.server.port}"
+
+    @property
+    def room(self) -> RoomName:
+        """Where everybody is who names no other."""
+        return RoomName(ROOM)
+
+    def http_url(self, path: str) -> URL:
+        """The path as it is, whatever it is."""
+        return URL(f"http://127.0.0.1:{self.server.port}{path}", encoded=True)
+
+    def create(self, room: str, **options: Any) -> None:
+        """As the API does."""
+        self.host.create_room(CreateRoomRequest(name=room, **options))
+
+    def clients(self) -> list[Client]:
+        """All who are in a room."""
+        rooms = self.host._rooms.values()
+        return [client for room in rooms for client in room.clients.values()]
+
+    def cut(self, identity: str) -> None:
+        """Reset somebody's WebSocket."""
+        (client,) = (each for each in self.clients() if each.identity == identity)
+        assert client._outbox is not None
+        client._outbox.abort()
 
 
 @asynccontextmanager

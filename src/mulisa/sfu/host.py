@@ -20,7 +20,7 @@ from livekit.protocol.room import (
     UpdateSubscriptionsRequest,
 )
 
-from mulisa.core.room import Identity, RoomName
+from mulisa.core.room import Identity, ParticipantSid, RoomName
 from mulisa.sfu.allowance import Allowance
 from mulisa.sfu.client import Client
 from mulisa.sfu.config import HostConfig, HostCounters
@@ -150,7 +150,7 @@ class Host:
     def enter(self, visitor: Visitor, outbox: Outbox) -> tuple[HostedRoom, Client] | None:
         """Let the visitor in, or back in; None if it was told to come back as new."""
         if visitor.wish.resumes is not None:
-            return self._let_back_in(visitor, outbox)
+            return self._let_back_in(visitor, visitor.wish.resumes, outbox)
         try:
             self.check(visitor)  # again: that was before the socket was upgraded
             return self._let_in(visitor, outbox)
@@ -194,9 +194,11 @@ class Host:
         self._reports.start()
         return room, client
 
-    def _let_back_in(self, visitor: Visitor, outbox: Outbox) -> tuple[HostedRoom, Client] | None:
+    def _let_back_in(
+        self, visitor: Visitor, sid: ParticipantSid, outbox: Outbox
+    ) -> tuple[HostedRoom, Client] | None:
         room = self._rooms.get(visitor.ticket.room)
-        client = room.client(visitor.wish.resumes, visitor.ticket.identity) if room else None
+        client = room.client(sid, visitor.ticket.identity) if room else None
         if room is None or client is None or not self._is_open:
             _turn_away(outbox)
             return None

@@ -161,9 +161,9 @@ def _from_query(query: Mapping[str, str]) -> Wish:
     )
     for key in ("version", "os", "os_version", "device_model", "browser", "browser_version"):
         setattr(client, key, query.get(key, ""))
-    for capability in query.get("capabilities", "").split(","):
-        if capability in models.ClientInfo.Capability.keys():
-            client.capabilities.append(models.ClientInfo.Capability.Value(capability))
+    known = models.ClientInfo.Capability
+    named = query.get("capabilities", "").split(",")
+    client.capabilities.extend(known.Value(each) for each in named if each in known.keys())
     return Wish(
         client,
         is_single_connection=False,
@@ -186,8 +186,8 @@ def _query_attributes(encoded: str) -> Mapping[str, str]:
 
 
 def _sdk(name: str) -> models.ClientInfo.SDK:
-    known = models.ClientInfo.SDK
-    return known.Value(name.upper()) if name.upper() in known.keys() else known.UNKNOWN
+    known, key = models.ClientInfo.SDK, name.upper()
+    return known.Value(key if key in known.keys() else "UNKNOWN")
 
 
 def _flag(text: str) -> bool:
