@@ -108,6 +108,11 @@ class BrowserClient:
         reports: list[dict[str, Any]] = await self._do("stats")
         return [each for each in reports if each["type"] == kind]
 
+    async def inbound(self, identity: str, name: str = "voice") -> dict[str, Any]:
+        """The browser's report about one track that is received."""
+        report: dict[str, Any] = await self._do("inbound", identity, name)
+        return report
+
     async def subscribe(self, identity: str, is_wanted: bool, name: str = "voice") -> None:
         """See `Client`."""
         await self._page.evaluate(

@@ -125,9 +125,7 @@ class Client(Protocol):
     async def allow(self, *identities: str, everybody: bool = False) -> None:
         """Who may subscribe to our tracks."""
 
-    async def send(
-        self, text: str, *to: str, topic: str = "", is_reliable: bool = True
-    ) -> None:
+    async def send(self, text: str, *to: str, topic: str = "", is_reliable: bool = True) -> None:
         """A data packet to these, or to all."""
 
     async def send_text(self, text: str, *to: str, topic: str = "topic") -> None:

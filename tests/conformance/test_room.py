@@ -74,8 +74,7 @@ async def test_connection_quality_is_told(join: Join) -> None:
     await hears(bob, "alice", 440.0)
     await sees(
         bob,
-        lambda view: view.me.quality == "excellent"
-        and view.others["alice"].quality == "excellent",
+        lambda view: view.me.quality == "excellent" and view.others["alice"].quality == "excellent",
         "excellent connections",
     )
 

@@ -195,7 +195,5 @@ async def test_the_api_asks_for_its_grants(server: SfuServer, room: str) -> None
     await refused(token(room_join=True, room=room))
     await refused(token(room_list=True))
     await refused(token(room_admin=True, room="another"))
-    async with api.LiveKitAPI(
-        server.http_url, token=token(room_admin=True, room=room)
-    ) as livekit:
+    async with api.LiveKitAPI(server.http_url, token=token(room_admin=True, room=room)) as livekit:
         await livekit.room.list_participants(api.ListParticipantsRequest(room=room))

@@ -9,7 +9,8 @@ const context = new AudioContext({sampleRate: RATE_HZ});
 
 class Client {
   constructor(options) {
-    const {e2eeKey, ...rest} = options;
+    const {e2eeKey, withoutRed, ...rest} = options;
+    if (withoutRed) hideRed();
     this.keys = null;
     if (e2eeKey !== undefined) {
       this.keys = new LivekitClient.ExternalE2EEKeyProvider();
@@ -188,6 +189,11 @@ class Client {
     return all;
   }
 
+  async inbound(identity, name) {
+    const {receiver} = this.publication(identity, name).track;
+    return [...(await receiver.getStats()).values()].find(({type}) => type === "inbound-rtp");
+  }
+
   async packets() {
     return (await this.stats()).filter(({type}) => type === "transport")
         .reduce((sum, {packetsReceived}) => sum + (packetsReceived ?? 0), 0);
@@ -254,6 +260,19 @@ class Client {
     }
     await this.room.disconnect();
   }
+}
+
+// From now on no connection of this page can receive redundant audio.
+function hideRed() {
+  const {addTransceiver} = RTCPeerConnection.prototype;
+  RTCPeerConnection.prototype.addTransceiver = function(...given) {
+    const transceiver = addTransceiver.apply(this, given);
+    if (transceiver.receiver.track.kind === "audio") {
+      const {codecs} = RTCRtpReceiver.getCapabilities("audio");
+      transceiver.setCodecPreferences(codecs.filter(({mimeType}) => mimeType !== "audio/red"));
+    }
+    return transceiver;
+  };
 }
 
 function seen(who) {
