@@ -420,7 +420,7 @@ class Listener:
             return
         assert 1 <= ahead <= 1 + self._missing
         assert passed > 0
-        self._missing = 0
+        self._missing -= ahead - 1 + is_late
 
 
 class Story:
