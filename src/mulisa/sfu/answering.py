@@ -268,13 +268,12 @@ class AnsweringNegotiation:
         given = self._state.given.get(media.mid)
         received = self._state.formats[media.mid] if media.sends or not given else ()
         formats = _merged(received, given.formats if given else ())
-        uris = PUBLISHED_EXTENSIONS if media.sends else SUBSCRIBED_EXTENSIONS
         return replace(
             answer,
             tokens=tuple(str(each.payload_type) for each in formats),
             direction=direction_of(sends=given is not None, receives=media.sends),
             formats=formats,
-            extensions=kept(media.extensions, uris[_kind(media)]),
+            extensions=_published_extensions(media),
             rids=_layers(media) if media.sends else (),
             msids=(_msid(given),) if given else (),
             sources=(Source(given.ssrc, given.publisher, _msid(given)),) if given else (),
@@ -407,6 +406,11 @@ def _kind(media: Media) -> MediaKind:
 
 
 def _published_extensions(media: Media) -> dict[str, int]:
+    """Those that a publisher needs, taken on every m-line of the kind.
+
+    Chromium offers an extension that was refused on one m-line on no other one any more, and then
+    cannot even describe simulcast, which needs RTP stream ids.
+    """
     return kept(media.extensions, PUBLISHED_EXTENSIONS[_kind(media)])
 
 

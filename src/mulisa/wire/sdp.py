@@ -40,7 +40,7 @@ MAX_PER_MEDIA: Final = 128
 
 _CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x85\u2028\u2029]")
 _LINE = re.compile(r"[a-z]=.*")
-_MEDIA = re.compile(r"m=([a-z]{1,32}) (\d{1,5})(?:/\d{1,5})? ([A-Z/]{1,32})((?: [!-~]{1,64})+)")
+_MEDIA = re.compile(r"m=([a-z]{1,32}) (\d{1,5})(?:/\d{1,5})? ([A-Za-z/]{1,32})((?: [!-~]{1,64})+)")
 _MID = re.compile(r"[\w!#$%&'*+.^`{|}~-]{1,32}", re.ASCII)
 _RTPMAP = re.compile(r"(\d{1,3}) ([\w.+-]{1,64})/(\d{1,9})(?:/(\d{1,3}))?", re.ASCII)
 _FOR_FORMAT = re.compile(r"(\d{1,3}|\*) +(\S.*)", re.ASCII)
