@@ -134,7 +134,10 @@ def test_help_imports_nothing_heavy() -> None:
         (["serve", "--port", "many"], "--port"),
         (["serve", "--port", "99999"], "--port"),
         (["serve", "--topology", "star"], "--topology: "),
-        (["serve", "--topology", "sfu"], "--topology sfu needs an SFU"),
+        (["serve", "--rtc-port", "99999"], "--rtc-port"),
+        (["serve", "--public-address", "here"], "--public-address: 'here'"),
+        (["serve", "--webhook", "here"], "--webhook: a webhook is an address to post to"),
+        (["serve", "--ice-server", "turn:h"], "--ice-server: a TURN server needs credentials"),
         (["serve", "--livekit-url", "localhost"], "--livekit-url: 'localhost' is not a LiveKit"),
         (["serve", "--livekit-url", "ws://h"], "set LIVEKIT_API_KEY and LIVEKIT_API_SECRET"),
         (["join"], "--room"),
@@ -250,21 +253,36 @@ async def test_an_agent_process_that_dies_is_started_again_and_none_is_left_behi
         assert not alive
 
 
+def serve_in_vain(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "mulisa", "serve", "--no-agent", *arguments]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
 @pytest.mark.parametrize("arguments", [[], ["--quiet"]])
 def test_a_port_in_use(arguments: list[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        done = subprocess.run(
-            [sys.executable, "-m", "mulisa", "serve", "--no-agent", "--port", port, *arguments],
-            capture_output=True,
-            text=True,
-        )
+        done = serve_in_vain("--port", port, "--rtc-port", "0", *arguments)
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
         f"error: cannot listen on 127.0.0.1:{port}: it is in use",
         "       choose another --port",
     ]
     assert bool(done.stdout) != ("--quiet" in arguments)
+
+
+@pytest.mark.parametrize("kind", [socket.SOCK_DGRAM, socket.SOCK_STREAM])
+def test_an_rtc_port_in_use(kind: socket.SocketKind) -> None:
+    with socket.socket(socket.AF_INET, kind) as taken:
+        taken.bind(("127.0.0.1", 0))
+        if kind is socket.SOCK_STREAM:
+            taken.listen()
+        port = str(taken.getsockname()[1])
+        done = serve_in_vain("--port", "0", "--rtc-port", port)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ") and port in done.stderr
+    assert "--rtc-port" in done.stderr and "Traceback" not in done.stderr
+    assert "link" not in done.stdout, "nobody was told to come"
 
 
 def test_python_m_mulisa_reads_the_environment_of_its_own() -> None:

@@ -17,7 +17,6 @@ from mulisa.config import (
     IceServerSpec,
     load_api_keys,
     load_config,
-    room_topology,
     server_api_keys,
     worker_environment,
 )
@@ -174,7 +173,7 @@ def test_ice_servers(text: str, server: IceServerSpec | None) -> None:
     assert parsed == (server or IceServerSpec("turn:[2001:db8::1]:3478", "1700000000", "alice:p"))
 
 
-@pytest.mark.parametrize("text", ["", "stun:", "stun://", "turn:h", "turn:u@h", "https://h", "h:1"])
+@pytest.mark.parametrize("text", ["", "stun:", "stun://", "turn:", "turn:u@h", "https://h", "h:1"])
 def test_what_is_no_ice_server(text: str) -> None:
     with pytest.raises(ValueError, match="ICE server|TURN server"):
         IceServerSpec.parse(text)
@@ -212,15 +211,54 @@ def test_what_is_no_livekit_server(text: str) -> None:
         load_config({"livekit_url": text})
 
 
-def test_a_server_that_is_configured_is_where_rooms_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert room_topology(load_config()) == "mesh"
-    sfu = {"livekit_url": "ws://h"}
-    assert room_topology(load_config(sfu)) == "sfu"
-    assert room_topology(load_config(sfu | {"topology": "mesh"})) == "mesh"
-    monkeypatch.setenv("MULISA_TOPOLOGY", "sfu")
-    assert room_topology(load_config(sfu)) == "sfu"
-    with pytest.raises(ConfigError, match="--livekit-url"):
-        room_topology(load_config())
+def test_rooms_are_on_the_sfu_unless_somebody_says_otherwise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert load_config().topology == "sfu"
+    assert load_config({"topology": "mesh"}).topology == "mesh"
+    monkeypatch.setenv("MULISA_TOPOLOGY", "mesh")
+    assert load_config().topology == "mesh"
+
+
+def test_what_the_embedded_sfu_is_told(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    standard = load_config()
+    assert (standard.media_port, standard.public_address, standard.webhooks) == (8001, "", ())
+    assert load_config({"port": 9000}).media_port == 8001
+    assert load_config({"port": 0}).media_port == 0, "several may run beside each other"
+    assert load_config({"port": 0, "rtc_port": 9001}).media_port == 9001
+    (here / "mulisa.toml").write_text('rtc_port = 9001\nwebhooks = ["http://a/hook"]\n')
+    monkeypatch.setenv("MULISA_PUBLIC_ADDRESS", "203.0.113.7")
+    chosen = load_config({"rtc_port": 0})
+    assert (chosen.media_port, chosen.public_address) == (0, "203.0.113.7")
+    assert chosen.webhooks == ("http://a/hook",)
+    monkeypatch.setenv("MULISA_WEBHOOKS", "https://a/1, https://b/2?c=d")
+    assert load_config().webhooks == ("https://a/1", "https://b/2?c=d")
+
+
+@pytest.mark.parametrize(
+    ("flags", "where"),
+    [
+        ({"rtc_port": 70_000}, "--rtc-port: "),
+        ({"public_address": "me.example.org"}, "--public-address: "),
+        ({"webhooks": ("https://a/hook", "ftp://b")}, "--webhook: "),
+        ({"webhooks": ("https:///hook",)}, "--webhook: "),
+        ({"ice_servers": ("turn:a",)}, "--ice-server: "),
+        ({"ice_servers": ("turn:user@a",), "turn_secret": "s"}, "--ice-server: "),
+    ],
+)
+def test_what_the_embedded_sfu_cannot_be_told(flags: dict[str, Any], where: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{where}"):
+        load_config(flags)
+
+
+def test_a_secret_stands_for_the_passwords_of_turn_servers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MULISA_TURN_SECRET", "north")
+    config = load_config({"ice_servers": ("turn:a", "turn:u:p@b", "stun:c")})
+    needs = [IceServerSpec.parse(server).needs_secret for server in config.ice_servers]
+    assert needs == [True, False, False]
+    assert "north" not in repr(config)
 
 
 def test_a_server_wants_its_own_key_and_not_a_generated_one(

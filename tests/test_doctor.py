@@ -46,6 +46,19 @@ async def test_a_free_port_and_a_taken_one() -> None:
     assert (await CHECKS["port"](config(port=port))).status == "ok"
 
 
+@pytest.mark.parametrize("kind", [socket.SOCK_DGRAM, socket.SOCK_STREAM])
+async def test_the_rtc_port_is_udp_and_tcp(kind: socket.SocketKind) -> None:
+    with socket.socket(socket.AF_INET, kind) as taken:
+        taken.bind(("127.0.0.1", 0))
+        if kind is socket.SOCK_STREAM:
+            taken.listen()
+        port = taken.getsockname()[1]
+        check = await CHECKS["rtc port"](config(rtc_port=port))
+        assert check.status == "fail" and str(port) in check.found
+        assert "--rtc-port" in check.mend
+    assert (await CHECKS["rtc port"](config(rtc_port=port))).status == "ok"
+
+
 async def test_an_address_of_another_machine() -> None:
     check = await CHECKS["port"](config(host="203.0.113.7"))
     assert check.status == "fail"

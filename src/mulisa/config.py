@@ -41,6 +41,8 @@ FILE_NAME: Final = "mulisa.toml"
 KEYS_FILE_NAME: Final = "livekit-keys"
 """In the data folder: one line ``key: secret``, as the ``--key-file`` of a LiveKit server."""
 
+RTC_PORT: Final = 8001
+
 _ENV_PREFIX: Final = "MULISA_"
 _ICE_SCHEMES: Final = ("stun", "stuns", "turn", "turns")
 _SERVER_SCHEMES: Final = ("ws", "wss", "http", "https")
@@ -84,8 +86,8 @@ class Config(BaseSettings):
     """Engines are ``NAME`` or ``NAME:MODEL`` (`EngineSpec`)."""
     llm: str = "auto"
     tts: str = "local"
-    rtc_port: int = Field(8001, ge=0, le=65535)
-    """UDP and TCP port of the embedded SFU; 0 takes any free one."""
+    rtc_port: int | None = Field(None, ge=0, le=65535)
+    """UDP and TCP port of the embedded SFU; 0 takes any free one. None: see `media_port`."""
     public_address: str = ""
     """IP address that people outside reach the embedded SFU at, where the machine does not have it
     itself: behind a 1:1 NAT or in a container.
@@ -117,6 +119,11 @@ class Config(BaseSettings):
     """The file that these settings came from, if there is one."""
     chromium: str = ""
     """A browser for tests, when it is not on the PATH."""
+
+    @property
+    def media_port(self) -> int:
+        """`rtc_port`, else 8001, or any free one beside a gateway on any free port."""
+        return self.rtc_port if self.rtc_port is not None else RTC_PORT if self.port else 0
 
     @field_validator("persona", "data", mode="after")
     @classmethod
@@ -208,7 +215,7 @@ class IceServerSpec:
             )
         username, _, credential = userinfo.partition(":")
         if bool(username) != bool(credential):
-            raise ValueError("the credentials of a TURN server are both: turn:USER:PASSWORD@HOST")
+            raise ValueError("a TURN server needs credentials: turn:USER:PASSWORD@HOST")
         return cls(f"{scheme}:{host}", unquote(username), unquote(credential))
 
     @property

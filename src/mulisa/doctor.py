@@ -71,12 +71,12 @@ async def _rtc_port(config: Config) -> Check:
     if config.livekit_url:
         return Check("rtc port", "ok", f"not needed: rooms are on {config.livekit_url}")
     for name, kind in (("UDP", socket.SOCK_DGRAM), ("TCP", socket.SOCK_STREAM)):
-        if error := await _cannot_bind(None, config.rtc_port, kind):
-            found = f"cannot use {name} port {config.rtc_port}: {error}"
+        if error := await _cannot_bind(None, config.media_port, kind):
+            found = f"cannot use {name} port {config.media_port}: {error}"
             return Check(
                 "rtc port", "fail", found, "end what uses it, or choose another --rtc-port"
             )
-    return Check("rtc port", "ok", f"{config.rtc_port} is free, UDP and TCP")
+    return Check("rtc port", "ok", f"{config.media_port} is free, UDP and TCP")
 
 
 async def _cannot_bind(host: str | None, port: int, kind: socket.SocketKind) -> str:

@@ -124,11 +124,11 @@ def _topology(config: Config) -> str:
         return "mesh: everybody is connected to everybody"
     if config.livekit_url:
         return f"sfu: everybody is connected to {config.livekit_url}, which forwards"
-    return f"sfu: everybody is connected to this machine, which forwards{_rtc_port(config)}"
+    return f"sfu: everybody is connected to this machine, which forwards{_media_port(config)}"
 
 
-def _rtc_port(config: Config) -> str:
-    return f" (UDP and TCP {config.rtc_port})" if config.rtc_port else ""
+def _media_port(config: Config) -> str:
+    return f" (UDP and TCP {config.media_port})" if config.media_port else ""
 
 
 def gateway_config(config: Config, keys: ApiKeys) -> GatewayConfig:
@@ -142,7 +142,7 @@ def gateway_config(config: Config, keys: ApiKeys) -> GatewayConfig:
         port=config.port,
         topology=config.topology,
         livekit_url=config.livekit_url,
-        rtc_port=config.rtc_port,
+        rtc_port=config.media_port,
         public_address=config.public_address,
         ice_servers=tuple(map(_ice_server, config.ice_servers)),
         turn_secret=config.turn_secret.get_secret_value(),

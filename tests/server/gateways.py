@@ -61,12 +61,17 @@ class RunningGateway:
 
     server: BaseTestServer
     http: aiohttp.ClientSession
+    gateway: Gateway
     events: list[GatewayEvent] = field(default_factory=list)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def ws_url(self) -> str:
         return f"ws://127.0.0.1:{self.server.port}"
+
+    @property
+    def rtc_port(self) -> int:
+        return self.gateway.rtc_port
 
     def url(self, path: str) -> URL:
         """The path as it is: a hostile one is not made tidy."""
@@ -103,7 +108,7 @@ async def running_gateway(config: GatewayConfig) -> AsyncIterator[RunningGateway
     follow: Callable[[GatewayEvent], None] = relayed.append
     gateway = Gateway(config, lambda event: follow(event))
     async with TestServer(gateway.application()) as server, aiohttp.ClientSession() as http:
-        running = RunningGateway(server, http)
+        running = RunningGateway(server, http, gateway)
         follow = running.follow
         yield running
 

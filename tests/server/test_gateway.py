@@ -111,7 +111,7 @@ async def test_every_answer_carries_the_security_headers(gateway: RunningGateway
 
 
 async def test_a_token_lets_its_holder_into_the_room(gateway: RunningGateway) -> None:
-    status, answer = await ask(gateway, {"name": "  Alice  B "})
+    status, answer = await ask(gateway, {"name": "  Alice  B ", "topology": "mesh"})
     assert status == 200
     grant = TokenVerifier(KEY, SECRET).verify(answer["token"])
     assert (grant.room, grant.name, grant.kind) == ("standup", "Alice B", "standard")

@@ -53,7 +53,6 @@ def test_the_rooms_of_all_topologies(rooms: AllRooms, mesh: Directory, sfu: Dire
     assert [room.name for room in rooms.rooms()] == [ROOM, OTHER]
     assert rooms.room(OTHER) == sfu.states[OTHER]
     assert rooms.room(RoomName("nobody")) is None
-    assert set(rooms.topologies) == {"mesh", "sfu"}
 
 
 def test_the_first_token_chooses_and_later_ones_follow(rooms: AllRooms) -> None:

@@ -120,6 +120,11 @@ class EmbeddedSFU:
         return self._host.room(name) or models.Room(name=name)
 
     @property
+    def port(self) -> int:
+        """The RTC port, UDP and TCP."""
+        return self._host.port
+
+    @property
     def counters(self) -> HostCounters:
         """What happened so far."""
         return self._host.counters

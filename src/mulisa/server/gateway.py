@@ -94,6 +94,11 @@ class Gateway:
             expect_in_sfu=self._external.expect if self._external else lambda room: None,
         )
 
+    @property
+    def rtc_port(self) -> int:
+        """The embedded SFU's, UDP and TCP, once the application has started; 0 without one."""
+        return self._embedded.port if self._embedded else 0
+
     def application(self) -> web.Application:
         """A new aiohttp application of this gateway."""
         app = web.Application(middlewares=[answer_errors], client_max_size=MAX_BODY_BYTES)

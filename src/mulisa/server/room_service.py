@@ -80,6 +80,8 @@ class RoomService:
         return wire.RemoveParticipantResponse()
 
     def _mute(self, request: wire.MuteRoomTrackRequest) -> wire.MuteRoomTrackResponse:
+        if not request.muted:  # LiveKit's server has it off by default, too
+            raise TwirpError("failed_precondition", "remote unmute not enabled")
         room, identity = RoomName(request.room), Identity(request.identity)
         track = self._host.mute(room, identity, TrackSid(request.track_sid), request.muted)
         return wire.MuteRoomTrackResponse(track=track)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
@@ -71,11 +71,6 @@ class AllRooms:
         self._default = default
         self._directories = directories
         self._promised: dict[RoomName, tuple[Topology, float]] = {}
-
-    @property
-    def topologies(self) -> Collection[Topology]:
-        """Those that a room can have here."""
-        return self._directories.keys()
 
     def room(self, name: RoomName) -> RoomState | None:
         """The room's state now; None while nobody is in it."""
