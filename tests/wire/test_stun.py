@@ -18,13 +18,18 @@ MANY = settings(max_examples=2000)
 
 
 def check_by_aioice(
-    *, username: str = "ours:theirs", pwd: bytes = PWD, nominates: bool = True, **extra: object
+    *,
+    username: str = "ours:theirs",
+    pwd: bytes = PWD,
+    nominates: bool = True,
+    is_controlled: bool = False,
 ) -> bytes:
     """A check as an independent implementation writes it."""
     attributes: dict[str, object] = {"USERNAME": username, "PRIORITY": 7, "ICE-CONTROLLING": 9}
     if nominates:
         attributes["USE-CANDIDATE"] = None
-    attributes.update(extra)
+    if is_controlled:
+        attributes["ICE-CONTROLLED"] = 3
     message = oracle.Message(oracle.Method.BINDING, oracle.Class.REQUEST, TRANSACTION, attributes)
     message.add_message_integrity(pwd)
     return bytes(message)
@@ -53,7 +58,7 @@ def test_a_check_of_another_implementation_is_read() -> None:
         TRANSACTION, priority=7, nominates=True, claims_controlled=False, unknown=()
     )
     assert not stun.read_check(check_by_aioice(nominates=False), PWD).nominates
-    assert stun.read_check(check_by_aioice(**{"ICE-CONTROLLED": 3}), PWD).claims_controlled
+    assert stun.read_check(check_by_aioice(is_controlled=True), PWD).claims_controlled
 
 
 def test_our_own_request_is_read_by_another_implementation() -> None:

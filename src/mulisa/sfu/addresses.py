@@ -16,6 +16,7 @@ MAX_ADDRESSES: Final = 12
 
 Address: TypeAlias = IPv4Address | IPv6Address
 
+_NAMES: Final = {"": "0.0.0.0", "localhost": "127.0.0.1"}
 _UDP_PREFERENCE: Final = 126
 _TCP_PREFERENCE: Final = 90
 _PASSIVE: Final = 4
@@ -23,15 +24,13 @@ _PASSIVE: Final = 4
 
 
 def local_addresses(host: str) -> list[str]:
-    """The addresses to listen at: one, or all of the machine for 0.0.0.0 and :: (and localhost
-    for localhost). Link-local ones are left out: nobody elsewhere could name them.
+    """The addresses to listen at: one, or all of the machine's for 0.0.0.0, :: and nothing.
 
+    Link-local ones are left out: nobody elsewhere could name them.
     Raises ConfigError if `host` is no address.
     """
-    if host == "localhost":
-        host = "127.0.0.1"
     try:
-        wanted = ip_address(host)
+        wanted = ip_address(_NAMES.get(host, host))
     except ValueError as error:
         raise ConfigError(f"{host!r} is no address to listen at: give an IP address") from error
     if not wanted.is_unspecified:
