@@ -12,7 +12,6 @@ from tests.conformance.clients import (
     Client,
     hears,
     sees,
-    subscribes,
 )
 from tests.conformance.conftest import Join
 
