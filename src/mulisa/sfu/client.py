@@ -34,6 +34,7 @@ from mulisa.sfu.negotiation import WantedTrack
 from mulisa.sfu.outbox import Outbox
 from mulisa.sfu.port import RtcPort
 from mulisa.sfu.publisher import Publisher
+from mulisa.sfu.standing import Standing
 from mulisa.sfu.subscriber import AskingSubscriber, OfferingSubscriber, Subscriber
 
 logger = logging.getLogger(__name__)
@@ -53,6 +54,7 @@ class Client:
         self,
         sid: ParticipantSid,
         identity: Identity,
+        standing: Standing,
         room: RoomName,
         port: RtcPort,
         forwarder: Forwarder,
@@ -65,6 +67,7 @@ class Client:
         """`attempt` calls something, and puts this client out if it fails."""
         self.sid = sid
         self.identity = identity
+        self.standing = standing
         self._room = room
         self._port = port
         self._forwarder = forwarder
@@ -128,6 +131,11 @@ class Client:
         """Write a serialized `SignalResponse` to the socket, if there is one."""
         if self._outbox:
             self._outbox.send(message)
+
+    def send_token(self) -> None:
+        """Give it a new token to come back with."""
+        if token := self.standing.token():
+            self.send(rtc.SignalResponse(refresh_token=token))
 
     def receive(self, message: rtc.SignalRequest) -> None:
         """Take a message of the client's."""

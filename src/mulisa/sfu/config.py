@@ -44,8 +44,8 @@ class HostConfig:
     """Checks an access token. Raises TokenError."""
     issue_refresh: Callable[[Claims], str] = _no_refresh
     """A token that lasts, for a client to come back with; empty sends none."""
-    rtc_host: str = ""
-    """The address of the RTC port; empty: every address of the machine."""
+    rtc_host: str = "0.0.0.0"
+    """The address of the RTC port; this one is every address of the machine."""
     rtc_port: int = 8001
     """UDP and TCP. 0 takes a free one."""
     public_address: str = ""

@@ -36,9 +36,12 @@ from mulisa.sfu.port import RtcPort
 from mulisa.sfu.pulse import Pulse
 from mulisa.sfu.room import Room
 from mulisa.sfu.sids import new_participant_sid, new_room_sid
+from mulisa.sfu.standing import Standing
 
 QUALITY_INTERVAL: Final = 1.0
 """Seconds between RTCP reports, and between looks at the connections' quality."""
+TOKEN_INTERVAL: Final = 300.0
+"""Seconds between new tokens for those who are here; each is good for longer."""
 GOODBYE_TIME: Final = 3.0
 """Seconds that clients have to take their goodbye when we shut down."""
 
@@ -68,6 +71,7 @@ class Host:
         self._allowance = Allowance(config.join_rate, config.join_burst, loop.time())
         self._levels = Pulse(config.room.speakers_interval, self._measure_levels)
         self._reports = Pulse(QUALITY_INTERVAL, self._measure_quality)
+        self._tokens = Pulse(TOKEN_INTERVAL, self._send_tokens)
         self._is_open = True
         return self
 
@@ -78,8 +82,8 @@ class Host:
         traceback: TracebackType | None,
     ) -> None:
         await self.shut_down()
-        self._levels.stop()
-        self._reports.stop()
+        for pulse in (self._levels, self._reports, self._tokens):
+            pulse.stop()
         await self._port.aclose()
 
     def routes(self) -> list[web.RouteDef]:
@@ -174,10 +178,12 @@ class Host:
     def _let_in(self, visitor: Visitor, outbox: Outbox) -> tuple[HostedRoom, Client]:
         ticket, wish = visitor.ticket, visitor.wish
         room = self._rooms.get(ticket.room) or self._open(ticket.room, ticket.configuration)
-        arrival = self._arrival(visitor)
+        standing = Standing(visitor.claims, self._config.issue_refresh)
+        arrival = self._arrival(visitor, standing.token())
         client = Client(
             arrival.sid,
             ticket.identity,
+            standing,
             ticket.room,
             self._port,
             self._forwarder,
@@ -192,6 +198,7 @@ class Host:
         if (offer := wish.offer) is not None:
             room.attempt(client.sid, lambda: client.take_offer(offer))
         self._reports.start()
+        self._tokens.start()
         return room, client
 
     def _let_back_in(
@@ -205,11 +212,10 @@ class Host:
         self._resumes += 1
         client.attach(outbox)
         servers = self._config.ice_servers(client.identity)
-        token = self._config.issue_refresh(visitor.claims)
-        room.resume(client, Resumption(client.sid, token, tuple(servers)))
+        room.resume(client, Resumption(client.sid, client.standing.token(), tuple(servers)))
         return room, client
 
-    def _arrival(self, visitor: Visitor) -> Arrival:
+    def _arrival(self, visitor: Visitor, refresh_token: str) -> Arrival:
         ticket, wish = visitor.ticket, visitor.wish
         metadata, attributes = ticket.metadata, dict(ticket.attributes)
         if ticket.permissions.can_update_own_metadata:
@@ -227,7 +233,7 @@ class Host:
             wish.is_single_connection,
             wish.auto_subscribe,
             datetime.now(UTC),
-            self._config.issue_refresh(visitor.claims),
+            refresh_token,
             wish.add_track_requests,
             tuple(self._config.ice_servers(ticket.identity)),
         )
@@ -355,6 +361,12 @@ class Host:
         for room in tuple(self._rooms.values()):
             room.quality(measured)
         return any(room.clients for room in self._rooms.values())
+
+    def _send_tokens(self) -> bool:
+        clients = [client for room in self._rooms.values() for client in room.clients.values()]
+        for client in clients:
+            client.send_token()
+        return bool(clients)
 
 
 def _turn_away(outbox: Outbox) -> None:

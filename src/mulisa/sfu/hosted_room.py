@@ -220,11 +220,19 @@ class HostedRoom:
         for action in actions:
             match action:
                 case Report():
-                    self._on_report(action)
+                    self._report(action)
                 case SetMuted(track, is_muted):
                     self._forwarder.set_muted(track, is_muted)
                 case _:
                     self._perform_for_client(action)
+
+    def _report(self, report: Report) -> None:
+        self._on_report(report)
+        info = report.participant
+        if report.event == "participant_updated" and info is not None:
+            client = self.clients.get(ParticipantSid(info.sid))
+            if client and client.standing.settle(info, self.room.permissions_of(client.identity)):
+                client.send_token()
 
     def _perform_for_client(self, action: ClientAction) -> None:
         if client := self.clients.get(action.sid):
