@@ -702,7 +702,14 @@ def test_quality_is_excellent_at_first_and_told_when_it_changes() -> None:
     rooms = Rooms()
     alice, bob, deaf = rooms.join("alice"), rooms.join("bob"), rooms.join("x", auto_subscribe=False)
     assert bob.told("connection_quality")[0].updates[0].quality == models.EXCELLENT
-    alice.publish()
+    track = alice.publish()
+    actions = rooms.receive(events.Subscribed(bob.sid, track))
+    assert [
+        (i.participant_sid, i.quality)
+        for update in bob.told("connection_quality", actions)
+        for i in update.updates
+    ] == [(alice.sid, models.EXCELLENT)]
+    assert not rooms.receive(events.Subscribed(bob.sid, track))
     assert rooms.receive(events.QualityMeasured({alice.sid: (0.0, 0.05)})) == []
     actions = rooms.receive(events.QualityMeasured({alice.sid: (0.3, 0.8), bob.sid: (0.0, 0.05)}))
     for client in (alice, bob):

@@ -124,9 +124,8 @@ class Play:
         self.tell(events.ConnectionFailed(self.sid(a)))
 
     def announce(self, a: int, b: int, c: int, noise: bytes) -> None:
-        wanted = rtc.AddTrackRequest(
-            cid="xyz"[b % 3], type=b // 3 % 3, source=c % 6, muted=bool(c & 8), stereo=bool(c & 16)
-        )  # type: ignore[arg-type]
+        wanted = rtc.AddTrackRequest(cid="xyz"[b % 3], muted=bool(c & 8), stereo=bool(c & 16))
+        wanted.type, wanted.source = b // 3 % 3, c % 6  # type: ignore[assignment]
         self.ask(a, add_track=wanted)
 
     def bind(self, a: int, b: int, c: int, noise: bytes) -> None:

@@ -46,12 +46,19 @@ class Qualities:
     def __init__(self, roster: Roster) -> None:
         self._roster = roster
         self._scores: dict[ParticipantSid, float] = {}
+        self._told: dict[ParticipantSid, set[ParticipantSid]] = {}
+        """Whose quality each participant knows."""
 
     def begin(self, participant: Participant) -> Actions:
         """A connection was established: all is well until something else is measured."""
         self._scores[participant.sid] = _BEST_SCORE
         yield from self._tell(participant, [participant.sid, *self._heard_by(participant)])
         yield from self._tell_hearers([participant.sid], but=participant)
+
+    def introduce(self, participant: Participant) -> Actions:
+        """It began to receive something: the quality of those whom it hears now."""
+        known = self._told.get(participant.sid, set())
+        yield from self._tell(participant, self._heard_by(participant) - known)
 
     def measure(self, connections: Mapping[ParticipantSid, tuple[float, float]]) -> Actions:
         """Loss (0 to 1) and round-trip time (seconds) of some connections."""
@@ -68,6 +75,9 @@ class Qualities:
     def forget(self, sid: ParticipantSid) -> None:
         """The participant has gone."""
         self._scores.pop(sid, None)
+        self._told.pop(sid, None)
+        for known in self._told.values():
+            known.discard(sid)
 
     def _tell_hearers(
         self, changed: list[ParticipantSid], but: Participant | None = None
@@ -85,6 +95,7 @@ class Qualities:
             if sid in self._scores:
                 mos = self._scores[sid]
                 update.updates.add(participant_sid=sid, quality=quality(mos), score=mos)
+                self._told.setdefault(participant.sid, set()).add(sid)
         if update.updates:
             message = rtc.SignalResponse(connection_quality=update)
             yield from self._roster.tell(participant, message)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
+from itertools import chain
 from typing import Any, Final
 
 from livekit.protocol import models, rtc
@@ -78,7 +79,9 @@ class Room:
         self._handlers: Mapping[type[RoomEvent], Callable[[Any, Any, float], Actions]] = {
             events.Request: lambda who, e, now: self._requests.receive(who, e.message, now),
             events.Bound: lambda who, e, _: publishing.bind(who, e.tracks),
-            events.Subscribed: lambda who, e, _: subscribing.begun(who, e.track),
+            events.Subscribed: lambda who, e, _: chain(
+                subscribing.begun(who, e.track), self._qualities.introduce(who)
+            ),
             events.Connected: lambda who, e, _: attendance.connect(who),
             events.ChannelOpened: lambda who, e, _: self._data.opened(who, e.label),
             events.DataReceived: lambda who, e, _: self._data.receive(who, e.label, e.data),
