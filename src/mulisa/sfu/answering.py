@@ -92,6 +92,7 @@ class AnsweringNegotiation:
         self._session_id = draw()
         self._state = _State()
         self._released: set[TrackSid] = set()
+        self._reader = sdp.Reader()
         self._last_read: _Offer | None = None
 
     def restarts_ice(self, offer: str) -> bool:
@@ -164,7 +165,7 @@ class AnsweringNegotiation:
 
     def _read(self, text: str) -> _Offer:
         if self._last_read is None or self._last_read.text != text:
-            self._last_read = _read_offer(text)
+            self._last_read = _usable_offer(text, self._reader.read(text))
         return self._last_read
 
     def _bind(self, state: _State, read: _Offer, expected: Sequence[ExpectedTrack]) -> _State:
@@ -280,8 +281,7 @@ class AnsweringNegotiation:
         )
 
 
-def _read_offer(text: str) -> _Offer:
-    offer = sdp.parse(text)
+def _usable_offer(text: str, offer: Description) -> _Offer:
     taken = _taken(offer)
     if not taken:
         raise NegotiationError("the offer has no m-line that could be accepted")

@@ -87,6 +87,7 @@ class OfferingNegotiation:
         self._version = 0
         self._slots: tuple[_Slot, ...] = ()
         self._mids = 0
+        self._reader = sdp.Reader()
         self._is_pending = False
         self._released: set[TrackSid] = set()
         self._unsupported: set[TrackSid] = set()
@@ -118,7 +119,7 @@ class OfferingNegotiation:
         """
         if not self._is_pending:
             raise NegotiationError("an answer came that nobody waits for")
-        read = sdp.parse(answer)
+        read = self._reader.read(answer)
         self._check(read)
         remote, fingerprint = _transport(read)
         refused = list(self._settle(read))

@@ -1,29 +1,20 @@
 """Session descriptions as text: reads what nobody vouches for, writes our own. Pure.
 
 Read is what an SFU needs to know; of the rest no more than that it is well-formed text. Whatever
-comes, `parse` returns a description or raises NegotiationError.
+comes is read as a description or raises NegotiationError.
 """
 
 from __future__ import annotations
 
 import re
-from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
 from mulisa.core.errors import NegotiationError
-from mulisa.wire.description import (
-    Candidate,
-    Description,
-    Direction,
-    Fingerprint,
-    Format,
-    IceCredentials,
-    Media,
-    Setup,
-    Source,
-)
+from mulisa.wire import attributes as read
+from mulisa.wire.attributes import MAX_PER_MEDIA, Attributes
+from mulisa.wire.description import Candidate, Description, Format, Media
 
 MAX_CHARS: Final = 2_000_000
 """An offer of livekit-client has 1.2 kB per m-line of audio and 5.5 kB per one of video."""
@@ -35,47 +26,57 @@ MAX_MESSAGE_BYTES: Final = 65_535
 """As LiveKit's server says; its clients then send no message of more than 64 000 bytes."""
 SPELLINGS: Final = {"vp8": "VP8", "vp9": "VP9", "h264": "H264", "av1": "AV1"}
 """Encoding names are the same in any case (RFC 8866, 6.6), but these are usual."""
-MAX_PER_MEDIA: Final = 128
-"""Attributes of one name under one m-line, and payload types."""
+INHERITED: Final = frozenset(
+    {"ice-ufrag", "ice-pwd", "fingerprint", "setup", "extmap", *read.DIRECTIONS}
+)
+"""Attributes that stand for every m-line if they stand before the first."""
 
 _CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x85\u2028\u2029]")
-_LINE = re.compile(r"[a-z]=.*")
+_LINE = re.compile(r"[a-z]=[^\r]*")
 _MEDIA = re.compile(r"m=([a-z]{1,32}) (\d{1,5})(?:/\d{1,5})? ([A-Za-z/]{1,32})((?: [!-~]{1,64})+)")
-_MID = re.compile(r"[\w!#$%&'*+.^`{|}~-]{1,32}", re.ASCII)
-_RTPMAP = re.compile(r"(\d{1,3}) ([\w.+-]{1,64})/(\d{1,9})(?:/(\d{1,3}))?", re.ASCII)
-_FOR_FORMAT = re.compile(r"(\d{1,3}|\*) +(\S.*)", re.ASCII)
-_EXTMAP = re.compile(r"(\d{1,5})(?:/[a-z]{1,16})? +([!-~]{1,256})(?: .*)?", re.ASCII)
-_MSID = re.compile(r"[!-~]{1,256}(?: [!-~]{1,256})?")
-_SSRC = re.compile(r"(\d{1,10}) +([\w-]{1,64})(?::(.*))?", re.ASCII)
-_RID = re.compile(r"[A-Za-z0-9_-]{1,32}")
-_UFRAG = re.compile(r"[A-Za-z0-9+/=_-]{4,256}")
-_PWD = re.compile(r"[A-Za-z0-9+/=_-]{22,256}")
-_FINGERPRINT = re.compile(r"([A-Za-z0-9-]{1,16}) +([0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2})*)")
-_HASH_CHARS = {"sha-256": 95, "sha-384": 143, "sha-512": 191}
-_DIRECTIONS: tuple[Direction, ...] = ("sendrecv", "sendonly", "recvonly", "inactive")
-_SETUPS: Mapping[str, Setup] = {"actpass": "actpass", "active": "active", "passive": "passive"}
-_MAX_SSRC = 0xFFFFFFFF
-
-_Attributes = Mapping[str, list[str]]
-"""The values of ``a=`` lines by name, in their order; one without a value has an empty one."""
+_ORIGIN = re.compile(r"o=\S+ (\d{1,20}) (\d{1,20}) .*", re.ASCII)
 
 
 def parse(text: str) -> Description:
     """An offer or answer of somebody else. Raises NegotiationError, which says what is wrong."""
-    session, *sections = _sections(text)
-    common = _attributes(session)
-    media = tuple(_media(lines[0], _attributes(lines[1:]), common) for lines in sections)
-    mids = [each.mid for each in media if each.mid]
-    session_id, version = _origin(session)
-    if len(mids) != len(set(mids)):
-        raise NegotiationError("two m-lines have the same mid")
-    return Description(
-        media=media,
-        bundle=_bundle(common, mids),
-        session_id=session_id,
-        version=version,
-        is_ice_lite="ice-lite" in common,
-    )
+    return Reader().read(text)
+
+
+class Reader:
+    """Reads the descriptions that one end sends one after the other.
+
+    An m-line that stands in the next one as it stood in the last is not read again: in a room of
+    200 an offer has 200 kB, and all but a few lines are as before.
+    """
+
+    def __init__(self) -> None:
+        self._inherited: Attributes = {}
+        self._known: dict[str, Media] = {}
+
+    def read(self, text: str) -> Description:
+        """See `parse`."""
+        session, *sections = _sections(text)
+        lines = _lines(session)
+        common = read.attributes(lines)
+        media = self._media(sections, common)
+        mids = [each.mid for each in media if each.mid]
+        if len(mids) != len(set(mids)):
+            raise NegotiationError("two m-lines have the same mid")
+        session_id, version = _origin(lines)
+        return Description(
+            media=media,
+            bundle=_bundle(common, mids),
+            session_id=session_id,
+            version=version,
+            is_ice_lite="ice-lite" in common,
+        )
+
+    def _media(self, sections: list[str], common: Attributes) -> tuple[Media, ...]:
+        inherited = {name: values for name, values in common.items() if name in INHERITED}
+        known = self._known if inherited == self._inherited else {}
+        found = {each: known.get(each) or _media(_lines(each), inherited) for each in sections}
+        self._inherited, self._known = inherited, found
+        return tuple(found[each] for each in sections)
 
 
 def write(description: Description) -> str:
@@ -159,51 +160,37 @@ def _format_lines(found: Format, *, is_audio: bool) -> Iterator[str]:
         yield f"a=fmtp:{found.payload_type} {found.fmtp}"
 
 
-def _sections(text: str) -> list[list[str]]:
+def _sections(text: str) -> list[str]:
     """The session's lines, then each m-line with its own."""
     if len(text) > MAX_CHARS:
         raise NegotiationError(f"a description has at most {MAX_CHARS} characters")
     if _CONTROLS.search(text):
         raise NegotiationError("a description has control characters")
-    sections: list[list[str]] = [[]]
-    for number, line in enumerate(_lines(text), 1):
-        if len(line) > MAX_LINE_CHARS or not _LINE.fullmatch(line):
-            raise NegotiationError(f"line {number} of a description is none: {line[:40]!r}")
-        if line.startswith("m="):
-            sections.append([])
-        sections[-1].append(line)
-    if sections[0][:1] != ["v=0"]:
-        raise NegotiationError("a description begins with v=0")
-    if len(sections) > MAX_MEDIA + 1:
+    session, *sections = text.rstrip("\r\n").replace("\r\n", "\n").split("\nm=")
+    if len(sections) > MAX_MEDIA:
         raise NegotiationError(f"a description has at most {MAX_MEDIA} m-lines")
-    return sections
+    if session.partition("\n")[0] != "v=0":
+        raise NegotiationError("a description begins with v=0")
+    return [session, *(f"m={section}" for section in sections)]
 
 
-def _lines(text: str) -> Iterator[str]:
-    for line in text.rstrip("\r\n").split("\n"):
-        yield line.removesuffix("\r")
-
-
-def _attributes(lines: list[str]) -> _Attributes:
-    found: defaultdict[str, list[str]] = defaultdict(list)
+def _lines(section: str) -> list[str]:
+    lines = section.split("\n")
     for line in lines:
-        if line.startswith("a="):
-            name, _, value = line[2:].partition(":")
-            found[name].append(value)
-    if any(len(values) > MAX_PER_MEDIA for name, values in found.items() if name != "candidate"):
-        raise NegotiationError(f"an m-line has at most {MAX_PER_MEDIA} attributes of one name")
-    return dict(found)
+        if len(line) > MAX_LINE_CHARS or not _LINE.fullmatch(line):
+            raise NegotiationError(f"not a line of a description: {line[:40]!r}")
+    return lines
 
 
 def _origin(session: list[str]) -> tuple[int, int]:
     """The session's id and version."""
     for line in session:
-        if found := re.fullmatch(r"o=\S+ (\d{1,20}) (\d{1,20}) .*", line, re.ASCII):
+        if found := _ORIGIN.fullmatch(line):
             return int(found[1]), int(found[2])
     raise NegotiationError("a description has an o-line")
 
 
-def _bundle(common: _Attributes, mids: list[str]) -> tuple[str, ...]:
+def _bundle(common: Attributes, mids: list[str]) -> tuple[str, ...]:
     """The first group of m-lines on one transport; a second one is no group for us."""
     for value in common.get("group", []):
         semantics, *members = value.split(" ")
@@ -214,169 +201,34 @@ def _bundle(common: _Attributes, mids: list[str]) -> tuple[str, ...]:
     return ()
 
 
-def _media(line: str, own: _Attributes, common: _Attributes) -> Media:
-    found = _MEDIA.fullmatch(line)
+def _media(lines: list[str], common: Attributes) -> Media:
+    found = _MEDIA.fullmatch(lines[0])
     if not found:
-        raise NegotiationError(f"not an m-line: {line[:80]!r}")
-    kind, port, protocol = found[1], int(found[2]), found[3]
+        raise NegotiationError(f"not an m-line: {lines[0][:80]!r}")
     tokens = tuple(found[4].split())
     if len(tokens) > MAX_PER_MEDIA:
         raise NegotiationError(f"an m-line has at most {MAX_PER_MEDIA} payload types")
-    mid = _one(own, "mid", _MID)
-    media = Media(kind, mid, protocol, tokens)
-    is_rejected = port == 0 and "bundle-only" not in own
+    own = read.attributes(lines)
+    media = Media(kind=found[1], mid=read.mid(own), protocol=found[3], tokens=tokens)
+    is_rejected = int(found[2]) == 0 and "bundle-only" not in own
     if is_rejected or not media.is_known:
         return replace(media, is_rejected=is_rejected, direction="inactive")
     return _live_media(media, own, common)
 
 
-def _live_media(media: Media, own: _Attributes, common: _Attributes) -> Media:
+def _live_media(media: Media, own: Attributes, common: Attributes) -> Media:
     both = {**common, **own}
     return replace(
         media,
-        direction=next((each for each in _DIRECTIONS if each in both), "sendrecv"),
-        formats=_formats(media, own),
-        extensions=_extensions(both),
-        msids=tuple(value for value in own.get("msid", []) if _checked(value, _MSID, "msid")),
-        sources=_sources(own),
-        rids=_rids(own),
+        direction=read.direction(own, common),
+        formats=() if media.kind == "application" else read.formats(media.tokens, own),
+        extensions=read.extensions(both),
+        msids=read.msids(own),
+        sources=read.sources(own),
+        rids=read.rids(own),
         is_muxed="rtcp-mux" in own,
-        credentials=_credentials(both),
-        fingerprint=_fingerprint(both.get("fingerprint", [])),
-        setup=_setup(both),
-        sctp_port=_sctp_port(own),
+        credentials=read.credentials(both),
+        fingerprint=read.fingerprint(both),
+        setup=read.setup(both),
+        sctp_port=read.sctp_port(own),
     )
-
-
-def _one(attributes: _Attributes, name: str, pattern: re.Pattern[str]) -> str:
-    """The value of an attribute, or nothing if there is none."""
-    values = attributes.get(name, [])
-    return _checked(values[0], pattern, name) if values else ""
-
-
-def _checked(value: str, pattern: re.Pattern[str], name: str) -> str:
-    if not pattern.fullmatch(value):
-        raise NegotiationError(f"not a value of a={name}: {value[:80]!r}")
-    return value
-
-
-def _matches(attributes: _Attributes, name: str, pattern: re.Pattern[str]) -> Iterator[list[str]]:
-    """The groups of every value of an attribute."""
-    for value in attributes.get(name, []):
-        found = pattern.fullmatch(value)
-        if not found:
-            raise NegotiationError(f"not a value of a={name}: {value[:80]!r}")
-        yield [group or "" for group in found.groups()]
-
-
-def _formats(media: Media, own: _Attributes) -> tuple[Format, ...]:
-    """In the order of the m-line; payload types without an rtpmap are none of ours."""
-    if media.kind == "application":
-        return ()
-    maps = {int(payload): rest for payload, *rest in _matches(own, "rtpmap", _RTPMAP)}
-    fmtp = {found[0]: found[1] for found in _matches(own, "fmtp", _FOR_FORMAT)}
-    feedback = list(_matches(own, "rtcp-fb", _FOR_FORMAT))
-    found = []
-    for payload in dict.fromkeys(_payload_type(token) for token in media.tokens):
-        if payload in maps:
-            name, clock_rate, channels = maps[payload]
-            heard = (value for whose, value in feedback if whose in (str(payload), "*"))
-            found.append(
-                Format(
-                    payload_type=payload,
-                    name=name.lower(),
-                    clock_rate=int(clock_rate),
-                    channels=int(channels or 1),
-                    fmtp=fmtp.get(str(payload), ""),
-                    feedback=tuple(dict.fromkeys(heard)),
-                )
-            )
-    return tuple(found)
-
-
-def _payload_type(token: str) -> int:
-    return _number(token, 0, 127, "payload type")
-
-
-def _number(text: str, least: int, most: int, what: str) -> int:
-    if not (text.isascii() and text.isdecimal() and len(text) <= 10):
-        raise NegotiationError(f"not a {what}: {text[:40]!r}")
-    if not least <= int(text) <= most:
-        raise NegotiationError(f"a {what} is between {least} and {most}: {text}")
-    return int(text)
-
-
-def _extensions(both: _Attributes) -> dict[str, int]:
-    found: dict[str, int] = {}
-    for number, uri in _matches(both, "extmap", _EXTMAP):
-        if 1 <= int(number) <= 255:  # others are suggestions for later (RFC 8285, 6)
-            found.setdefault(uri, int(number))
-    if len(found) != len(set(found.values())):
-        raise NegotiationError("two header extensions of an m-line have the same id")
-    return found
-
-
-def _sources(own: _Attributes) -> tuple[Source, ...]:
-    told: defaultdict[int, dict[str, str]] = defaultdict(dict)
-    for ssrc, name, value in _matches(own, "ssrc", _SSRC):
-        told[_number(ssrc, 1, _MAX_SSRC, "SSRC")].setdefault(name, value)
-    repairs = _repairs(own)
-    for facts in told.values():
-        if facts.get("msid"):
-            _checked(facts["msid"], _MSID, "ssrc")
-    return tuple(
-        Source(ssrc, facts.get("cname", ""), facts.get("msid", ""), repairs.get(ssrc, 0))
-        for ssrc, facts in told.items()
-    )
-
-
-def _repairs(own: _Attributes) -> dict[int, int]:
-    """Which SSRC repairs which (RFC 5576, 4.2; RFC 5956): the first of a group has the media."""
-    found = {}
-    for value in own.get("ssrc-group", []):
-        semantics, *members = value.split()
-        if semantics in ("FID", "FEC-FR") and len(members) >= 2:
-            first, *others = (_number(each, 1, _MAX_SSRC, "SSRC") for each in members)
-            found.update({other: first for other in others if other != first})
-    return found
-
-
-def _rids(own: _Attributes) -> tuple[str, ...]:
-    """``a=simulcast:send q;~h,x;f``: of alternatives the first, paused ones too (RFC 8853)."""
-    value = " ".join(own.get("simulcast", []))
-    found = re.search(r"\b(?:send|recv) ([!-~]{1,1024})", value)
-    if not found:
-        return ()
-    rids = [each.partition(",")[0].removeprefix("~") for each in found[1].split(";")]
-    told = {rid.partition(" ")[0] for rid in own.get("rid", [])}
-    if len(rids) > len(set(rids)) or not set(rids) <= told:
-        raise NegotiationError(f"a=simulcast does not fit the a=rid lines: {value[:80]!r}")
-    return tuple(_checked(rid, _RID, "rid") for rid in rids)
-
-
-def _credentials(both: _Attributes) -> IceCredentials | None:
-    ufrag, pwd = _one(both, "ice-ufrag", _UFRAG), _one(both, "ice-pwd", _PWD)
-    return IceCredentials(ufrag, pwd) if ufrag and pwd else None
-
-
-def _fingerprint(values: list[str]) -> Fingerprint | None:
-    """Of several hashes of a certificate the one that everybody knows."""
-    found = []
-    for value in values:
-        algorithm, _, digits = _checked(value, _FINGERPRINT, "fingerprint").partition(" ")
-        fingerprint = Fingerprint(algorithm.lower(), digits.strip().upper())
-        if len(fingerprint.value) == _HASH_CHARS.get(fingerprint.algorithm):
-            found.append(fingerprint)
-    return min(found, key=lambda each: each.algorithm) if found else None
-
-
-def _setup(both: _Attributes) -> Setup | None:
-    values = both.get("setup", [])
-    if values and values[0] not in _SETUPS:
-        raise NegotiationError(f"not a value of a=setup: {values[0][:80]!r}")
-    return _SETUPS[values[0]] if values else None
-
-
-def _sctp_port(own: _Attributes) -> int | None:
-    values = own.get("sctp-port", [])
-    return _number(values[0], 1, 65_535, "SCTP port") if values else None
