@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from struct import pack
 from types import TracebackType
 from typing import Any, Self
@@ -15,7 +15,7 @@ from aiortc import RTCPeerConnection, RTCSessionDescription
 from mulisa.sfu.peer import PeerConnection
 from mulisa.sfu.port import RtcPort
 from mulisa.wire import stun
-from mulisa.wire.description import Fingerprint, IceCredentials
+from mulisa.wire.description import Candidate, Fingerprint, IceCredentials
 from mulisa.wire.dtls import Certificate, DtlsConnection, our_certificate
 from mulisa.wire.srtp import PacketBuffer, SrtpContexts
 
@@ -260,37 +260,41 @@ class StockClient:
         """Offer and answer; the client then connects by itself."""
         await self.pc.setLocalDescription(await self.pc.createOffer())
         offer = self.pc.localDescription.sdp
-        ufrag, pwd = found(offer, "ice-ufrag:(.*)"), found(offer, "ice-pwd:(.*)")
-        fingerprint = Fingerprint("sha-256", found(offer, "fingerprint:sha-256 (.*)"))
-        self.peer.set_remote(IceCredentials(ufrag, pwd), fingerprint)
-        answer = "\r\n".join(self._answer(offer, host)) + "\r\n"
-        await self.pc.setRemoteDescription(RTCSessionDescription(answer, "answer"))
+        chosen = [each for each in self._port.candidates if each.address == host]
+        answer = RTCSessionDescription(answer_to(offer, self.peer, chosen[:1]), "answer")
+        await self.pc.setRemoteDescription(answer)
 
-    def _answer(self, offer: str, host: str) -> list[str]:
-        """The offer turned round, with our transport in it."""
-        turned = {"a=sendrecv": "a=recvonly", "a=recvonly": "a=sendonly"}
-        theirs = ("a=candidate", "a=end-of", "a=ice-", "a=fingerprint", "a=setup", "a=ssrc")
-        lines: list[str] = []
-        for line in offer.splitlines():
-            if line.startswith("m=") and "a=ice-lite" not in lines:
-                lines.append("a=ice-lite")
-            if not line.startswith((*theirs, "a=msid:")):
-                lines.append(turned.get(line, line))
-            if line.startswith("a=mid"):
-                lines += self._transport(host)
-        return lines
 
-    def _transport(self, host: str) -> list[str]:
-        local, fingerprint = self.peer.local, self.peer.fingerprint
-        made = next(each for each in self._port.candidates if each.address == host)
-        return [
-            f"a=ice-ufrag:{local.ufrag}",
-            f"a=ice-pwd:{local.pwd}",
-            f"a=fingerprint:{fingerprint.algorithm} {fingerprint.value}",
-            "a=setup:passive",
-            f"a=candidate:{made.foundation} 1 udp {made.priority} {host} {made.port} typ host",
-            "a=end-of-candidates",
-        ]
+def answer_to(offer: str, peer: PeerConnection, candidates: Sequence[Candidate]) -> str:
+    """The offer turned round, with our transport in it; tells the peer of the offer's."""
+    credentials = IceCredentials(found(offer, "ice-ufrag:(.*)"), found(offer, "ice-pwd:(.*)"))
+    peer.set_remote(credentials, Fingerprint("sha-256", found(offer, "fingerprint:sha-256 (.*)")))
+    turned = {"a=sendrecv": "a=recvonly", "a=sendonly": "a=recvonly", "a=recvonly": "a=sendonly"}
+    theirs = ("a=candidate", "a=end-of", "a=ice-", "a=fingerprint", "a=setup", "a=ssrc", "a=msid:")
+    lines: list[str] = []
+    for line in offer.splitlines():
+        if line.startswith("m=") and "a=ice-lite" not in lines:
+            lines.append("a=ice-lite")
+        if not line.startswith(theirs):
+            lines.append(turned.get(line, line))
+        if line.startswith("a=mid"):
+            lines += transport_of(peer, candidates)
+    return "\r\n".join(lines) + "\r\n"
+
+
+def transport_of(peer: PeerConnection, candidates: Sequence[Candidate]) -> list[str]:
+    """What an m-line of ours says of ICE and DTLS."""
+    lines = [
+        f"a=ice-ufrag:{peer.local.ufrag}",
+        f"a=ice-pwd:{peer.local.pwd}",
+        f"a=fingerprint:{peer.fingerprint.algorithm} {peer.fingerprint.value}",
+        "a=setup:passive",
+    ]
+    for each in candidates:
+        end = " tcptype passive" if each.protocol == "tcp" else ""
+        address = f"{each.protocol} {each.priority} {each.address} {each.port} typ host{end}"
+        lines.append(f"a=candidate:{each.foundation} 1 {address}")
+    return [*lines, "a=end-of-candidates"]
 
 
 def found(text: str, pattern: str) -> str:

@@ -88,6 +88,7 @@ async def test_an_address_that_changes_hands_is_its_new_owners(port: RtcPort) ->
     first = await BareClient.connected(port)
     second = await BareClient.connected(port, first.wire)
     await second.speak(1)
+    assert first.peer.path is None, "who sends there now sends to the wrong one"
     first.peer.close()
     await second.speak(2)
     second.close()

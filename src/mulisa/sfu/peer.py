@@ -228,8 +228,7 @@ class PeerConnection:
         messages: list[bytes] = []
         self._drive(lambda: messages.extend(self._dtls.receive(datagram)))
         for message in messages:
-            if self._channels is not None:
-                self._channels.receive(message)
+            self._receive_data(message)
         if self._dtls.is_closed and not self.is_closed:
             self.fail("the client closed DTLS")
 
@@ -275,11 +274,17 @@ class PeerConnection:
 
     def _connect(self) -> None:
         self.srtp = SrtpContexts(self._dtls.srtp_keys())
-        self._channels = DataChannels(
-            self._send_data, self._observer.channel_opened, self._observer.data_received
-        )
         self.is_connected = True
         self._observer.connected()
+
+    def _receive_data(self, packet: bytes) -> None:
+        if self.is_closed:
+            return
+        if self._channels is None:  # many connections never carry data
+            self._channels = DataChannels(
+                self._send_data, self._observer.channel_opened, self._observer.data_received
+            )
+        self._channels.receive(packet)
 
     def _set_timer(self) -> None:
         self._cancel_timer()

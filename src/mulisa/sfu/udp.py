@@ -135,8 +135,11 @@ class UdpPath:
         return self.socket.send(data, self.address)
 
     def bind(self, peer: PeerConnection) -> None:
-        """Of Path."""
+        """Of Path; an address that changes hands is lost to who had it (a client began anew)."""
+        before = self.socket.peers.get(self.sockaddr)
         self.socket.peers[self.sockaddr] = peer
+        if before is not None and before is not peer:
+            before.forget(self)
 
     def unbind(self, peer: PeerConnection) -> None:
         """Of Path."""
