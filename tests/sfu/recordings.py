@@ -25,8 +25,8 @@ OURS = OurSide(
     IceCredentials("ourufrag", "our-password-of-24-chars"),
     Fingerprint("sha-256", ":".join(["5A"] * 32)),
     (
-        Candidate("127.0.0.1", 8001, "udp", 2_130_706_431, "1"),
-        Candidate("127.0.0.1", 8001, "tcp", 1_671_430_143, "2"),
+        Candidate("127.0.0.1", 9, "udp", 2_130_706_431, "1"),
+        Candidate("127.0.0.1", 9, "tcp", 1_671_430_143, "2"),
     ),
 )
 OPUS = Codec("opus", 111, 48_000, 2, "minptime=10;useinbandfec=1")

@@ -131,8 +131,8 @@ def test_the_transport_is_ours_and_passive() -> None:
         assert media.setup == "passive"
     candidates = [line for line in answered.sdp.split("\r\n") if line.startswith("a=candidate")]
     assert candidates == [
-        "a=candidate:1 1 udp 2130706431 127.0.0.1 8001 typ host",
-        "a=candidate:2 1 tcp 1671430143 127.0.0.1 8001 typ host tcptype passive",
+        "a=candidate:1 1 udp 2130706431 127.0.0.1 9 typ host",
+        "a=candidate:2 1 tcp 1671430143 127.0.0.1 9 typ host tcptype passive",
     ]
     first = answered.sdp.split("\r\nm=")[1]
     assert "a=candidate" in first and "a=end-of-candidates" in first

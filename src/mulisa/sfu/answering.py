@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
 
-from mulisa.core.errors import NegotiationError
+from mulisa.core.room import ParticipantSid
+from mulisa.sfu.binding import bindings
 from mulisa.sfu.codecs import (
     PUBLISHED_EXTENSIONS,
     SUBSCRIBED_EXTENSIONS,
@@ -20,41 +20,17 @@ from mulisa.sfu.codecs import (
     subscribed_formats,
 )
 from mulisa.sfu.media import RTP_STREAM_ID, Inbound, MediaKind, Outbound, TrackSid
-from mulisa.sfu.negotiation import Answered, ExpectedTrack, OurSide, WantedTrack, random_ssrc
-from mulisa.wire import sdp
-from mulisa.wire.description import (
-    DATA_CHANNELS,
-    Description,
-    Fingerprint,
-    Format,
-    IceCredentials,
-    Media,
-    Source,
-    direction_of,
+from mulisa.sfu.negotiation import (
+    Answered,
+    ExpectedTrack,
+    OurSide,
+    WantedTrack,
+    msid_of,
+    random_ssrc,
 )
-
-KINDS: Final[tuple[MediaKind, ...]] = ("audio", "video")
-
-
-@dataclass(frozen=True, slots=True)
-class _Offer:
-    """An offer, and what of it we can take."""
-
-    text: str
-    media: tuple[Media, ...]
-    taken: Mapping[str, Media]
-    """The m-lines that are not refused by mid, in the order of the BUNDLE group."""
-    remote: IceCredentials
-    fingerprint: Fingerprint
-
-    def of(self, kind: MediaKind) -> Iterator[Media]:
-        """The m-lines of a kind that we take."""
-        return (media for media in self.media if media.mid in self.taken and media.kind == kind)
-
-    @property
-    def senders(self) -> list[Media]:
-        """The m-lines on which the client sends."""
-        return [media for kind in KINDS for media in self.of(kind) if media.sends]
+from mulisa.sfu.offered import KINDS, Offer, check_continuity, kind_of, usable_offer
+from mulisa.wire import sdp
+from mulisa.wire.description import Description, Format, Media, Source, direction_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,16 +38,21 @@ class _Subscription:
     """A wanted track on the m-line that it was given."""
 
     track: TrackSid
-    publisher: str
+    publisher: ParticipantSid
     ssrc: int
     formats: tuple[Format, ...]
+
+    @property
+    def msid(self) -> str:
+        """See `msid_of`."""
+        return msid_of(self.publisher, self.track)
 
 
 @dataclass(frozen=True, slots=True)
 class _State:
     """All that lasts from one answer to the next."""
 
-    offer: _Offer | None = None
+    offer: Offer | None = None
     bound: Mapping[str, TrackSid] = field(default_factory=dict)
     """Published tracks by mid."""
     ended: frozenset[TrackSid] = frozenset()
@@ -93,7 +74,7 @@ class AnsweringNegotiation:
         self._state = _State()
         self._released: set[TrackSid] = set()
         self._reader = sdp.Reader()
-        self._last_read: _Offer | None = None
+        self._last_read: Offer | None = None
 
     def restarts_ice(self, offer: str) -> bool:
         """Whether the answer needs new credentials of ours, because the offer has new ones.
@@ -120,7 +101,7 @@ class AnsweringNegotiation:
         """
         read = self._read(offer)
         if self._state.offer:
-            _check_continuity(self._state.offer, read)
+            check_continuity(self._state.offer, read)
         state = self._bind(replace(self._state, offer=read), read, expected)
         state = self._give(replace(state, version=state.version + 1), read, wanted)
         by_track = {each.track: each for each in expected}
@@ -155,7 +136,7 @@ class AnsweringNegotiation:
         audio, video = (self._extra(state.offer, kind, new) for kind in KINDS)
         return audio, video
 
-    def _extra(self, offer: _Offer, kind: MediaKind, new: Iterable[WantedTrack]) -> int:
+    def _extra(self, offer: Offer, kind: MediaKind, new: Iterable[WantedTrack]) -> int:
         free = sum(each.receives and each.mid not in self._state.given for each in offer.of(kind))
         return max(0, sum(each.kind == kind for each in new) - free)
 
@@ -163,18 +144,18 @@ class AnsweringNegotiation:
         """Tracks with an m-line that have not been released since."""
         return {each.track for each in self._state.given.values()} - self._released
 
-    def _read(self, text: str) -> _Offer:
+    def _read(self, text: str) -> Offer:
         if self._last_read is None or self._last_read.text != text:
-            self._last_read = _usable_offer(text, self._reader.read(text))
+            self._last_read = usable_offer(text, self._reader.read(text))
         return self._last_read
 
-    def _bind(self, state: _State, read: _Offer, expected: Sequence[ExpectedTrack]) -> _State:
-        bound = _bindings(read.senders, expected, state.bound, state.ended)
+    def _bind(self, state: _State, read: Offer, expected: Sequence[ExpectedTrack]) -> _State:
+        bound = bindings(read.senders, expected, state.bound, state.ended)
         gone = set(state.bound.values()) - set(bound.values())
         ended = (state.ended | gone) & {each.track for each in expected}
         return replace(state, bound=bound, ended=frozenset(ended))
 
-    def _give(self, state: _State, read: _Offer, wanted: Sequence[WantedTrack]) -> _State:
+    def _give(self, state: _State, read: Offer, wanted: Sequence[WantedTrack]) -> _State:
         """M-lines for what is wanted; those that it has are kept."""
         live = {each.track: each for each in wanted if each.track not in self._released}
         given = dict(_kept_subscriptions(state.given, read, live))
@@ -196,7 +177,7 @@ class AnsweringNegotiation:
                 unsupported.add(each.track)
         return replace(state, given=given, unsupported=frozenset(unsupported))
 
-    def _new_ssrc(self, read: _Offer, given: Collection[_Subscription]) -> int:
+    def _new_ssrc(self, read: Offer, given: Collection[_Subscription]) -> int:
         used = {source.ssrc for media in read.media for source in media.sources}
         used |= {each.ssrc for each in given}
         used |= {each.ssrc for each in self._state.given.values()}
@@ -204,7 +185,7 @@ class AnsweringNegotiation:
             pass
         return ssrc
 
-    def _answered(self, read: _Offer, ours: OurSide, wanted: Sequence[WantedTrack]) -> Answered:
+    def _answered(self, read: Offer, ours: OurSide, wanted: Sequence[WantedTrack]) -> Answered:
         state = self._state
         return Answered(
             remote=read.remote,
@@ -223,7 +204,7 @@ class AnsweringNegotiation:
         return tuple(
             Inbound(
                 track=track,
-                kind=_kind(offer.taken[mid]),
+                kind=kind_of(offer.taken[mid]),
                 mid=mid,
                 codecs=codecs(self._state.formats[mid]),
                 ssrcs=offer.taken[mid].ssrcs,
@@ -234,14 +215,14 @@ class AnsweringNegotiation:
             if offer
         )
 
-    def _outbound(self, read: _Offer) -> Iterator[Outbound]:
+    def _outbound(self, read: Offer) -> Iterator[Outbound]:
         for mid, each in self._state.given.items():
             media = read.taken[mid]
-            kind = _kind(media)
+            kind = kind_of(media)
             extensions = kept(media.extensions, SUBSCRIBED_EXTENSIONS[kind])
             yield Outbound(each.track, kind, mid, each.ssrc, codecs(each.formats), extensions)
 
-    def _description(self, read: _Offer, ours: OurSide) -> Description:
+    def _description(self, read: Offer, ours: OurSide) -> Description:
         return Description(
             media=tuple(self._answer_media(media, read, ours) for media in read.media),
             bundle=tuple(read.taken),
@@ -250,7 +231,7 @@ class AnsweringNegotiation:
             is_ice_lite=True,
         )
 
-    def _answer_media(self, media: Media, read: _Offer, ours: OurSide) -> Media:
+    def _answer_media(self, media: Media, read: Offer, ours: OurSide) -> Media:
         if media.mid not in read.taken:
             return Media(media.kind, media.mid, media.protocol, media.tokens[:1], is_rejected=True)
         answer = Media(
@@ -276,90 +257,13 @@ class AnsweringNegotiation:
             formats=formats,
             extensions=_published_extensions(media),
             rids=_layers(media) if media.sends else (),
-            msids=(_msid(given),) if given else (),
-            sources=(Source(given.ssrc, given.publisher, _msid(given)),) if given else (),
+            msids=(given.msid,) if given else (),
+            sources=(Source(given.ssrc, given.publisher, given.msid),) if given else (),
         )
 
 
-def _usable_offer(text: str, offer: Description) -> _Offer:
-    taken = _taken(offer)
-    if not taken:
-        raise NegotiationError("the offer has no m-line that could be accepted")
-    tagged = next(iter(taken.values()))  # describes the transport of all (RFC 9143, 7.3.1)
-    if not tagged.credentials or not tagged.fingerprint:
-        raise NegotiationError("the offer lacks ICE credentials or a sha-256 fingerprint")
-    if tagged.setup == "passive":
-        raise NegotiationError("the offer says a=setup:passive, but our end begins no DTLS")
-    return _Offer(text, offer.media, taken, tagged.credentials, tagged.fingerprint)
-
-
-def _taken(offer: Description) -> dict[str, Media]:
-    """What can share one transport: without a BUNDLE group that is the first m-line alone."""
-    by_mid = {media.mid: media for media in offer.media if _is_usable(media)}
-    bundle = offer.bundle or tuple(by_mid)[:1]
-    taken = {mid: by_mid[mid] for mid in bundle if mid in by_mid}
-    data = [mid for mid, media in taken.items() if media.kind == "application"]
-    for mid in data[1:]:
-        del taken[mid]
-    return taken
-
-
-def _is_usable(media: Media) -> bool:
-    if media.is_rejected or not media.mid:
-        return False
-    if media.kind == "application":
-        return media.is_known and media.tokens == (DATA_CHANNELS,)
-    return media.is_known and media.is_muxed and bool(published_formats(media, None))
-
-
-def _check_continuity(before: _Offer, now: _Offer) -> None:
-    """M-lines stay where they are; one that was refused may be recycled (RFC 9429, 5.2.2)."""
-    if len(now.media) < len(before.media):
-        raise NegotiationError("the offer has fewer m-lines than the one before")
-    for old, new in zip(before.media, now.media, strict=False):
-        is_same = (old.mid, old.kind) == (new.mid, new.kind)
-        if not is_same and old.mid in before.taken:
-            raise NegotiationError(f"the m-line {old.mid} has become another one")
-
-
-def _bindings(
-    senders: Sequence[Media],
-    expected: Sequence[ExpectedTrack],
-    before: Mapping[str, TrackSid],
-    ended: Collection[TrackSid],
-) -> dict[str, TrackSid]:
-    """Which announced track each sending m-line carries: by its track id, else in their order."""
-    by_track = {each.track: each for each in expected}
-    bound = {each.mid: before[each.mid] for each in senders if before.get(each.mid) in by_track}
-    pending = [
-        each for each in expected if each.track not in {*bound.values(), *before.values(), *ended}
-    ]
-    for media in senders:
-        current = by_track.get(bound.get(media.mid, TrackSid("")))
-        if current and current.is_called(media.track_ids):
-            continue
-        named = [each for each in pending if each.is_called(media.track_ids)]
-        _bind_one(media, named[::-1], bound, pending)  # the newest of the same name
-    for media in senders:
-        if media.mid not in bound:
-            _bind_one(media, pending, bound, pending)
-    return bound
-
-
-def _bind_one(
-    media: Media,
-    candidates: Iterable[ExpectedTrack],
-    bound: dict[str, TrackSid],
-    pending: list[ExpectedTrack],
-) -> None:
-    found = next((each for each in candidates if each.kind == media.kind), None)
-    if found:
-        bound[media.mid] = found.track
-        pending.remove(found)
-
-
 def _kept_subscriptions(
-    given: Mapping[str, _Subscription], read: _Offer, live: Mapping[TrackSid, WantedTrack]
+    given: Mapping[str, _Subscription], read: Offer, live: Mapping[TrackSid, WantedTrack]
 ) -> Iterator[tuple[str, _Subscription]]:
     for mid, each in given.items():
         media, wanted = read.taken.get(mid), live.get(each.track)
@@ -377,14 +281,14 @@ def _first_fit(
     return None
 
 
-def _is_unsupported(read: _Offer, wanted: WantedTrack) -> bool:
+def _is_unsupported(read: Offer, wanted: WantedTrack) -> bool:
     """The client could receive tracks of the kind, but none in this codec."""
     lines = [media for media in read.of(wanted.kind) if media.receives]
     return bool(lines) and not _first_fit(lines, wanted)
 
 
 def _received(
-    state: _State, read: _Offer, by_track: Mapping[TrackSid, ExpectedTrack]
+    state: _State, read: Offer, by_track: Mapping[TrackSid, ExpectedTrack]
 ) -> dict[str, tuple[Format, ...]]:
     found = {}
     for kind in KINDS:
@@ -401,17 +305,13 @@ def _merged(first: Iterable[Format], second: Iterable[Format]) -> tuple[Format, 
     return tuple(by_payload.values())
 
 
-def _kind(media: Media) -> MediaKind:
-    return "audio" if media.kind == "audio" else "video"
-
-
 def _published_extensions(media: Media) -> dict[str, int]:
     """Those that a publisher needs, taken on every m-line of the kind.
 
     Chromium offers an extension that was refused on one m-line on no other one any more, and then
     cannot even describe simulcast, which needs RTP stream ids.
     """
-    return kept(media.extensions, PUBLISHED_EXTENSIONS[_kind(media)])
+    return kept(media.extensions, PUBLISHED_EXTENSIONS[kind_of(media)])
 
 
 def _layers(media: Media) -> tuple[str, ...]:
@@ -421,8 +321,3 @@ def _layers(media: Media) -> tuple[str, ...]:
     named = ("q", "h", "f")
     rids = media.rids
     return tuple(sorted(rids, key=named.index)) if set(rids) <= set(named) else rids
-
-
-def _msid(given: _Subscription) -> str:
-    """Stream and track: clients read publisher and track from either of them."""
-    return f"{given.publisher}|{given.track} {given.track}"

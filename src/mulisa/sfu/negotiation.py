@@ -19,6 +19,11 @@ def random_ssrc() -> int:
     return secrets.randbits(32) or 1
 
 
+def msid_of(publisher: ParticipantSid, track: TrackSid) -> str:
+    """Stream and track id of a subscribed track: clients read who and what it is from either."""
+    return f"{publisher}|{track} {track}"
+
+
 @dataclass(frozen=True, slots=True)
 class OurSide:
     """What our descriptions say about the transport."""

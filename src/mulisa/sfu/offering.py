@@ -13,7 +13,7 @@ from typing import Final
 from mulisa.core.errors import NegotiationError
 from mulisa.sfu.codecs import FEEDBACK, OPUS, RED, codecs, identity, kept, parameters
 from mulisa.sfu.media import AUDIO_LEVEL, Codec, MediaKind, Outbound, TrackSid
-from mulisa.sfu.negotiation import Negotiated, OurSide, WantedTrack, random_ssrc
+from mulisa.sfu.negotiation import Negotiated, OurSide, WantedTrack, msid_of, random_ssrc
 from mulisa.wire import sdp
 from mulisa.wire.description import (
     RTP,
@@ -54,9 +54,8 @@ class _Given:
 
     @property
     def msid(self) -> str:
-        """Stream and track: clients read publisher and track from either of them."""
-        track = self.wanted.track
-        return f"{self.wanted.publisher}|{track} {track}"
+        """See `msid_of`."""
+        return msid_of(self.wanted.publisher, self.wanted.track)
 
 
 @dataclass(frozen=True, slots=True)
