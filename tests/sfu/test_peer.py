@@ -6,6 +6,7 @@ import random
 import weakref
 from collections.abc import AsyncIterator
 
+import psutil  # type: ignore[import-untyped]
 import pytest
 from aiortc.mediastreams import AudioStreamTrack
 from av import AudioFrame
@@ -228,11 +229,14 @@ async def test_nothing_is_left_of_a_closed_connection(port: RtcPort) -> None:
     assert [each() for each in left] == [None, None]
 
 
-async def test_a_call_goes_on_while_garbage_is_fired_at_the_port(port: RtcPort) -> None:
+@pytest.mark.parametrize("rounds", [300, pytest.param(6000, marks=pytest.mark.slow)])
+async def test_a_call_goes_on_while_garbage_is_fired_at_the_port(
+    port: RtcPort, rounds: int
+) -> None:
     client = await BareClient.connected(port)
     stranger = await UdpWire.open(port)
-    dice = random.Random(5)
-    for sequence in range(1, 300):
+    dice = random.Random(rounds)
+    for sequence in range(1, rounds):
         for wire in (client.wire, stranger):
             for _ in range(5):
                 wire.send(garbage(dice, client))
@@ -264,8 +268,8 @@ def garbage(dice: random.Random, client: BareClient) -> bytes:
     return bytes((23, 254, 253, 0, 1)) + bytes(6) + len(record).to_bytes(2, "big") + record
 
 
-async def test_a_hundred_clients_come_and_go(port: RtcPort) -> None:
-    for _ in range(10):
+async def come_and_go(port: RtcPort, rounds: int) -> None:
+    for _ in range(rounds):
         clients = [await BareClient.connected(port) for _ in range(10)]
         for client in clients:
             await client.speak(1)
@@ -274,3 +278,19 @@ async def test_a_hundred_clients_come_and_go(port: RtcPort) -> None:
             client.close()
     assert port.peers == () and not port._by_ufrag
     assert all(not each.peers for each in port._sockets)
+
+
+async def test_a_hundred_clients_come_and_go(port: RtcPort) -> None:
+    await come_and_go(port, 10)
+
+
+@pytest.mark.slow
+async def test_clients_that_come_and_go_leave_no_memory(port: RtcPort) -> None:
+    """A connection takes about 100 kB at each end; here 1000 of them would be 200 MB."""
+    process = psutil.Process()
+    await come_and_go(port, 50)
+    gc.collect()
+    before = process.memory_info().rss
+    await come_and_go(port, 100)
+    gc.collect()
+    assert process.memory_info().rss - before < 20_000_000

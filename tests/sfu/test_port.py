@@ -64,6 +64,11 @@ async def test_a_public_address_is_told_first_and_the_others_stay() -> None:
         assert udp == ["203.0.113.5", "127.0.0.1"]
 
 
+async def test_a_name_is_no_public_address() -> None:
+    with pytest.raises(ConfigError, match=r"example\.org"):
+        await RtcPort.open("127.0.0.1", public_address="example.org")
+
+
 async def test_two_clients_with_one_name_never_meet(port: RtcPort) -> None:
     first, second = await BareClient.connected(port), await BareClient.connected(port)
     await first.speak(1)

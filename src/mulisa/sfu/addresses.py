@@ -29,13 +29,18 @@ def local_addresses(host: str) -> list[str]:
     Link-local ones are left out: nobody elsewhere could name them.
     Raises ConfigError if `host` is no address.
     """
-    try:
-        wanted = ip_address(_NAMES.get(host, host))
-    except ValueError as error:
-        raise ConfigError(f"{host!r} is no address to listen at: give an IP address") from error
-    if not wanted.is_unspecified:
-        return [str(wanted)]
+    wanted = parse_address(_NAMES.get(host, host))
+    if not ip_address(wanted).is_unspecified:
+        return [wanted]
     return [str(each) for each in sorted(_machine(), key=_rank)][:MAX_ADDRESSES]
+
+
+def parse_address(text: str) -> str:
+    """An IP address in its usual spelling; raises ConfigError if this is none."""
+    try:
+        return str(ip_address(text))
+    except ValueError as error:
+        raise ConfigError(f"{text!r} is no IP address, and clients need one") from error
 
 
 def candidates(addresses: Sequence[str], port: int, *, tcp: bool) -> tuple[Candidate, ...]:

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from mulisa.core.errors import ConfigError
-from mulisa.sfu.addresses import candidates, local_addresses
+from mulisa.sfu.addresses import candidates, local_addresses, parse_address
 from mulisa.sfu.peer import PeerConnection, PeerObserver
 from mulisa.sfu.tcp import TcpListener
 from mulisa.sfu.udp import PortCounters, UdpSocket, open_socket
@@ -54,6 +54,7 @@ class RtcPort:
         Clients elsewhere are sent to `public_address`, if there is one: a 1:1 NAT leads it here.
         Raises ConfigError if the port is taken, or the host is no address of this machine.
         """
+        public = [parse_address(public_address)] if public_address else []
         addresses = local_addresses(host)
         sockets, streams, number = _bind(addresses, port, tcp=tcp)
         self = cls()
@@ -64,9 +65,7 @@ class RtcPort:
             self._listeners.append(listener)
             await listener.open(stream)
         told = [sock.getsockname()[0] for sock in sockets]
-        if public_address:
-            told = [public_address, *(each for each in told if each != public_address)]
-        self.candidates = candidates(told, number, tcp=tcp)
+        self.candidates = candidates(list(dict.fromkeys(public + told)), number, tcp=tcp)
         self._timer = self._loop.call_later(CONSENT_INTERVAL, self._check_consent)
         return self
 
@@ -182,6 +181,7 @@ def _listen(address: str, port: int, opened: list[socket.socket]) -> socket.sock
     with suppress(OSError):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.bind((address, port))
+    sock.listen()  # only now is a number that somebody else listens at refused
     return sock
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
-from socket import htonl
+from sys import byteorder
 from typing import Any, Final
 
 from pylibsrtp import Error, Policy, Session
@@ -199,7 +199,7 @@ def _remove(session: Session, ssrc: int) -> None:
 
 def _swap(ssrc: int) -> int:
     """Network order, as in `PacketBuffer.words`, and back."""
-    return htonl(ssrc)
+    return int.from_bytes(ssrc.to_bytes(4, "big"), byteorder)
 
 
 _scratch: Final = PacketBuffer()
