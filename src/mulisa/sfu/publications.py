@@ -81,7 +81,7 @@ def _announced(sid: TrackSid, request: rtc.AddTrackRequest) -> models.TrackInfo:
         encryption=request.encryption,
         stream=request.stream or _STREAMS.get(request.source, "unknown"),
         audio_features=_features(request),
-        backup_codec_policy=request.backup_codec_policy,
+        backup_codec_policy=_backup_policy(request),
         packet_trailer_features=dict.fromkeys(request.packet_trailer_features),
     )
     for codec in request.simulcast_codecs:
@@ -92,6 +92,13 @@ def _announced(sid: TrackSid, request: rtc.AddTrackRequest) -> models.TrackInfo:
     if not info.codecs:
         info.codecs.add(cid=request.cid, layers=request.layers)
     return info
+
+
+def _backup_policy(request: rtc.AddTrackRequest) -> models.BackupCodecPolicy:
+    """As LiveKit's server has it for audio that does not ask for another."""
+    if request.type == models.AUDIO and request.backup_codec_policy != models.REGRESSION:
+        return models.SIMULCAST
+    return request.backup_codec_policy
 
 
 def _features(request: rtc.AddTrackRequest) -> list[models.AudioTrackFeature]:
