@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -34,15 +35,18 @@ def keys(profile: SrtpProfile = AES_128_GCM) -> tuple[SrtpContexts, SrtpContexts
 
 @dataclass(eq=False)
 class RecordingPath:
-    """A way without a socket, as ICE-TCP's is one."""
+    """A way without a socket for batches, as ICE-TCP's is one."""
 
     fd: int | None = None
     sockaddr: bytes = b""
     host: str = "127.0.0.1"
     port: int = 9
+    socket: socket.socket | None = None
     packets: list[bytes] = field(default_factory=list)
 
     def send(self, data: bytes | bytearray | memoryview) -> bool:
+        if self.socket is not None:
+            return self.socket.sendto(data, (self.host, self.port)) == len(data)
         self.packets.append(bytes(data))
         return True
 

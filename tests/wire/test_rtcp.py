@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mulisa.wire.rtcp import (
+    MAX_BLOCKS,
     Bye,
     FullIntraRequest,
     Nack,
@@ -38,7 +39,7 @@ _blocks = st.lists(
         _word,
         _word,
     ),
-    max_size=31,
+    max_size=3,
 ).map(tuple)
 _sender_reports = st.builds(
     SenderReport, _word, st.integers(0, 2**64 - 1), _word, _word, _word, _blocks
@@ -79,6 +80,13 @@ def test_others_read_our_reports(sender: SenderReport, receiver: ReceiverReport)
         [theirs_of(block) for block in sender.blocks],
     )
     assert second == theirs.RtcpRrPacket(receiver.ssrc, [*map(theirs_of, receiver.blocks)])
+
+
+def test_a_report_has_room_for_31_blocks() -> None:
+    blocks = tuple(ReportBlock(ssrc, 1, -1, 2, 3, 4, 5) for ssrc in range(MAX_BLOCKS))
+    assert parse(bytes(ReceiverReport(1, blocks))) == [ReceiverReport(1, blocks)]
+    (read,) = theirs.RtcpPacket.parse(bytes(ReceiverReport(1, blocks)))
+    assert read == theirs.RtcpRrPacket(1, [*map(theirs_of, blocks)])
 
 
 def test_others_read_our_feedback() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -157,13 +157,12 @@ class Batch:
                 start += 1
         return sent
 
-    def _send_singly(self, rows: Any) -> int:
+    def _send_singly(self, rows: Iterable[int]) -> int:
         sent = 0
         for row in rows:
             start = HEAD - self._headers[row]
             length = int(self._scratch.lengths[row])
-            self._paths[row].send(self._scratch.rows[row, start : start + length].tobytes())
-            sent += 1
+            sent += self._paths[row].send(self._scratch.rows[row, start : start + length].tobytes())
         return sent
 
 

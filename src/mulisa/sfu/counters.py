@@ -29,9 +29,9 @@ class Counters:
         """For whatever reason."""
         return self.dropped.total()
 
-    def drop(self, reason: str) -> None:
-        """A packet was not forwarded."""
-        self.dropped[reason] += 1
+    def drop(self, reason: str, packets: int = 1) -> None:
+        """Packets were not forwarded."""
+        self.dropped[reason] += packets
 
     def forward(self, packets: int, payload_bytes: int) -> None:
         """A packet went out to so many subscribers."""

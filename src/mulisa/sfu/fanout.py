@@ -195,12 +195,18 @@ class Fanout:
             if is_late and packet.number < each.oldest:
                 self._send_to(each.since(packet.number), packet)
             else:
-                self._counters.forward(each.send(packet), len(packet.payload))
+                self._send_rows(each, packet)
+
+    def _send_rows(self, rows: Rows, packet: Packet) -> None:
+        sent = rows.send(packet)
+        self._counters.forward(sent, len(packet.payload))
+        if sent < len(rows):
+            self._counters.drop("not sent", len(rows) - sent)
 
     def _send_to(self, subscriptions: Iterable[Subscription], packet: Packet) -> None:
         """Outside the fast path: to some of the subscribers."""
         for rows in self._rows_of(subscriptions, packet.codec):
-            self._counters.forward(rows.send(packet), len(packet.payload))
+            self._send_rows(rows, packet)
             rows.settle()
 
     def _rows_of(self, subscriptions: Iterable[Subscription], codec: str) -> list[Rows]:
