@@ -227,3 +227,10 @@ def pitch(samples: np.ndarray[Any, np.dtype[np.int16]]) -> float:
     """The loudest frequency, Hz."""
     spectrum = np.abs(np.fft.rfft(samples * np.hanning(len(samples))))
     return float(np.argmax(spectrum) * SAMPLE_RATE_HZ / len(samples))
+
+
+async def until(is_true: Callable[[], bool]) -> None:
+    """Wait for something that nobody tells of."""
+    async with asyncio.timeout(PATIENCE):
+        while not is_true():  # noqa: ASYNC110
+            await asyncio.sleep(0.05)

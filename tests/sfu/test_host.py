@@ -6,7 +6,6 @@ import asyncio
 import gc
 import socket
 import weakref
-from collections.abc import Callable
 
 import aiohttp
 import pytest
@@ -18,7 +17,7 @@ from mulisa.sfu.config import HostConfig
 from mulisa.sfu.events import RoomConfig
 from mulisa.sfu.host import Host
 from tests.network import free_port
-from tests.sfu.hosting import PATIENCE, Person, hosting, pitch, token, verify
+from tests.sfu.hosting import Person, hosting, pitch, token, until, verify
 
 pytestmark = pytest.mark.network
 
@@ -205,12 +204,6 @@ async def test_who_leaves_leaves_nothing_behind(dual: bool) -> None:
 def collected(clients: weakref.WeakSet[Client]) -> int:
     gc.collect()
     return len(clients)
-
-
-async def until(is_true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while not is_true():  # noqa: ASYNC110  nobody tells
-            await asyncio.sleep(0.05)
 
 
 async def test_a_room_that_is_deleted_is_over_for_everybody() -> None:

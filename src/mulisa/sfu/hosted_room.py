@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TypeAlias
 
 from google.protobuf.message import DecodeError
-from livekit.protocol import rtc
+from livekit.protocol import models, rtc
 
 from mulisa.core.room import Identity, ParticipantSid, RoomName
 from mulisa.sfu.client import Client
@@ -228,11 +228,15 @@ class HostedRoom:
 
     def _report(self, report: Report) -> None:
         self._on_report(report)
-        info = report.participant
-        if report.event == "participant_updated" and info is not None:
-            client = self.clients.get(ParticipantSid(info.sid))
-            if client and client.standing.settle(info, self.room.permissions_of(client.identity)):
-                client.send_token()
+        if report.event == "participant_updated" and report.participant is not None:
+            self._keep_standing(report.participant)
+
+    def _keep_standing(self, info: models.ParticipantInfo) -> None:
+        client = self.clients.get(ParticipantSid(info.sid))
+        if client is None or self.room.sid_of(client.identity) != client.sid:
+            return
+        if client.standing.settle(info, self.room.permissions_of(client.identity)):
+            client.send_token()
 
     def _perform_for_client(self, action: ClientAction) -> None:
         if client := self.clients.get(action.sid):

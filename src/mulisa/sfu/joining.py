@@ -12,7 +12,7 @@ import json
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from google.protobuf.message import DecodeError
 from livekit.protocol import models, rtc
@@ -154,16 +154,7 @@ def _gunzip(packed: bytes) -> bytes:
 
 
 def _from_query(query: Mapping[str, str]) -> Wish:
-    client = models.ClientInfo(
-        sdk=_sdk(query.get("sdk", "")),
-        protocol=_number(query, "protocol"),
-        client_protocol=_number(query, "client_protocol"),
-    )
-    for key in ("version", "os", "os_version", "device_model", "browser", "browser_version"):
-        setattr(client, key, query.get(key, ""))
-    known = models.ClientInfo.Capability
-    named = query.get("capabilities", "").split(",")
-    client.capabilities.extend(known.Value(each) for each in named if each in known.keys())
+    client = _client(query)
     return Wish(
         client,
         is_single_connection=False,
@@ -171,6 +162,20 @@ def _from_query(query: Mapping[str, str]) -> Wish:
         resumes=ParticipantSid(query.get("sid", "")) if _flag(query.get("reconnect", "")) else None,
         attributes=_query_attributes(query.get("attributes", "")),
     )
+
+
+def _client(query: Mapping[str, str]) -> models.ClientInfo:
+    sdks, known = models.ClientInfo.SDK, models.ClientInfo.Capability
+    sdk, named = query.get("sdk", "").upper(), query.get("capabilities", "").split(",")
+    fields: dict[str, Any] = {
+        "sdk": sdk if sdk in sdks.keys() else "UNKNOWN",
+        "protocol": _number(query, "protocol"),
+        "client_protocol": _number(query, "client_protocol"),
+        "capabilities": [each for each in named if each in known.keys()],
+    }
+    for key in ("version", "os", "os_version", "device_model", "browser", "browser_version"):
+        fields[key] = query.get(key, "")
+    return models.ClientInfo(**fields)
 
 
 def _query_attributes(encoded: str) -> Mapping[str, str]:
@@ -183,11 +188,6 @@ def _query_attributes(encoded: str) -> Mapping[str, str]:
     if not isinstance(content, dict):
         raise InputError("attributes are not a JSON object")
     return _texts(content)
-
-
-def _sdk(name: str) -> models.ClientInfo.SDK:
-    known, key = models.ClientInfo.SDK, name.upper()
-    return known.Value(key if key in known.keys() else "UNKNOWN")
 
 
 def _flag(text: str) -> bool:

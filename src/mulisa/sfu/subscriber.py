@@ -22,6 +22,11 @@ from mulisa.sfu.publisher import Publisher
 
 ANSWER_TIME: Final = 15.0
 """Seconds for a client to answer an offer, as LiveKit's own server gives it."""
+FEW_TRACKS: Final = 16
+"""Up to here changes are negotiated at once. Every further m-line costs all clients of a room time
+at every change, so that many changes in a row are negotiated together."""
+DELAY_PER_TRACK: Final = 0.01
+LONGEST_DELAY: Final = 2.0
 MAX_ASKED: Final = 5
 """Times in a row that a client is asked for an offer which then lacks what was asked for."""
 
@@ -45,7 +50,7 @@ class Subscriber(ABC):
         self._wanted: dict[TrackSid, WantedTrack] = {}
         self._outbound: dict[TrackSid, Outbound] = {}
         self._paused: set[TrackSid] = set()
-        self._soon: asyncio.Handle | None = None
+        self._soon: asyncio.TimerHandle | None = None
         self._is_away = False
 
     @property
@@ -101,9 +106,10 @@ class Subscriber(ABC):
     def _negotiate(self) -> None: ...
 
     def _negotiate_soon(self) -> None:
-        """Once for all changes of one event."""
+        """Once for all changes of one event, and in a big room for those that follow it closely."""
         if self._soon is None and not self._is_away:
-            self._soon = asyncio.get_running_loop().call_soon(self._negotiate_now)
+            delay = min(LONGEST_DELAY, DELAY_PER_TRACK * max(0, len(self._wanted) - FEW_TRACKS))
+            self._soon = asyncio.get_running_loop().call_later(delay, self._negotiate_now)
 
     def _negotiate_now(self) -> None:
         self._soon = None
