@@ -311,6 +311,13 @@ class Crowd:
                 await self.speak(1)
                 await asyncio.sleep(PACKET_DURATION)
 
+    async def until_quiet(self, seconds: float) -> None:
+        """Nothing has come for so long: what was sent is there, or lost."""
+        before = -1
+        while (now := self.summed()["packets"]) != before:
+            before = now
+            await asyncio.sleep(seconds)
+
     def summed(self) -> Counter[str]:
         """Over the streams of all subscribers."""
         total: Counter[str] = Counter()

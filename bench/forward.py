@@ -47,7 +47,7 @@ IDLE_TARGET = 0.09
 _WARM_UP = 50
 """Packets of each publisher before anything is measured."""
 _DRAIN = 0.3
-"""Seconds after the last packet was sent, in which it comes."""
+"""Seconds that go on after the last packet came."""
 
 
 @dataclass
@@ -223,7 +223,7 @@ async def speak_in_turn(
     """All rounds; what was decrypted in them is noted in the end."""
     for crowd in crowds.values():
         await crowd.speak(_WARM_UP)
-    await asyncio.sleep(_DRAIN)
+        await crowd.until_quiet(_DRAIN)
     for number in range(options.rounds):
         for name, sfu in sfus.items():
             packets = round(options.seconds / PACKET_DURATION)
@@ -247,7 +247,7 @@ async def speak(sfu: Sfu, crowd: Crowd, packets: int) -> Round:
     drops, server_drops = kernel_drops(ports), kernel_drops(server_ports)
     before, began, cpu = crowd.summed(), now(), sfu.cpu()
     await crowd.speak(packets)
-    await asyncio.sleep(_DRAIN)
+    await crowd.until_quiet(_DRAIN)
     cpu, took, after = sfu.cpu() - cpu, now() - began, crowd.summed()
     sent = packets * len(crowd.publishers)
     return Round(
