@@ -194,6 +194,25 @@ def test_a_track_id_goes_before_the_order() -> None:
     assert [each.track for each in answered.inbound] == ["TR_mic"]
 
 
+def test_what_was_guessed_is_mended_by_the_track_id() -> None:
+    negotiation = AnsweringNegotiation()
+    other = ExpectedTrack(TrackSid("TR_other"), "other", "audio")
+    assert (
+        answer_once(PUBLISHES_ONE, other, negotiation=negotiation).inbound[0].track == other.track
+    )
+    (inbound,) = answer_once(PUBLISHES_ONE, other, MICROPHONE, negotiation=negotiation).inbound
+    assert inbound.track == MICROPHONE.track
+
+
+def test_an_m_line_of_an_ended_track_is_not_taken_for_a_new_one() -> None:
+    negotiation = AnsweringNegotiation()
+    answer_once(PUBLISHES_ONE, MICROPHONE, negotiation=negotiation)
+    assert negotiation.bind([]) == ()
+    later = ExpectedTrack(TrackSid("TR_later"), "later", "audio")
+    assert negotiation.bind([later]) == ()
+    assert answer_once(PUBLISHES_ONE, later, negotiation=negotiation).inbound == ()
+
+
 def test_of_tracks_with_one_id_the_newest_is_meant() -> None:
     again = replace(MICROPHONE, track=TrackSid("TR_new"))
     answered = answer_once(PUBLISHES_ONE, MICROPHONE, again)

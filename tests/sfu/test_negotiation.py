@@ -30,7 +30,7 @@ from tests.sfu.recordings import OURS, RECORDINGS, offers, wanted_track
 pytestmark = pytest.mark.unit
 
 EXAMPLES = 150
-MANY = 20_000
+MANY = 10_000
 WANTED = (wanted_track("a"), wanted_track("b"), wanted_track("v", "video"))
 EXPECTED = (
     ExpectedTrack(TrackSid("TR_mic"), "mic", "audio"),
@@ -84,12 +84,14 @@ def check(offer: str, answered: Answered) -> None:
 
 
 def check_media(theirs: Media, media: Media) -> None:
-    if media.kind != "application":
-        assert set(map(int, media.tokens)) <= set(map(int, theirs.tokens))
+    if media.kind == "application":
+        assert media.tokens == theirs.tokens
+        return
+    assert set(map(int, media.tokens)) <= set(map(int, theirs.tokens))
     assert media.extensions.items() <= theirs.extensions.items()
     assert not (media.sends and not theirs.receives)
-    assert not (media.kind != "application" and media.receives and not theirs.sends)
-    assert len(media.formats) == len(media.tokens) or media.kind == "application"
+    assert not (media.receives and not theirs.sends)
+    assert len(media.formats) == len(media.tokens)
     offered = {each.payload_type: set(each.feedback) for each in theirs.formats}
     assert all(set(each.feedback) <= offered[each.payload_type] for each in media.formats)
 
@@ -147,7 +149,7 @@ def survives(recording: str, seed: int) -> bool:
         check(first, negotiation.answer(first, OURS, EXPECTED, WANTED))
     answered = 0
     for _ in range(2):
-        offer = mutate(rng.choice(given[:4]), rng)
+        offer = mutate(rng.choice(given[:3]), rng)
         before = negotiation.needs_offer(WANTED)
         try:
             answer = negotiation.answer(offer, OURS, EXPECTED, WANTED)

@@ -102,10 +102,9 @@ class AnsweringNegotiation:
         read = self._read(offer)
         if self._state.offer:
             check_continuity(self._state.offer, read)
-        state = self._bind(replace(self._state, offer=read), read, expected)
+        state = self._bind(replace(self._state, offer=read), read, expected, self._fresh(read))
         state = self._give(replace(state, version=state.version + 1), read, wanted)
-        by_track = {each.track: each for each in expected}
-        state = replace(state, formats=_received(state, read, by_track))
+        state = replace(state, formats=_received(state, read, expected))
         self._state, self._released = state, set()
         return self._answered(read, ours, wanted)
 
@@ -149,8 +148,23 @@ class AnsweringNegotiation:
             self._last_read = usable_offer(text, self._reader.read(text))
         return self._last_read
 
-    def _bind(self, state: _State, read: Offer, expected: Sequence[ExpectedTrack]) -> _State:
-        bound = bindings(read.senders, expected, state.bound, state.ended)
+    def _fresh(self, read: Offer) -> set[str]:
+        """The m-lines on which something is sent that was not sent before."""
+        before = {each.mid: each.track_ids for each in self._senders()}
+        return {each.mid for each in read.senders if before.get(each.mid) != each.track_ids}
+
+    def _senders(self) -> list[Media]:
+        return self._state.offer.senders if self._state.offer else []
+
+    def _bind(
+        self,
+        state: _State,
+        read: Offer,
+        expected: Sequence[ExpectedTrack],
+        fresh: Collection[str] = (),
+    ) -> _State:
+        living = [each for each in expected if each.track not in state.ended]
+        bound = bindings(read.senders, living, state.bound, fresh)
         gone = set(state.bound.values()) - set(bound.values())
         ended = (state.ended | gone) & {each.track for each in expected}
         return replace(state, bound=bound, ended=frozenset(ended))
@@ -288,14 +302,14 @@ def _is_unsupported(read: Offer, wanted: WantedTrack) -> bool:
 
 
 def _received(
-    state: _State, read: Offer, by_track: Mapping[TrackSid, ExpectedTrack]
+    state: _State, read: Offer, expected: Iterable[ExpectedTrack]
 ) -> dict[str, tuple[Format, ...]]:
-    found = {}
-    for kind in KINDS:
-        for media in read.of(kind):
-            track = state.bound.get(media.mid)
-            found[media.mid] = published_formats(media, by_track[track] if track else None)
-    return found
+    by_track = {each.track: each for each in expected}
+    bound = {
+        mid: published_formats(read.taken[mid], by_track[track])
+        for mid, track in state.bound.items()
+    }
+    return {**read.formats, **bound}
 
 
 def _merged(first: Iterable[Format], second: Iterable[Format]) -> tuple[Format, ...]:

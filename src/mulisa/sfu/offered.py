@@ -13,6 +13,7 @@ from mulisa.wire.description import (
     DATA_CHANNELS,
     Description,
     Fingerprint,
+    Format,
     IceCredentials,
     Media,
 )
@@ -28,6 +29,8 @@ class Offer:
     media: tuple[Media, ...]
     taken: Mapping[str, Media]
     """The m-lines that are not refused by mid, in the order of the BUNDLE group."""
+    formats: Mapping[str, tuple[Format, ...]]
+    """What we would receive on those of media, whatever they are for, by mid."""
     remote: IceCredentials
     fingerprint: Fingerprint
 
@@ -43,7 +46,8 @@ class Offer:
 
 def usable_offer(text: str, offer: Description) -> Offer:
     """Raises NegotiationError if nothing of it can be taken, or no transport be made."""
-    taken = _taken(offer)
+    formats = {each.mid: published_formats(each, None) for each in offer.media if _is_media(each)}
+    taken = _taken(offer, formats)
     if not taken:
         raise NegotiationError("the offer has no m-line that could be accepted")
     tagged = next(iter(taken.values()))  # describes the transport of all (RFC 9143, 7.3.1)
@@ -51,26 +55,30 @@ def usable_offer(text: str, offer: Description) -> Offer:
         raise NegotiationError("the offer lacks ICE credentials or a sha-256 fingerprint")
     if tagged.setup == "passive":
         raise NegotiationError("the offer says a=setup:passive, but our end begins no DTLS")
-    return Offer(text, offer.media, taken, tagged.credentials, tagged.fingerprint)
+    return Offer(text, offer.media, taken, formats, tagged.credentials, tagged.fingerprint)
 
 
-def _taken(offer: Description) -> dict[str, Media]:
+def _is_media(media: Media) -> bool:
+    return media.is_known and media.kind != "application" and not media.is_rejected
+
+
+def _taken(offer: Description, formats: Mapping[str, tuple[Format, ...]]) -> dict[str, Media]:
     """What can share one transport: without a BUNDLE group that is the first m-line alone."""
-    by_mid = {media.mid: media for media in offer.media if _is_usable(media)}
-    bundle = offer.bundle or tuple(by_mid)[:1]
-    taken = {mid: by_mid[mid] for mid in bundle if mid in by_mid}
+    usable = {each.mid: each for each in offer.media if each.mid and _is_usable(each, formats)}
+    bundle = offer.bundle or tuple(usable)[:1]
+    taken = {mid: usable[mid] for mid in bundle if mid in usable}
     data = [mid for mid, media in taken.items() if media.kind == "application"]
     for mid in data[1:]:
         del taken[mid]
     return taken
 
 
-def _is_usable(media: Media) -> bool:
-    if media.is_rejected or not media.mid:
+def _is_usable(media: Media, formats: Mapping[str, tuple[Format, ...]]) -> bool:
+    if media.is_rejected or not media.is_known:
         return False
     if media.kind == "application":
-        return media.is_known and media.tokens == (DATA_CHANNELS,)
-    return media.is_known and media.is_muxed and bool(published_formats(media, None))
+        return media.tokens == (DATA_CHANNELS,)
+    return media.is_muxed and bool(formats[media.mid])
 
 
 def check_continuity(before: Offer, now: Offer) -> None:
