@@ -38,7 +38,7 @@ from tests.server.tokens import api_token
 pytestmark = pytest.mark.network
 
 PATIENCE = 15.0
-EVENTS = (
+EVENTS: tuple[Any, ...] = (
     "data_received",
     "disconnected",
     "participant_attributes_changed",
