@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from struct import pack
 from types import TracebackType
 from typing import Any, Self
@@ -175,16 +175,37 @@ class BareClient:
         self.wire.send(self.check())
         return await self.arrival(lambda packet: packet[0] < 4)
 
-    async def shake_hands(self) -> None:
-        """DTLS as a client, until our end of it is established."""
+    async def shake_hands(self, lost: Collection[int] = ()) -> None:
+        """DTLS as a client, until our end of it is established.
+
+        Of the datagrams that arrive, those of these numbers (from 0) are lost.
+        """
         self.dtls.start()
-        while True:
-            for datagram in self.dtls.outgoing():
-                self.wire.send(datagram)
-            if self.dtls.is_established:
-                break
-            self.dtls.receive(await self.arrival(lambda packet: 19 < packet[0] < 64))
+        count = 0
+        while not self.dtls.is_established:
+            self.send_dtls()
+            datagram = await self._dtls_arrival()
+            if count not in lost:
+                self.dtls.receive(datagram)
+            count += 1
+        self.send_dtls()
         self.srtp = SrtpContexts(self.dtls.srtp_keys())
+
+    def send_dtls(self) -> None:
+        """What DTLS has to say."""
+        for datagram in self.dtls.outgoing():
+            self.wire.send(datagram)
+
+    async def _dtls_arrival(self) -> bytes:
+        """The next datagram of DTLS; ours are repeated meanwhile."""
+        async with asyncio.timeout(LIMIT):
+            while True:
+                try:
+                    async with asyncio.timeout(self.dtls.timeout()):
+                        return await self.arrival(lambda packet: 19 < packet[0] < 64)
+                except TimeoutError:
+                    self.dtls.handle_timeout()
+                    self.send_dtls()
 
     async def arrival(self, is_it: Callable[[bytes], bool] = lambda packet: True) -> bytes:
         """The next packet of this kind."""

@@ -103,6 +103,17 @@ async def test_a_client_that_is_faster_than_its_description_connects(port: RtcPo
     client.close()
 
 
+@pytest.mark.parametrize("lost", [{0}, {1}, {0, 2}])
+async def test_a_handshake_survives_losses(port: RtcPort, lost: set[int]) -> None:
+    client = BareClient(port, await UdpWire.open(port))
+    client.describe()
+    await client.nominate()
+    await client.shake_hands(lost)
+    assert await client.observer.told() == ("connected",)
+    await client.speak(1)
+    client.close()
+
+
 async def test_somebody_else_behind_the_description_is_refused(port: RtcPort) -> None:
     client = BareClient(port, await UdpWire.open(port))
     client.describe(Certificate.generate().fingerprint)
