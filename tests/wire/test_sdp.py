@@ -171,6 +171,28 @@ def test_sizes_are_limited() -> None:
         sdp.parse(HEAD + f"m=audio 9 {RTP}{' 0' * 200}\n")
 
 
+def test_only_m_lines_that_changed_are_read_again() -> None:
+    reader = sdp.Reader()
+    second = VIDEO.partition("m=video")[2].replace("mid:cam", "mid:second")
+    (first,) = reader.read(VIDEO).media
+    same, other = reader.read(f"{VIDEO}m=video{second}").media
+    assert same is first
+    assert other == sdp.parse(f"{VIDEO}m=video{second}").media[1]
+    (changed,) = reader.read(VIDEO.replace("a=sendonly", "a=inactive")).media
+    assert changed.direction == "inactive"
+
+
+def test_what_stands_for_the_session_is_read_anew() -> None:
+    def said(ufrag: str) -> str:
+        text = VIDEO.replace("a=ice-ufrag:abcd\na=ice-pwd:0123456789012345678901\n", "")
+        return text.replace(HEAD, f"{HEAD}a=ice-ufrag:{ufrag}\na=ice-pwd:0123456789012345678901\n")
+
+    reader = sdp.Reader()
+    for ufrag in ("aaaa", "bbbb"):
+        (media,) = reader.read(said(ufrag)).media
+        assert media.credentials and media.credentials.ufrag == ufrag
+
+
 TOKEN = st.text("abcXYZ019-", min_size=1, max_size=8)
 NUMBER = st.integers(1, 2**32 - 1)
 CREDENTIALS = IceCredentials("ufrag", "a-password-of-24-letters")

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from mulisa.core.room import ParticipantSid
 from mulisa.sfu.binding import bindings
 from mulisa.sfu.codecs import (
     PUBLISHED_EXTENSIONS,
@@ -37,15 +36,19 @@ from mulisa.wire.description import Description, Format, Media, Source, directio
 class _Subscription:
     """A wanted track on the m-line that it was given."""
 
-    track: TrackSid
-    publisher: ParticipantSid
+    wanted: WantedTrack
     ssrc: int
     formats: tuple[Format, ...]
 
     @property
+    def track(self) -> TrackSid:
+        """What flows here."""
+        return self.wanted.track
+
+    @property
     def msid(self) -> str:
         """See `msid_of`."""
-        return msid_of(self.publisher, self.track)
+        return msid_of(self.wanted.publisher, self.wanted.track)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +148,8 @@ class AnsweringNegotiation:
 
     def _read(self, text: str) -> Offer:
         if self._last_read is None or self._last_read.text != text:
-            self._last_read = usable_offer(text, self._reader.read(text))
+            description = self._reader.read(text)
+            self._last_read = usable_offer(text, description, self._state.offer)
         return self._last_read
 
     def _fresh(self, read: Offer) -> set[str]:
@@ -172,7 +176,7 @@ class AnsweringNegotiation:
     def _give(self, state: _State, read: Offer, wanted: Sequence[WantedTrack]) -> _State:
         """M-lines for what is wanted; those that it has are kept."""
         live = {each.track: each for each in wanted if each.track not in self._released}
-        given = dict(_kept_subscriptions(state.given, read, live))
+        given = dict(_kept_subscriptions(state, read, self._state.offer, live))
         has = {each.track for each in given.values()}
         has |= {each.track for each in state.given.values()}  # what is lost here comes back later
         free = [each for kind in KINDS for each in read.of(kind) if each.receives]
@@ -186,7 +190,7 @@ class AnsweringNegotiation:
                 media, formats = chosen
                 free.remove(media)
                 ssrc = self._new_ssrc(read, given.values())
-                given[media.mid] = _Subscription(each.track, each.publisher, ssrc, formats)
+                given[media.mid] = _Subscription(each, ssrc, formats)
             elif _is_unsupported(read, each):
                 unsupported.add(each.track)
         return replace(state, given=given, unsupported=frozenset(unsupported))
@@ -272,18 +276,21 @@ class AnsweringNegotiation:
             extensions=_published_extensions(media),
             rids=_layers(media) if media.sends else (),
             msids=(given.msid,) if given else (),
-            sources=(Source(given.ssrc, given.publisher, given.msid),) if given else (),
+            sources=(Source(given.ssrc, given.wanted.publisher, given.msid),) if given else (),
         )
 
 
 def _kept_subscriptions(
-    given: Mapping[str, _Subscription], read: Offer, live: Mapping[TrackSid, WantedTrack]
+    state: _State, read: Offer, before: Offer | None, live: Mapping[TrackSid, WantedTrack]
 ) -> Iterator[tuple[str, _Subscription]]:
-    for mid, each in given.items():
+    for mid, each in state.given.items():
         media, wanted = read.taken.get(mid), live.get(each.track)
-        if media and wanted and media.receives:
-            if formats := subscribed_formats(media, wanted.codecs):
-                yield mid, replace(each, formats=formats)
+        if media is None or wanted is None or not media.receives:
+            continue
+        if before and media is before.taken.get(mid) and wanted == each.wanted:
+            yield mid, each
+        elif formats := subscribed_formats(media, wanted.codecs):
+            yield mid, replace(each, wanted=wanted, formats=formats)
 
 
 def _first_fit(

@@ -44,9 +44,18 @@ class Offer:
         return [media for kind in KINDS for media in self.of(kind) if media.sends]
 
 
-def usable_offer(text: str, offer: Description) -> Offer:
-    """Raises NegotiationError if nothing of it can be taken, or no transport be made."""
-    formats = {each.mid: published_formats(each, None) for each in offer.media if _is_media(each)}
+def usable_offer(text: str, offer: Description, before: Offer | None) -> Offer:
+    """`before`, the offer before it, spares looking again at m-lines that are the same.
+
+    Raises NegotiationError if nothing of it can be taken, or no transport be made.
+    """
+    formats = {
+        each.mid: before.formats[each.mid]
+        if before and each is before.taken.get(each.mid)
+        else published_formats(each, None)
+        for each in offer.media
+        if _is_media(each)
+    }
     taken = _taken(offer, formats)
     if not taken:
         raise NegotiationError("the offer has no m-line that could be accepted")
