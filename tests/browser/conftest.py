@@ -1,8 +1,8 @@
 """A real `mulisa serve` with local engines, and voices to speak to it with.
 
-Every test that takes `server` runs in both topologies: `[mesh]` in ``make test``, `[livekit]`,
-where a real LiveKit server is the SFU, in ``make slow``. What is about one topology alone says so
-with `MESH_ONLY`.
+Every test that takes `server` runs in both topologies: `[mesh]`, and `[sfu]` on the embedded SFU,
+in ``make test``; `[livekit]`, where a real LiveKit server is the SFU, in ``make slow``. What is
+about one topology alone says so with `MESH_ONLY`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from tests.browser.server import Server
 from tests.browser.speech import Studio
 from tests.livekit_server import LiveKitServer
 
-TOPOLOGIES = ("mesh", pytest.param("livekit", marks=pytest.mark.slow))
+TOPOLOGIES = ("mesh", "sfu", pytest.param("livekit", marks=pytest.mark.slow))
 MESH_ONLY = pytest.mark.parametrize("server", ["mesh"], indirect=True)
 
 
@@ -34,7 +34,13 @@ def server(
     livekit: LiveKitServer | None = None
     if request.param == "livekit":
         livekit = request.getfixturevalue("livekit")
-    running = Server(tmp_path_factory.mktemp("data"), "--llm", "concierge", livekit=livekit)
+    running = Server(
+        tmp_path_factory.mktemp("data"),
+        "--llm",
+        "concierge",
+        topology="mesh" if request.param == "mesh" else "sfu",
+        livekit=livekit,
+    )
     try:
         running.wait_for("agent_ready")
         yield running

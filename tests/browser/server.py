@@ -87,17 +87,19 @@ class Server(Program):
         *options: str,
         environment: Mapping[str, str] | None = None,
         log: IO[str] | None = None,
+        topology: Topology = "mesh",
         livekit: LiveKitServer | None = None,
         livekit_url: str = "",
     ) -> None:
-        """With a LiveKit server its rooms are SFU rooms there; `livekit_url` is how to get to it,
-        if not directly.
+        """SFU rooms are on its own SFU, or with a LiveKit server there; `livekit_url` is how to
+        get to that, if not directly.
         """
         given = dict(environment or {})
         if livekit is not None:
             options += ("--livekit-url", livekit_url or livekit.url)
             given |= credentials(livekit)
-        self.topology: Topology = "mesh" if livekit is None else "sfu"
+        self.topology: Topology = topology if livekit is None else "sfu"
+        options += ("--topology", self.topology, "--rtc-port", "0")
         self.data = data
         super().__init__(
             "serve", "--port", "0", "--data", str(data), *options, environment=given, log=log

@@ -24,10 +24,10 @@ SILENT = 15
 """Packets in `A_WHILE`: a voice with DTX sends fewer while it is silent, one without more."""
 
 
-async def test_redundancy_goes_to_those_who_know_it(join: Join) -> None:
-    alice = await join("alice")
-    bob: BrowserClient = await join("bob", sdk="browser")
-    carol: BrowserClient = await join("carol", sdk="browser", options={"withoutRed": True})
+async def test_redundancy_goes_to_those_who_know_it(python_join: Join) -> None:
+    alice: PythonClient = await python_join("alice")
+    bob: BrowserClient = await python_join("bob", sdk="browser")
+    carol: BrowserClient = await python_join("carol", sdk="browser", options={"withoutRed": True})
     await alice.publish(440.0, "plain", red=False)
     await alice.publish(600.0, "redundant", red=True, source="screen_share_audio")
     for client in (bob, carol):
@@ -36,6 +36,18 @@ async def test_redundancy_goes_to_those_who_know_it(join: Join) -> None:
     for name, is_redundant in (("redundant", True), ("plain", False)):
         sizes = [await bytes_per_packet(client, name) for client in (bob, carol)]
         assert (sizes[0] > REDUNDANCY * sizes[1]) is is_redundant, (name, sizes)
+
+
+@pytest.mark.parametrize("is_on", [True, False], ids=["red", "no red"])
+async def test_a_browsers_voice_is_heard_with_redundancy_and_without(
+    python_join: Join, is_on: bool
+) -> None:
+    alice: BrowserClient = await python_join("alice", sdk="browser")
+    bob = await python_join("bob")
+    await alice.publish(440.0, red=is_on)
+    await hears(bob, "alice", 440.0)
+    carol: BrowserClient = await python_join("carol", sdk="browser", options={"withoutRed": True})
+    await hears(carol, "alice", 440.0)
 
 
 @pytest.mark.parametrize("is_on", [True, False], ids=["dtx", "no dtx"])
