@@ -1,16 +1,20 @@
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mulisa.core.errors import NegotiationError
 from mulisa.sfu.media import AUDIO_LEVEL
-from mulisa.sfu.negotiation import Negotiated, WantedTrack
+from mulisa.sfu.negotiation import Negotiated, NothingAccepted, WantedTrack
 from mulisa.sfu.offering import OfferingNegotiation
 from mulisa.wire import sdp
 from mulisa.wire.description import Description, Fingerprint, IceCredentials, Media, direction_of
+from tests.sfu.damage import mutate
 from tests.sfu.recordings import OPUS, OURS, VP8, wanted_track
 
 pytestmark = pytest.mark.unit
@@ -122,6 +126,18 @@ def test_a_refused_track_is_told(how: str) -> None:
     assert not client.negotiation.needs_offer([video])
 
 
+def test_when_everything_is_refused_the_next_offer_may_be_accepted() -> None:
+    client = Client()
+    with pytest.raises(NothingAccepted) as refusal:
+        client.exchange(wanted_track("a"), change=lambda media: replace(media, is_rejected=True))
+    assert refusal.value.unsupported == ("TR_a",)
+    assert client.exchange(wanted_track("v", "video")).mid_to_track == {"1": "TR_v"}
+    accepted = client.exchange(
+        wanted_track("v", "video"), change=lambda media: replace(media, is_rejected=True)
+    )
+    assert (accepted.unsupported, accepted.remote) == (("TR_v",), THEIRS)
+
+
 def test_a_rejected_m_line_is_recycled_under_another_mid() -> None:
     client = Client()
     client.exchange(
@@ -226,7 +242,6 @@ def test_too_many_profiles_are_unsupported_and_no_error() -> None:
         ("a=mid:0", "a=mid:7"),
         ("m=audio 9", "m=video 9"),
         ("a=ice-ufrag:theirs", "a=ice-ufrag:"),
-        ("m=audio 9", "m=audio 0"),
         ("a=fingerprint:sha-256", "a=fingerprint:md5"),
         ("v=0", "v=1"),
     ],
@@ -245,3 +260,45 @@ def test_an_answer_without_an_offer_is_refused() -> None:
     client.exchange(wanted_track("a"))
     with pytest.raises(NegotiationError):
         client.negotiation.accept(client.answer())
+
+
+@settings(max_examples=300)
+@given(st.integers(0))
+def test_a_damaged_answer_is_taken_or_refused(seed: int) -> None:
+    rng = random.Random(seed)
+    client = Client()
+    wanted = [wanted_track("a"), wanted_track("b"), wanted_track("v", "video")]
+    client.offer = sdp.parse(client.negotiation.offer(OURS, wanted))
+    answer = client.answer()
+    try:
+        accepted = client.negotiation.accept(mutate(answer, rng))
+    except NothingAccepted as refusal:
+        assert set(refusal.unsupported) == {each.track for each in wanted}
+        return
+    except NegotiationError:
+        accepted = client.negotiation.accept(answer)
+        assert len(accepted.outbound) == len(wanted)
+    told = {each.track for each in accepted.outbound} | set(accepted.unsupported)
+    assert told == {each.track for each in wanted}
+    assert all(each.codecs for each in accepted.outbound)
+
+
+@settings(max_examples=200)
+@given(st.lists(st.sets(st.sampled_from("abcdef")), max_size=20), st.integers(0))
+def test_whatever_is_wanted_tracks_keep_their_places(steps: list[set[str]], seed: int) -> None:
+    rng = random.Random(seed)
+    client = Client()
+    client.negotiation = OfferingNegotiation(draw=lambda: rng.randint(1, 20))
+    before: dict[str, tuple[str, int]] = {}
+    for names in [{"a"}, *steps]:
+        wanted = [wanted_track(name, "video" if name in "ef" else "audio") for name in names]
+        accepted = client.exchange(*wanted)
+        places = {str(each.track): (each.mid, each.ssrc) for each in accepted.outbound}
+        assert places.keys() == {each.track for each in wanted}
+        assert all(places[track] == before[track] for track in places.keys() & before.keys())
+        new = {mid for track, (mid, _) in places.items() if track not in before}
+        assert not new & {mid for mid, _ in before.values()}
+        assert len({ssrc for _, ssrc in places.values()}) == len(places)
+        assert len(client.offer.media) <= 12
+        assert not client.negotiation.needs_offer(wanted)
+        before = places

@@ -9,6 +9,7 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass
 
+from mulisa.core.errors import NegotiationError
 from mulisa.core.room import ParticipantSid
 from mulisa.sfu.media import Codec, Inbound, MediaKind, Outbound, TrackSid
 from mulisa.wire.description import Candidate, Fingerprint, IceCredentials
@@ -22,6 +23,14 @@ def random_ssrc() -> int:
 def msid_of(publisher: ParticipantSid, track: TrackSid) -> str:
     """Stream and track id of a subscribed track: clients read who and what it is from either."""
     return f"{publisher}|{track} {track}"
+
+
+class NothingAccepted(NegotiationError):
+    """A client refuses every m-line of our first offers, so nothing is known of its transport."""
+
+    def __init__(self, unsupported: tuple[TrackSid, ...]) -> None:
+        super().__init__("the client refuses every m-line of the offer")
+        self.unsupported = unsupported
 
 
 @dataclass(frozen=True, slots=True)

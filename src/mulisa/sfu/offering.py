@@ -13,7 +13,14 @@ from typing import Final
 from mulisa.core.errors import NegotiationError
 from mulisa.sfu.codecs import FEEDBACK, OPUS, RED, codecs, identity, kept, parameters
 from mulisa.sfu.media import AUDIO_LEVEL, Codec, MediaKind, Outbound, TrackSid
-from mulisa.sfu.negotiation import Negotiated, OurSide, WantedTrack, msid_of, random_ssrc
+from mulisa.sfu.negotiation import (
+    Negotiated,
+    NothingAccepted,
+    OurSide,
+    WantedTrack,
+    msid_of,
+    random_ssrc,
+)
 from mulisa.wire import sdp
 from mulisa.wire.description import (
     RTP,
@@ -88,6 +95,7 @@ class OfferingNegotiation:
         self._mids = 0
         self._reader = sdp.Reader()
         self._is_pending = False
+        self._transport: tuple[IceCredentials, Fingerprint] | None = None
         self._released: set[TrackSid] = set()
         self._unsupported: set[TrackSid] = set()
         self._types: dict[tuple[str, ...], int] = dict(FIRST_TYPES)
@@ -114,22 +122,24 @@ class OfferingNegotiation:
     def accept(self, answer: str) -> Negotiated:
         """The client's answer to the offer.
 
-        Raises NegotiationError; the offer is then still without an answer.
+        Raises NegotiationError; the offer is then still without an answer. Raises NothingAccepted
+        instead when it is answered, but there is no connection yet that could be spoken of.
         """
         if not self._is_pending:
             raise NegotiationError("an answer came that nobody waits for")
         read = self._reader.read(answer)
         self._check(read)
-        remote, fingerprint = _transport(read)
-        refused = list(self._settle(read))
+        self._transport = _transport(read) or self._transport
+        unsupported = tuple(dict.fromkeys((*self._settle(read), *self._unsupported)))
         self._is_pending = False
+        if self._transport is None:
+            raise NothingAccepted(unsupported)
         outbound = tuple(self._outbound(read))
         return Negotiated(
-            remote=remote,
-            fingerprint=fingerprint,
+            *self._transport,
             outbound=outbound,
             mid_to_track={each.mid: each.track for each in outbound},
-            unsupported=tuple(dict.fromkeys((*refused, *self._unsupported))),
+            unsupported=unsupported,
         )
 
     def release(self, track: TrackSid) -> None:
@@ -268,15 +278,15 @@ def _opus_parameters(wanted: Sequence[Codec]) -> str:
     return "minptime=10;useinbandfec=1" + (";sprop-stereo=1" if is_stereo else "")
 
 
-def _transport(answer: Description) -> tuple[IceCredentials, Fingerprint]:
-    """Of all m-lines; the first one of the group describes it.
+def _transport(answer: Description) -> tuple[IceCredentials, Fingerprint] | None:
+    """Of all m-lines; the first one of the group describes it. None if all are refused.
 
     Its a=setup is not looked at: pion says passive there, and is active as it was offered.
     """
     by_mid = {media.mid: media for media in answer.media if not media.is_rejected}
     tagged = next((by_mid[mid] for mid in answer.bundle or by_mid if mid in by_mid), None)
     if tagged is None:
-        raise NegotiationError("the answer refuses every m-line")
+        return None
     if not tagged.credentials or not tagged.fingerprint:
         raise NegotiationError("the answer lacks ICE credentials or a sha-256 fingerprint")
     return tagged.credentials, tagged.fingerprint
