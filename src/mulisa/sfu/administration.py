@@ -9,7 +9,7 @@ from mulisa.core.errors import InputError
 from mulisa.core.room import Identity
 from mulisa.sfu import messages
 from mulisa.sfu.attendance import Attendance
-from mulisa.sfu.data import MAX_PACKET_BYTES, DataRelay
+from mulisa.sfu.data import MAX_PACKET_BYTES, NONCE_BYTES, DataRelay
 from mulisa.sfu.errors import LimitExceeded, NotFound
 from mulisa.sfu.media import TrackSid
 from mulisa.sfu.participants import Participant, State
@@ -18,8 +18,6 @@ from mulisa.sfu.profile import Profiles
 from mulisa.sfu.publishing import Publishing
 from mulisa.sfu.roster import Actions, Roster
 from mulisa.sfu.subscribing import Subscribing
-
-_NONCE_BYTES = 16
 
 
 class Administration:
@@ -91,8 +89,8 @@ class Administration:
 
     def send_data(self, request: api.SendDataRequest) -> Actions:
         """To all, or to those named."""
-        if request.nonce and len(request.nonce) != _NONCE_BYTES:
-            raise InputError(f"nonce should be {_NONCE_BYTES} bytes or absent")
+        if request.nonce and len(request.nonce) != NONCE_BYTES:
+            raise InputError(f"nonce should be {NONCE_BYTES} bytes or absent")
         if request.kind not in models.DataPacket.Kind.values():
             raise InputError("data is reliable or lossy")
         user = models.UserPacket(

@@ -19,6 +19,8 @@ from mulisa.sfu.roster import Actions, Roster
 
 MAX_PACKET_BYTES: Final = 64 * 1024
 """What LiveKit's servers announce to take."""
+NONCE_BYTES: Final = 16
+"""Of what marks a packet that may be sent twice; another length marks nothing."""
 _MAX_NONCES: Final = 1_000
 
 _KINDS: Final[dict[DataLabel, models.DataPacket.Kind]] = {
@@ -82,7 +84,7 @@ class DataRelay:
     def _forward(
         self, packet: models.DataPacket, label: DataLabel, sender: Participant | None
     ) -> Actions:
-        if packet.user.nonce and self._is_repeated(packet.user.nonce):
+        if len(packet.user.nonce) == NONCE_BYTES and self._is_repeated(packet.user.nonce):
             self.dropped["repeated"] += 1
             return
         targets = self._targets(packet, sender)

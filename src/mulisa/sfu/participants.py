@@ -25,7 +25,9 @@ class Participant:
         self.sid, self.identity = arrival.sid, arrival.identity
         self.name, self.metadata = arrival.name, arrival.metadata
         self.attributes = dict(arrival.attributes)
-        self.kind, self.client = arrival.kind, arrival.client
+        self.client = arrival.client
+        is_known = arrival.kind in models.ParticipantInfo.Kind.values()
+        self.kind = arrival.kind if is_known else models.ParticipantInfo.STANDARD
         self.permissions: Permissions = arrival.permissions
         self.joined_at = arrival.at
         self.refresh_token = arrival.refresh_token

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 from livekit.protocol import rtc
 
@@ -11,6 +12,9 @@ from mulisa.sfu.errors import LimitExceeded
 from mulisa.sfu.events import RoomConfig
 from mulisa.sfu.participants import Participant
 from mulisa.sfu.roster import Actions, Roster
+
+_ANSWERS_SUCCESS_SINCE: Final = 15
+"""Protocol version; older clients take every answer for an error."""
 
 
 def check_profile(
@@ -49,6 +53,8 @@ class Profiles:
             reason = rtc.RequestResponse.LIMIT_EXCEEDED
             answer = messages.request_response(request, reason, str(error))
         else:
+            if participant.client.protocol < _ANSWERS_SUCCESS_SINCE:
+                return
             answer = messages.request_response(request, rtc.RequestResponse.OK)
         yield from self._roster.tell(participant, answer)
 

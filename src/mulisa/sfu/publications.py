@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from livekit.protocol import models, rtc
@@ -28,12 +29,14 @@ _STREAMS: Final = {
 class Publication:
     """A track that its publisher announced; it exists for others once it is bound."""
 
-    def __init__(self, sid: TrackSid, request: rtc.AddTrackRequest) -> None:
+    def __init__(self, sid: TrackSid, request: rtc.AddTrackRequest, enabled: Sequence[str]) -> None:
+        """`enabled` are the MIME types that may be published."""
         self.sid = sid
         self.cid = request.cid
         self.request = request
         self.info = _announced(sid, request)
         """What is true of it now; copied into every message."""
+        self.info.codecs.extend(_codecs(request, self.kind, enabled))
         self.is_bound = False
         """An m-line of the publisher carries it."""
         self.is_heard = False
@@ -49,7 +52,7 @@ class Publication:
         self.is_bound = True
         self.info.mid = inbound.mid
         self.info.mime_type = mime_type(inbound.codecs[0]) if inbound.codecs else ""
-        codec = self.info.codecs[0] if self.info.codecs else self.info.codecs.add(cid=self.cid)
+        codec = self.info.codecs[0]
         codec.mid, codec.mime_type = self.info.mid, self.info.mime_type
 
     def set_features(self, features: list[models.AudioTrackFeature]) -> None:
@@ -66,7 +69,7 @@ def mime_type(codec: Codec) -> str:
 
 
 def _announced(sid: TrackSid, request: rtc.AddTrackRequest) -> models.TrackInfo:
-    info = models.TrackInfo(
+    return models.TrackInfo(
         sid=sid,
         type=request.type,
         name=request.name,
@@ -84,14 +87,26 @@ def _announced(sid: TrackSid, request: rtc.AddTrackRequest) -> models.TrackInfo:
         backup_codec_policy=_backup_policy(request),
         packet_trailer_features=dict.fromkeys(request.packet_trailer_features),
     )
-    for codec in request.simulcast_codecs:
-        layers = codec.layers or request.layers
-        mime = f"{'audio' if request.type == models.AUDIO else 'video'}/{codec.codec}"
-        mode = codec.video_layer_mode
-        info.codecs.add(mime_type=mime, cid=codec.cid, layers=layers, video_layer_mode=mode)
-    if not info.codecs:
-        info.codecs.add(cid=request.cid, layers=request.layers)
-    return info
+
+
+def _codecs(
+    request: rtc.AddTrackRequest, kind: MediaKind, enabled: Sequence[str]
+) -> list[models.SimulcastCodecInfo]:
+    """What is not enabled gives way to what is: clients publish what they are told here."""
+    known = {mime.lower(): mime for mime in enabled if mime.startswith(f"{kind}/")}
+    infos: dict[str, models.SimulcastCodecInfo] = {}
+    for wanted in request.simulcast_codecs:
+        name = f"{kind}/{wanted.codec.lower().removeprefix(f'{kind}/')}"
+        mime = known.get(name, next(iter(known.values()), name))
+        info = models.SimulcastCodecInfo(
+            mime_type=mime,
+            cid=wanted.cid,
+            layers=wanted.layers or request.layers,
+            video_layer_mode=wanted.video_layer_mode,
+        )
+        infos.setdefault(mime, info)
+    unnamed = models.SimulcastCodecInfo(cid=request.cid, layers=request.layers)
+    return list(infos.values()) or [unnamed]
 
 
 def _backup_policy(request: rtc.AddTrackRequest) -> models.BackupCodecPolicy:

@@ -37,7 +37,8 @@ class Publishing:
             answer = messages.request_response(request, *problem)
             yield from self._roster.tell(publisher, answer)
             return
-        publication = Publication(new_track_sid(wanted.type, wanted.source), wanted)
+        sid = new_track_sid(wanted.type, wanted.source)
+        publication = Publication(sid, wanted, self._roster.config.enabled_codecs)
         publisher.tracks[publication.sid] = publication
         yield ExpectTrack(publisher.sid, publication.sid, publication.request)
         yield from self._roster.tell(publisher, messages.track_published(publication))

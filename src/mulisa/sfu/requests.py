@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from livekit.protocol import models, rtc
 
@@ -17,6 +17,9 @@ from mulisa.sfu.publishing import Publishing
 from mulisa.sfu.roster import Actions, Roster
 from mulisa.sfu.signal import check_request
 from mulisa.sfu.subscribing import Subscribing
+
+_OWN_REASONS: Final = (models.USER_UNAVAILABLE, models.USER_REJECTED, models.AGENT_ERROR)
+"""Why a client may say that it leaves; all the others are the server's to say."""
 
 _Handler: TypeAlias = Callable[[Participant, rtc.SignalRequest, float], Actions]
 
@@ -72,8 +75,9 @@ class Requests:
             yield from handler(who, request, now)
 
     def _leave(self, who: Participant, request: rtc.SignalRequest, _: float) -> Actions:
-        reason = request.leave.reason or models.CLIENT_INITIATED
-        yield from self._attendance.depart(who, reason)
+        reason = request.leave.reason
+        is_own = reason in _OWN_REASONS
+        yield from self._attendance.depart(who, reason if is_own else models.CLIENT_INITIATED)
 
     def _pong(self, who: Participant, _: rtc.SignalRequest, now: float) -> Actions:
         yield from self._roster.tell(who, rtc.SignalResponse(pong=self._milliseconds(now)))

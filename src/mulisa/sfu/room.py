@@ -145,6 +145,7 @@ class Room:
         if self.is_over:
             return
         self._lifetime.settle(now)
+        yield from self._speaking.settle()
         yield from self._bulletin.settle(now)
         due = [participant.deadline for participant in self._roster]
         due += [self._lifetime.deadline(), self._bulletin.deadline()]

@@ -37,6 +37,17 @@ class Speaking:
         for participant in self._roster:
             yield from self._tell(participant)
 
+    def settle(self) -> Actions:
+        """Tracks may have ended, and nothing is measured of those."""
+        if self._levels:
+            sounding = {who.sid for who, track in self._roster.tracks() if track.kind == "audio"}
+            silent = self._levels.keys() - sounding
+            for sid in silent:
+                self._silence(sid)
+            if silent:
+                for participant in self._roster:
+                    yield from self._tell(participant)
+
     def begin_anew(self, sid: ParticipantSid) -> None:
         """This participant may have missed what it was told."""
         self._told.pop(sid, None)
@@ -44,6 +55,9 @@ class Speaking:
     def forget(self, sid: ParticipantSid) -> None:
         """This participant has gone."""
         self.begin_anew(sid)
+        self._silence(sid)
+
+    def _silence(self, sid: ParticipantSid) -> None:
         self._speakers.forget(sid)
         self._levels.pop(sid, None)
 
