@@ -143,7 +143,7 @@ def test_of_other_m_lines_hardly_anything_is_read() -> None:
         ("a=sendonly", "\n"),
         ("a=sendonly", "sendonly"),
         ("a=sendonly", f"a=x:{'y' * 5_000}"),
-        ("a=sendonly", "a=sendonly\n" * 200),
+        ("a=sendonly", "a=sendonly\n" * 600),
         ("a=sendonly", "a=simulcast:send q\n"),
         ("a=sendonly", f"a=sctp-port:{'9' * 5_000}"),
     ],

@@ -20,8 +20,8 @@ from mulisa.wire.description import (
     Source,
 )
 
-MAX_PER_MEDIA: Final = 128
-"""Attributes of one name under one m-line, and payload types."""
+MAX_ATTRIBUTES: Final = 512
+"""Of one name under one m-line: browsers have up to 100, for feedback of many codecs."""
 
 _MID = re.compile(r"[\w!#$%&'*+.^`{|}~-]{1,32}", re.ASCII)
 _RTPMAP = re.compile(r"(\d{1,3}) ([\w.+-]{1,64})/(\d{1,9})(?:/(\d{1,3}))?", re.ASCII)
@@ -49,8 +49,8 @@ def attributes(lines: Iterable[str]) -> Attributes:
         if line.startswith("a="):
             name, _, value = line[2:].partition(":")
             found[name].append(value)
-    if any(len(values) > MAX_PER_MEDIA for name, values in found.items() if name != "candidate"):
-        raise NegotiationError(f"an m-line has at most {MAX_PER_MEDIA} attributes of one name")
+    if any(len(values) > MAX_ATTRIBUTES for name, values in found.items() if name != "candidate"):
+        raise NegotiationError(f"an m-line has at most {MAX_ATTRIBUTES} attributes of one name")
     return dict(found)
 
 

@@ -13,13 +13,15 @@ from typing import Final
 
 from mulisa.core.errors import NegotiationError
 from mulisa.wire import attributes as read
-from mulisa.wire.attributes import MAX_PER_MEDIA, Attributes
+from mulisa.wire.attributes import Attributes
 from mulisa.wire.description import Candidate, Description, Format, Media
 
 MAX_CHARS: Final = 2_000_000
 """An offer of livekit-client has 1.2 kB per m-line of audio and 5.5 kB per one of video."""
 MAX_MEDIA: Final = 512
 MAX_LINE_CHARS: Final = 4_096
+MAX_FORMATS: Final = 128
+"""Of one m-line: there are no more payload types."""
 DATA_PORT: Final = 5_000
 """The SCTP port of everybody who does not say another."""
 MAX_MESSAGE_BYTES: Final = 65_535
@@ -206,8 +208,8 @@ def _media(lines: list[str], common: Attributes) -> Media:
     if not found:
         raise NegotiationError(f"not an m-line: {lines[0][:80]!r}")
     tokens = tuple(found[4].split())
-    if len(tokens) > MAX_PER_MEDIA:
-        raise NegotiationError(f"an m-line has at most {MAX_PER_MEDIA} payload types")
+    if len(tokens) > MAX_FORMATS:
+        raise NegotiationError(f"an m-line has at most {MAX_FORMATS} payload types")
     own = read.attributes(lines)
     media = Media(kind=found[1], mid=read.mid(own), protocol=found[3], tokens=tokens)
     is_rejected = int(found[2]) == 0 and "bundle-only" not in own
