@@ -84,8 +84,7 @@ class Hosting:
 
     def clients(self) -> list[Client]:
         """All who are in a room."""
-        rooms = self.host._rooms.values()
-        return [client for room in rooms for client in room.clients.values()]
+        return self.host._rooms.clients
 
     def cut(self, identity: str) -> None:
         """Reset somebody's WebSocket."""

@@ -206,7 +206,9 @@ MAKES: list[Make] = [
     lambda r: rtc.SignalRequest(trickle=rtc.TrickleRequest(candidateInit="{")),
     lambda r: rtc.SignalRequest(
         add_track=rtc.AddTrackRequest(
-            cid=r.choice(["track", "", "c2"]), type=r.randrange(3), source=r.randrange(6)
+            cid=r.choice(["track", "", "c2"]),
+            type=r.choice(models.TrackType.keys()),
+            source=r.choice(models.TrackSource.keys()),
         )
     ),
     lambda r: rtc.SignalRequest(mute=rtc.MuteTrackRequest(sid=r.choice(SIDS), muted=True)),

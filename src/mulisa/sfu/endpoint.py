@@ -7,18 +7,19 @@ cannot be understood, 404 for a room that must exist and does not, 503 for what 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
-from typing import Final, Protocol
+from collections.abc import Callable
+from typing import Final
 
 from aiohttp import WSMsgType, web
 
 from mulisa.core.errors import InputError, TokenError
 from mulisa.sfu.allowance import Allowance
 from mulisa.sfu.client import Client
-from mulisa.sfu.config import Claims, HostConfig
+from mulisa.sfu.config import HostConfig
+from mulisa.sfu.door import Door, Elsewhere, Visitor
 from mulisa.sfu.errors import LimitExceeded, NotFound
 from mulisa.sfu.hosted_room import HostedRoom
-from mulisa.sfu.joining import Ticket, Wish, read_ticket, read_wish
+from mulisa.sfu.joining import read_ticket, read_wish
 from mulisa.sfu.outbox import FLUSH_TIME, Outbox
 
 HEARTBEAT: Final = 20.0
@@ -37,44 +38,16 @@ _ANYBODY: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Visitor:
-    """Who is at the door: nothing has been made for it yet."""
-
-    claims: Claims
-    ticket: Ticket
-    wish: Wish
-
-
-class Elsewhere(InputError):
-    """The room is open in another topology."""
-
-
-class House(Protocol):
-    """What admits visitors: a `Host`."""
-
-    def check(self, visitor: Visitor) -> None:
-        """Raises LimitExceeded, NotFound or Elsewhere if it could not be let in now."""
-
-    def admit(self, visitor: Visitor) -> bool:
-        """Count somebody who comes in; False if it is one too many at once."""
-
-    def enter(self, visitor: Visitor, outbox: Outbox) -> tuple[HostedRoom, Client] | None:
-        """Let it in, or back in; None if it has been told to come back as new."""
-
-    def refused(self) -> None:
-        """A visitor was turned away."""
-
-    def slow(self) -> None:
-        """A client did not read."""
-
-
 class Endpoint:
-    """Handlers for one `Host`."""
+    """Handlers for the `Door` of one host."""
 
-    def __init__(self, config: HostConfig, house: House) -> None:
+    def __init__(self, config: HostConfig, door: Door, on_entered: Callable[[], None]) -> None:
+        """`on_entered` is called when somebody has come in."""
+        self.slow_readers = 0
+        """Sockets that were closed because their clients did not read."""
         self._config = config
-        self._house = house
+        self._door = door
+        self._on_entered = on_entered
         self._sockets: set[Outbox] = set()
         self._all_closed = asyncio.Event()
         self._all_closed.set()
@@ -113,19 +86,22 @@ class Endpoint:
         if not socket.can_prepare(request):
             return _answer(404, "this address speaks WebSocket")
         visitor = self._admit(request)
-        if not isinstance(visitor, web.Response) and not self._house.admit(visitor):
+        if not isinstance(visitor, web.Response) and not self._door.admit():
             visitor = _answer(503, "too many join at once; try again")
         if isinstance(visitor, web.Response):
-            self._house.refused()
+            self._door.refused += 1
             return visitor
         await socket.prepare(request)
-        await self._serve(visitor, socket, Outbox(socket, request.transport, self._house.slow))
+        await self._serve(visitor, socket, Outbox(socket, request.transport, self._slow))
         return socket
+
+    def _slow(self) -> None:
+        self.slow_readers += 1
 
     def _admit(self, request: web.Request) -> Visitor | web.Response:
         try:
             visitor = self._visitor(request)
-            self._house.check(visitor)
+            self._door.check(visitor)
         except TokenError as error:
             return _answer(401, str(error))
         except NotFound as error:
@@ -149,8 +125,9 @@ class Endpoint:
         writing = asyncio.create_task(outbox.run(), name=f"signalling to {visitor.ticket.identity}")
         entered = None
         try:
-            entered = self._house.enter(visitor, outbox)
+            entered = self._door.enter(visitor, outbox)
             if entered:
+                self._on_entered()
                 await self._read(socket, *entered)
         finally:
             if entered:
