@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from typing import Final
 
 from livekit.protocol import models, rtc
 
 from mulisa.sfu.connection import Connection
 from mulisa.sfu.media import Outbound, TrackSid
-from mulisa.sfu.negotiation import Answered, Negotiated, WantedTrack
+from mulisa.sfu.negotiation import Answered, Negotiated, NothingAccepted, WantedTrack
 from mulisa.sfu.offering import OfferingNegotiation
 from mulisa.sfu.publisher import Publisher
 
@@ -125,8 +125,7 @@ class Subscriber(ABC):
         self._forward()
         for track in self._outbound.keys() - before.keys():
             self._on_subscribed(track)
-        for track in described.unsupported:
-            self._refuse(track)
+        self._refuse(described.unsupported)
 
     def _forward(self) -> None:
         if connection := self._connection():
@@ -134,11 +133,13 @@ class Subscriber(ABC):
             for track in self._paused & self._outbound.keys():
                 connection.session.pause(track, True)
 
-    def _refuse(self, track: TrackSid) -> None:
-        if self._wanted.pop(track, None):
-            error = models.SubscriptionError.SE_CODEC_UNSUPPORTED
-            response = rtc.SubscriptionResponse(track_sid=track, err=error)
-            self._send(rtc.SignalResponse(subscription_response=response))
+    def _refuse(self, tracks: Iterable[TrackSid]) -> None:
+        """The client cannot take these."""
+        for track in tracks:
+            if self._wanted.pop(track, None):
+                error = models.SubscriptionError.SE_CODEC_UNSUPPORTED
+                response = rtc.SubscriptionResponse(track_sid=track, err=error)
+                self._send(rtc.SignalResponse(subscription_response=response))
 
 
 class AskingSubscriber(Subscriber):
@@ -220,10 +221,13 @@ class OfferingSubscriber(Subscriber):
         """The client answered our offer. Raises NegotiationError; an answer too many is none."""
         if self._opened is None or self._answer_due is None:
             return
-        answered = self._negotiation.accept(answer)
-        self._opened.set_remote(answered.remote, answered.fingerprint)
+        try:
+            answered = self._negotiation.accept(answer)
+            self._opened.set_remote(answered.remote, answered.fingerprint)
+            self._described(answered)
+        except NothingAccepted as refusal:
+            self._refuse(refusal.unsupported)
         self._stop_waiting()
-        self._described(answered)
         self._negotiate_soon()
 
     def resume(self) -> None:
