@@ -128,7 +128,12 @@ def test_a_full_room_admits_nobody_but_agents_and_who_is_already_there() -> None
 
 @pytest.mark.parametrize(
     "changes",
-    [{"name": "x" * 257}, {"metadata": "ä" * 40_000}, {"attributes": {"k": "v" * 70_000}}],
+    [
+        {"name": "x" * 257},
+        {"metadata": "ä" * 40_000},
+        {"attributes": {"k": "v" * 70_000}},
+        {"add_track_requests": (rtc.AddTrackRequest(),)},
+    ],
 )
 def test_who_says_too_much_of_itself_does_not_come_in(changes: dict[str, Any]) -> None:
     rooms = Rooms()
@@ -660,6 +665,20 @@ def test_whoever_joined_again_is_not_taken_for_gone() -> None:
     actions = rooms.receive(events.Resumption(alice.sid))
     infos = alice.told("update", actions)[0].participants
     assert [(i.sid, i.state) for i in infos if i.identity == "bob"] == [(again.sid, ACTIVE)]
+
+
+def test_permissions_that_changed_meanwhile_are_told() -> None:
+    rooms = Rooms()
+    alice, bob = rooms.join("alice"), rooms.join("bob")
+    one, two = alice.publish("one"), alice.publish("two")
+    alice.ask(subscription_permission=rtc.SubscriptionPermission())
+    rooms.receive(events.SocketLost(bob.sid))
+    only_one = rtc.TrackPermission(participant_identity="bob", track_sids=[one])
+    permission = rtc.SubscriptionPermission(track_permissions=[only_one])
+    assert not bob.kinds(alice.ask(subscription_permission=permission))
+    actions = rooms.receive(events.Resumption(bob.sid))
+    told = bob.told("subscription_permission_update", actions)
+    assert {update.track_sid: update.allowed for update in told} == {one: True, two: False}
 
 
 def test_a_resumption_restores_what_was_wanted() -> None:

@@ -7,10 +7,10 @@ from typing import Final
 
 from livekit.protocol import models, rtc
 
+from mulisa.core.errors import InputError
 from mulisa.core.room import Identity
 from mulisa.sfu import messages
 from mulisa.sfu.channels import Channels
-from mulisa.sfu.errors import LimitExceeded
 from mulisa.sfu.events import Arrival, Disconnect, Report, Resumption, Send
 from mulisa.sfu.participants import Participant, State
 from mulisa.sfu.permissions import Permissions
@@ -18,6 +18,7 @@ from mulisa.sfu.profile import check_profile
 from mulisa.sfu.publishing import Publishing
 from mulisa.sfu.quality import Qualities
 from mulisa.sfu.roster import Actions, Roster
+from mulisa.sfu.signal import check_add_track
 from mulisa.sfu.speaking import Speaking
 from mulisa.sfu.subscribing import Subscribing
 
@@ -115,7 +116,8 @@ class Attendance:
             yield Disconnect(resumption.sid)
             return
         participant.has_socket = True
-        participant.deadline = None
+        if participant.is_active:
+            participant.deadline = None
         self._speaking.begin_anew(participant.sid)
         yield Send(participant.sid, self._reconnect_response(participant, resumption))
         yield Send(participant.sid, messages.update(self._state_for(participant)))
@@ -127,6 +129,7 @@ class Attendance:
         for publication in participant.tracks.values():
             if not publication.is_bound:
                 yield Send(participant.sid, messages.track_published(publication))
+        yield from self._subscribing.repeat(participant)
 
     def sync(self, participant: Participant, state: rtc.SyncState) -> Actions:
         """What a client that resumes believes; if we know less, it has to join anew."""
@@ -169,7 +172,9 @@ class Attendance:
         config = self._roster.config
         try:
             check_profile(config, arrival.name, arrival.metadata, arrival.attributes)
-        except LimitExceeded:
+            for request in arrival.add_track_requests:
+                check_add_track(request)
+        except InputError:
             return True
         return self.is_full(arrival.identity, arrival.permissions, arrival.kind)
 

@@ -48,8 +48,8 @@ class Participant:
         """Tracks of others that it asked for or does not want."""
         self.subscribes_by_itself = arrival.auto_subscribe
         self.subscribed: set[TrackSid] = set()
-        self.refused: set[TrackSid] = set()
-        """Tracks it wants and was told that it may not have."""
+        self.admitted: dict[TrackSid, bool] = {}
+        """Whether it may have a track that it wants, as it was told; it takes it for granted."""
         self.paused: set[TrackSid] = set()
 
         self.channels = channels
@@ -93,8 +93,9 @@ class Participant:
     def forget_track(self, track: TrackSid) -> None:
         """A track of somebody else has ended."""
         self.wishes.pop(track, None)
-        for tracks in (self.subscribed, self.refused, self.paused):
-            tracks.discard(track)
+        self.admitted.pop(track, None)
+        self.subscribed.discard(track)
+        self.paused.discard(track)
 
     def touch(self) -> None:
         """Something that others see has changed."""

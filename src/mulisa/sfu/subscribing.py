@@ -49,6 +49,13 @@ class Subscribing:
                 yield from self._settle(subscriber, *found)
         yield from self._pause(subscriber, state.track_sids_disabled, is_paused=True)
 
+    def repeat(self, subscriber: Participant) -> Actions:
+        """What it was told of permissions, which it may have missed."""
+        for track, is_admitted in subscriber.admitted.items():
+            if found := self._roster.track(track):
+                message = messages.permission_update(found[0].sid, track, is_allowed=is_admitted)
+                yield from self._roster.tell(subscriber, message)
+
     def set_track(self, subscriber: Participant, request: rtc.UpdateTrackSettings) -> Actions:
         """A client wants a track held back for a while, or no longer."""
         yield from self._pause(subscriber, request.track_sids, is_paused=request.disabled)
@@ -119,14 +126,10 @@ class Subscribing:
         self, subscriber: Participant, publisher: Participant, track: TrackSid, is_admitted: bool
     ) -> Actions:
         """Only of what changed: clients take a track to be allowed until told otherwise."""
-        if is_admitted == (track not in subscriber.refused):
-            return
-        if is_admitted:
-            subscriber.refused.discard(track)
-        else:
-            subscriber.refused.add(track)
-        message = messages.permission_update(publisher.sid, track, is_allowed=is_admitted)
-        yield from self._roster.tell(subscriber, message)
+        if is_admitted != subscriber.admitted.get(track, True):
+            subscriber.admitted[track] = is_admitted
+            message = messages.permission_update(publisher.sid, track, is_allowed=is_admitted)
+            yield from self._roster.tell(subscriber, message)
 
     def _pause(self, subscriber: Participant, tracks: Iterable[str], *, is_paused: bool) -> Actions:
         for track in map(TrackSid, tracks):
