@@ -38,7 +38,8 @@ def test_a_report_counts_what_was_lost_since_the_last() -> None:
     block = reception.report(42, now=1.0)
     assert (block.ssrc, block.packets_lost, block.highest_sequence) == (42, 1, 14)
     assert block.fraction_lost == 256 // 5
-    assert reception.fraction_lost == pytest.approx(1 / 5)
+    assert reception.loss(2.0) == pytest.approx(1 / 5)
+    assert reception.loss(99.0) == 0
     receive(reception, [12, 15, 16], now=1.1)
     block = reception.report(42, now=2.0)
     assert (block.fraction_lost, block.packets_lost, block.highest_sequence) == (0, 0, 16)

@@ -95,8 +95,11 @@ def test_everybody_is_heard_again_when_the_room_is_small_again() -> None:
 def test_a_publisher_without_levels_is_as_loud_as_anybody() -> None:
     room = BigRoom()
     room.voices[3].level = None
-    room.voices[3].speak(2, b"go")
-    assert words(room.listener) == [b"go"] * 2
+    room.voices[3].speak(4, b"x")  # DTX
+    assert words(room.listener) == []
+    room.stage.clock.now += 1
+    room.voices[3].speak(2, b"word")
+    assert words(room.listener) == [b"word"] * 2
 
 
 def test_an_agents_voice_takes_no_place_and_is_never_held_back() -> None:

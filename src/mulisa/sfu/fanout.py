@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Final
 
 from mulisa.sfu.batch import ROWS, Scratch
 from mulisa.sfu.counters import Counters
-from mulisa.sfu.levels import LevelMeter
+from mulisa.sfu.levels import SILENCE, LevelMeter
 from mulisa.sfu.loudest import UNKNOWN_LEVEL, Change, Loudest
 from mulisa.sfu.media import MediaKind, Outbound, TrackSid
 from mulisa.sfu.packets import NO_LEVEL, Packet, PacketCache
-from mulisa.sfu.rows import Member, Rows, form_for
+from mulisa.sfu.rows import Member, Rows
 from mulisa.sfu.simulcast import Layers
 from mulisa.sfu.subscription import Subscription
 from mulisa.sfu.timeline import Timeline
@@ -27,6 +28,8 @@ AUDIO_CLOCK: Final = 48_000
 VIDEO_CLOCK: Final = 90_000
 _CACHED: Final = {"audio": 64, "video": 256}
 """Packets: 1.3 s of a voice; at most 0.4 MB of video."""
+DTX_BYTES: Final = 2
+"""Opus payloads up to that long hold no sound (RFC 6716, 3.1)."""
 _REDUNDANT_PACKETS = 2
 """Packets at the beginning of a run whose redundancy would be of before it."""
 
@@ -46,6 +49,8 @@ class Fanout:
         self._cache = PacketCache(_CACHED[kind])
         self._members: dict[Subscription, RtpSession] = {}
         self._rows: dict[str, list[Rows]] = {}
+        """Of all who get packets now, by codec; made when a packet of it comes."""
+        self._old_rows: dict[str, list[Rows]] = {}
         self._is_changed = False
         self._is_muted = False
         self.meter = LevelMeter(clock_rate, now)
@@ -83,9 +88,10 @@ class Fanout:
             self._timeline.interrupt()
             self.change()
 
-    def describe(self, layers: Layers | None) -> None:
+    def describe(self, rids: tuple[str, ...]) -> None:
         """What is published changed: packets of before would look different if sent again."""
-        self.layers = layers
+        if rids != (self.layers.rids if self.layers else ()):
+            self.layers = Layers(rids) if rids else None
         self._cache.clear()
 
     def change(self) -> None:
@@ -114,10 +120,15 @@ class Fanout:
         return is_selected or session.hears_everybody
 
     def _drop_rows(self) -> None:
+        """Those whose members stay as they are will be used again."""
+        self._count_sent()
+        if self._rows:
+            self._old_rows, self._rows = self._rows, {}
+
+    def _count_sent(self) -> None:
         for rows in self._rows.values():
             for each in rows:
                 each.settle()
-        self._rows.clear()
 
     def receive(
         self,
@@ -164,8 +175,7 @@ class Fanout:
         self._send(packet, is_late=number <= newest)
 
     def _compete(self, loudest: Loudest, packet: Packet) -> None:
-        level = UNKNOWN_LEVEL if packet.level == NO_LEVEL else packet.level & 127
-        change = loudest.hear(self.track, level, packet.at)
+        change = loudest.hear(self.track, _loudness(packet), packet.at)
         if change is not None:
             self.on_selection(change)
             self._enter(packet, packet.at - loudest.config.onset)
@@ -190,7 +200,8 @@ class Fanout:
         rows = self._rows.get(packet.codec)
         if rows is None:
             began = [each for each in self._members if each.first is not None]
-            rows = self._rows[packet.codec] = self._rows_of(began, packet.codec)
+            old = self._old_rows.pop(packet.codec, [])
+            rows = self._rows[packet.codec] = self._rows_of(began, packet.codec, old)
         for each in rows:
             if is_late and packet.number < each.oldest:
                 self._send_to(each.since(packet.number), packet)
@@ -209,15 +220,21 @@ class Fanout:
             self._send_rows(rows, packet)
             rows.settle()
 
-    def _rows_of(self, subscriptions: Iterable[Subscription], codec: str) -> list[Rows]:
+    def _rows_of(
+        self, subscriptions: Iterable[Subscription], codec: str, old: Sequence[Rows] = ()
+    ) -> list[Rows]:
+        """Rows for those who take the codec; where the same ones were together in `old`, those."""
         members: list[Member] = [
-            (each, self._members[each].peer)
+            (each, self._members[each].peer, each.revision)
             for each in subscriptions
-            if form_for(each, codec) is not None and self._members[each].is_ready
+            if each.takes(codec) and self._members[each].is_ready
         ]
+        parts = [members[start : start + ROWS] for start in range(0, len(members), ROWS)]
         return [
-            Rows(self._scratch, part, codec, marks_first=self.kind == "audio")
-            for part in _parts(members)
+            known
+            if known is not None and known.members == part
+            else Rows(self._scratch, part, codec, marks_first=self.kind == "audio")
+            for part, known in zip_longest(parts, old[: len(parts)])
         ]
 
     def resend(self, subscription: Subscription, sequences: Iterable[int], now: float) -> None:
@@ -235,9 +252,7 @@ class Fanout:
         timestamp = self._timeline.timestamp_of(source, report.timestamp)
         if timestamp is None:
             return
-        for rows in self._rows.values():
-            for each in rows:
-                each.settle()
+        self._count_sent()
         for subscription, session in self._members.items():
             if subscription.first is not None and subscription.packets:
                 mine = subscription.sender_report(report.ntp, timestamp, now)
@@ -249,8 +264,11 @@ class Fanout:
             self.publisher.request_key_frame(self)
 
 
-def _parts(members: Sequence[Member]) -> Iterable[Sequence[Member]]:
-    return (members[start : start + ROWS] for start in range(0, len(members), ROWS))
+def _loudness(packet: Packet) -> int:
+    """Minus dBov; of a publisher without levels every packet that is no DTX is a voice."""
+    if packet.level != NO_LEVEL:
+        return packet.level & 127
+    return SILENCE if len(packet.payload) - packet.primary <= DTX_BYTES else UNKNOWN_LEVEL
 
 
 def _ignore(change: Change) -> None:

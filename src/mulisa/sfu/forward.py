@@ -20,7 +20,7 @@ from mulisa.sfu.media import Inbound, MediaKind, Outbound, TrackSid
 from mulisa.sfu.packets import NO_LEVEL
 from mulisa.sfu.reception import Reception
 from mulisa.sfu.recognition import recognise
-from mulisa.sfu.simulcast import Layers, begins_key_frame
+from mulisa.sfu.simulcast import begins_key_frame
 from mulisa.sfu.source import SUPERSEDED, Source
 from mulisa.sfu.subscription import Subscription
 from mulisa.wire.rtcp import (
@@ -93,10 +93,11 @@ class Forwarder:
 
         Loss is the worst of its streams in the last seconds, in either direction.
         """
+        now = self.now()
         measured: dict[ParticipantSid, tuple[float, float]] = {}
         for session in self._sessions:
             loss, round_trip = measured.get(session.sid, (0.0, 0.0))
-            more_loss, longer = session.quality()
+            more_loss, longer = session.quality(now)
             measured[session.sid] = max(loss, more_loss), max(round_trip, longer)
         return measured
 
@@ -197,7 +198,7 @@ class RtpSession:
         self._published[inbound.track] = inbound
         fanout = self._forwarder.fanout(inbound.track, inbound.kind)
         fanout.publisher = self
-        fanout.describe(Layers(inbound.rids) if inbound.rids else None)
+        fanout.describe(inbound.rids)
         for source in self.sources.values():
             if source.inbound.track == inbound.track:
                 source.describe(inbound)
@@ -257,6 +258,7 @@ class RtpSession:
     def path_changed(self) -> None:
         """The connection can send, or sends another way from now on."""
         for subscription in self._subscriptions.values():
+            subscription.revision += 1
             self._fanout_of(subscription).change()
 
     def close(self) -> None:
@@ -415,12 +417,12 @@ class RtpSession:
             report = ReceiverReport(self._ssrc, tuple(blocks[start : start + MAX_BLOCKS]))
             self.peer.send_rtcp(bytes(report))
 
-    def quality(self) -> tuple[float, float]:
+    def quality(self, now: float) -> tuple[float, float]:
         """Loss of its worst stream, its longest round-trip time (s, 0: unknown)."""
-        up = [each.reception.fraction_lost for each in self.sources.values()]
-        down = [each.loss for each in self._subscriptions.values()]
+        up = [each.reception.loss(now) for each in self.sources.values()]
+        down = [each.loss(now) for each in self._subscriptions.values()]
         trips = [each.round_trip for each in self._subscriptions.values()]
-        return max(*up, *down, 0.0, 0.0), max(trips, default=0.0)
+        return max(up + down, default=0.0), max(trips, default=0.0)
 
 
 def _ignore_rtp(buffer: Buffer, length: int) -> None:

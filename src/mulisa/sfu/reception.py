@@ -12,6 +12,8 @@ from mulisa.wire.rtp import sequence_delta
 
 GIVE_UP: Final = 0.5
 """Seconds after which a missing packet is not asked for any more."""
+CURRENT: Final = 5.0
+"""Seconds without a packet after which a stream's loss says nothing any more."""
 _RETRY = 0.06
 """Seconds between two requests for the same packet."""
 _MAX_MISSING = 256
@@ -25,6 +27,7 @@ class Reception:
         "_clock_rate",
         "_expected_before",
         "_first",
+        "_fraction_lost",
         "_jitter",
         "_missing",
         "_next_request",
@@ -32,7 +35,6 @@ class Reception:
         "_report",
         "_report_at",
         "_transit",
-        "fraction_lost",
         "heard",
         "highest",
         "received",
@@ -46,8 +48,7 @@ class Reception:
         self.received = 0
         self.heard = 0.0
         """When the newest packet came."""
-        self.fraction_lost = 0.0
-        """Of the last interval between two reports, 0 to 1."""
+        self._fraction_lost = 0.0
         self._jitter = 0.0
         self._transit: float | None = None
         self._missing: dict[int, tuple[float, float]] = {}
@@ -125,6 +126,10 @@ class Reception:
         self._report = report.ntp >> 16 & 0xFFFFFFFF
         self._report_at = now
 
+    def loss(self, now: float) -> float:
+        """Share lost between the last two reports, 0 to 1; none of a stream that fell silent."""
+        return self._fraction_lost if now - self.heard <= CURRENT else 0.0
+
     def report(self, ssrc: int, now: float) -> ReportBlock:
         """What to tell the sender about the time since the last call."""
         self._forget(now - 2 * GIVE_UP)
@@ -132,10 +137,10 @@ class Reception:
         expected_now = expected - self._expected_before
         lost_now = expected_now - (self.received - self._received_before)
         self._expected_before, self._received_before = expected, self.received
-        self.fraction_lost = min(max(lost_now / expected_now, 0.0), 1.0) if expected_now else 0.0
+        self._fraction_lost = min(max(lost_now / expected_now, 0.0), 1.0) if expected_now else 0.0
         return ReportBlock(
             ssrc,
-            min(int(self.fraction_lost * 256), 255),
+            min(int(self._fraction_lost * 256), 255),
             expected - self.received,
             self.highest & 0xFFFFFFFF,
             int(self._jitter),

@@ -23,8 +23,8 @@ from mulisa.wire.rtp import FIXED_BYTES
 if TYPE_CHECKING:
     from mulisa.sfu.peer import PeerConnection
 
-Member: TypeAlias = "tuple[Subscription, PeerConnection]"
-"""Who gets packets, and over which connection: it has a path and keys."""
+Member: TypeAlias = "tuple[Subscription, PeerConnection, int]"
+"""Who gets packets, over which connection (with a path and keys), and the revision of that."""
 
 _HEADER = Struct("!BBHLL")
 _LEVEL = Struct("!HHBxxx")
@@ -56,17 +56,15 @@ class Form(NamedTuple):
         return red.with_payload_type(packet.payload, self.red_of)
 
 
-def form_for(subscription: Subscription, codec: str) -> Form | None:
-    """How a subscriber gets packets of a codec; None if it cannot take them."""
-    own = subscription.codecs.get(codec)
+def _form_for(subscription: Subscription, codec: str) -> Form:
+    """How a subscriber gets packets of a codec that it takes."""
+    codecs = subscription.codecs
     if codec != "red":
-        return Form(own.payload_type) if own else None
-    opus = subscription.codecs.get("opus")
-    if opus is None:
-        return None
-    if own is None:
-        return Form(opus.payload_type, is_primary=True)
-    return Form(own.payload_type, red_of=opus.payload_type)
+        return Form(codecs[codec].payload_type)
+    opus = codecs["opus"].payload_type
+    if "red" in codecs:
+        return Form(codecs["red"].payload_type, red_of=opus)
+    return Form(opus, is_primary=True)
 
 
 class Rows:
@@ -78,17 +76,19 @@ class Rows:
     def __init__(
         self, scratch: Scratch, members: Sequence[Member], codec: str, *, marks_first: bool
     ) -> None:
-        """All members can take the codec. `marks_first`: each one's first packet has the marker."""
-        forms = {member[0]: form_for(member[0], codec) or Form(0) for member in members}
-        members = sorted(members, key=lambda member: _order(member, forms[member[0]]))
-        self._subscriptions = [subscription for subscription, _ in members]
+        """All members take the codec. `marks_first`: each one's first packet has the marker."""
+        self.members = members
+        ordered = sorted(((_form_for(member[0], codec), member) for member in members), key=_order)
+        forms = [form for form, _ in ordered]
+        self._subscriptions = [member[0] for _, member in ordered]
         self._scratch = scratch
         self.oldest = max(each.first or 0 for each in self._subscriptions)
         """Number from which on every member gets every packet."""
-        self._build_template([forms[each] for each in self._subscriptions])
-        self._build_forms([forms[each] for each in self._subscriptions])
+        self._build_template(forms)
+        self._build_forms(forms)
         self._starts = _starts(self._subscriptions) if marks_first else {}
-        self._batch = Batch(scratch, self._headers.tolist(), [peer for _, peer in members])
+        peers = [member[1] for _, member in ordered]
+        self._batch = Batch(scratch, self._headers.tolist(), peers)
 
     def _build_template(self, forms: list[Form]) -> None:
         """Headers end where the payload begins; those with a level come first."""
@@ -197,9 +197,9 @@ def _head(subscription: Subscription, form: Form) -> bytes:
     return fixed + _LEVEL.pack(_ONE_BYTE_PROFILE, 1, subscription.level_id << 4)
 
 
-def _order(member: Member, form: Form) -> tuple[bool, Form, int]:
+def _order(entry: tuple[Form, Member]) -> tuple[bool, Form, int]:
     """Long headers first, then by payload, then by socket: each of them makes runs."""
-    subscription, peer = member
+    form, (subscription, peer, _) = entry
     fd = peer.path.fd if peer.path is not None else None
     return not subscription.level_id, form, -1 if fd is None else fd
 

@@ -20,7 +20,7 @@ class Layers:
 
     def __init__(self, rids: Sequence[str]) -> None:
         """`rids` from the smallest layer to the biggest."""
-        self._rids = tuple(rids)
+        self.rids = tuple(rids)
         self._heard: dict[str, float] = {}
         self.current: str | None = None
 
@@ -33,7 +33,7 @@ class Layers:
 
     def best(self, now: float) -> str | None:
         """The layer to forward: if it is not `current`, a key frame of it is needed."""
-        arriving = (rid for rid in reversed(self._rids) if rid in self._heard)
+        arriving = (rid for rid in reversed(self.rids) if rid in self._heard)
         return next((rid for rid in arriving if now - self._heard[rid] <= ALIVE), None)
 
 

@@ -8,7 +8,6 @@ time goes on meanwhile. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from secrets import randbits
 from typing import Final
 
@@ -18,6 +17,8 @@ from mulisa.wire.rtp import MAX_EXTENSION_ID, sequence_delta
 
 RESENDS: Final = 64
 """Packets that a subscriber may ask for again at once, and per second."""
+CURRENT: Final = 15.0
+"""Seconds for which a report counts: clients send one every 5 s or so."""
 _MASK = 0xFFFFFFFF
 
 
@@ -25,6 +26,8 @@ class Subscription:
     """Numbers and counters. Whether packets are forwarded now is its fanout's decision."""
 
     __slots__ = (
+        "_loss",
+        "_loss_at",
         "_next",
         "_report",
         "_report_at",
@@ -35,17 +38,19 @@ class Subscription:
         "is_paused",
         "last",
         "level_id",
-        "loss",
         "octets",
         "offset",
         "outbound",
         "packets",
+        "revision",
         "round_trip",
         "shift",
     )
 
     def __init__(self, outbound: Outbound) -> None:
         self.is_paused = False
+        self.revision = 0
+        """Grows when its packets begin to look different, or go another way."""
         self.first: int | None = None
         """Number of the first packet since it is forwarded again; None while it is not."""
         self.last = -1
@@ -56,8 +61,8 @@ class Subscription:
         self.offset = randbits(32)
         self.packets = self.octets = 0
         """Sent, payload only."""
-        self.loss = 0.0
-        """As the subscriber reported it last, 0 to 1."""
+        self._loss = 0.0
+        self._loss_at = 0.0
         self.round_trip = 0.0
         """Seconds, 0 while it is unknown."""
         self._report = 0
@@ -68,14 +73,20 @@ class Subscription:
     def describe(self, outbound: Outbound) -> None:
         """Take what was negotiated. Packets of before are not sent again: they looked different."""
         self.outbound = outbound
+        self.revision += 1
         self.codecs: dict[str, Codec] = {codec.name: codec for codec in outbound.codecs}
         level_id = outbound.extensions.get(AUDIO_LEVEL, 0)
         self.level_id = level_id if level_id <= MAX_EXTENSION_ID else 0
         """Id of the level in packets to the subscriber, 0 if it takes none."""
 
+    def takes(self, codec: str) -> bool:
+        """True if it can be sent packets of that codec; RED is stripped for who takes opus only."""
+        return ("opus" if codec == "red" else codec) in self.codecs
+
     def begin(self, first: int) -> None:
         """Forward again from the packet with that number on."""
         self.first = first
+        self.revision += 1
         self.shift = self._next - first
 
     def end(self, newest: int) -> None:
@@ -98,8 +109,10 @@ class Subscription:
         if refill:
             self._resends = min(self._resends + refill, RESENDS)
             self._resends_at = now
-        self._resends -= self._resends > 0
-        return self._resends > 0
+        if self._resends == 0:
+            return False
+        self._resends -= 1
+        return True
 
     def sender_report(self, ntp: int, timestamp: int, now: float) -> SenderReport:
         """The publisher's report as the subscriber must read it; `timestamp` is the track's."""
@@ -108,13 +121,12 @@ class Subscription:
         mine = (timestamp + self.offset) & _MASK
         return SenderReport(ssrc, ntp, mine, self.packets & _MASK, self.octets & _MASK)
 
+    def loss(self, now: float) -> float:
+        """Share that the subscriber missed lately, by its own reports: 0 to 1."""
+        return self._loss if now - self._loss_at <= CURRENT else 0.0
+
     def receive_report(self, block: ReportBlock, now: float) -> None:
         """What the subscriber says of its reception (round-trip time: RFC 3550, 6.4.1)."""
-        self.loss = block.fraction_lost / 256
+        self._loss, self._loss_at = block.fraction_lost / 256, now
         if block.last_report and block.last_report == self._report:
             self.round_trip = max(now - self._report_at - block.delay / 65536, 0.0)
-
-
-def oldest(subscriptions: Iterable[Subscription]) -> int:
-    """Number from which on all of these get every packet."""
-    return max((each.first or 0 for each in subscriptions), default=0)
