@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final, Self
 
 import aiohttp
-from bench._rtc_link import Link
+from bench._rtc_link import PROFILES, Link
 from bench._rtc_sdp import LEVEL_EXTENSION, OPUS, Sent, Theirs, candidates, offer, read_answer
 from cffi import FFI  # type: ignore[import-untyped]
 from livekit.protocol import models, rtc
@@ -68,9 +68,16 @@ class Stream:
 class Client:
     """A participant with one peer connection (signalling v1) that publishes, or hears everybody."""
 
-    def __init__(self, http: aiohttp.ClientSession, url: str, token: str, number: int = 0) -> None:
-        """`number` tells publishers apart."""
-        self.link = Link(self._on_rtp, self._on_rtcp)
+    def __init__(
+        self,
+        http: aiohttp.ClientSession,
+        url: str,
+        token: str,
+        number: int = 0,
+        profiles: Sequence[str] = tuple(PROFILES),
+    ) -> None:
+        """`number` tells publishers apart; `profiles` are those of SRTP that it offers."""
+        self.link = Link(self._on_rtp, self._on_rtcp, profiles)
         self.streams: dict[int, Stream] = {}
         self.nacks = 0
         """Times that the server missed packets of ours."""
@@ -277,10 +284,11 @@ class Client:
 class Crowd:
     """The clients of one room. Enter it; `join` as often as wanted."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, profiles: Sequence[str] = tuple(PROFILES)) -> None:
+        """`profiles` are those of SRTP that its clients offer; those of browsers by default."""
         self.publishers: list[Client] = []
         self.subscribers: list[Client] = []
-        self._url = url
+        self._url, self._profiles = url, profiles
         self._batch = Batch()
         self._http: aiohttp.ClientSession
         self._reading: asyncio.Task[None]
@@ -289,7 +297,7 @@ class Crowd:
         """They come one after the other."""
         group = self.publishers if is_publisher else self.subscribers
         for token in tokens:
-            client = Client(self._http, self._url, token, len(group))
+            client = Client(self._http, self._url, token, len(group), self._profiles)
             group.append(client)
             await client.join(
                 is_publisher=is_publisher, receiving=0 if is_publisher else len(self.publishers)
@@ -326,6 +334,14 @@ class Crowd:
                 for name in ("packets", "missing", "decrypted", "wrong"):
                     total[name] += getattr(stream, name)
         return total
+
+    def refused(self) -> int:
+        """Packets of publishers that our own kernel did not take."""
+        return sum(client.link.refused for client in self.publishers)
+
+    def nacks(self) -> int:
+        """Times that the server missed packets of publishers."""
+        return sum(client.nacks for client in self.publishers)
 
     def ports(self) -> set[int]:
         """Where subscribers receive."""

@@ -11,7 +11,7 @@ import hashlib
 import secrets
 import socket
 import string
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Final
@@ -41,7 +41,13 @@ _RECEIVE_BUFFER = 1 << 20
 class Link:
     """To one server. Everything is called on the event loop; `read` whenever datagrams may wait."""
 
-    def __init__(self, on_rtp: Callable[[bytes], None], on_rtcp: Callable[[bytes], None]) -> None:
+    def __init__(
+        self,
+        on_rtp: Callable[[bytes], None],
+        on_rtcp: Callable[[bytes], None],
+        profiles: Sequence[str] = tuple(PROFILES),
+    ) -> None:
+        """`profiles` are those of SRTP that it offers, the preferred one first."""
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
         self.socket.bind(("127.0.0.1", 0))
@@ -61,6 +67,7 @@ class Link:
         self.outbound: pylibsrtp.Session | None = None
         self._on_rtp = on_rtp
         self._on_rtcp = on_rtcp
+        self._profiles = profiles
         self._theirs: Theirs | None = None
         self._tie_breaker = secrets.randbits(64)
         self._addresses: dict[tuple[str, int], None] = {}
@@ -165,7 +172,7 @@ class Link:
         certificate, key = _certificate()
         context.use_certificate(certificate)
         context.use_privatekey(key)
-        context.set_tlsext_use_srtp(":".join(PROFILES).encode())
+        context.set_tlsext_use_srtp(":".join(self._profiles).encode())
         self._dtls = SSL.Connection(context, None)
         self._dtls.set_ciphertext_mtu(1200)
         if self._theirs.setup == "active":

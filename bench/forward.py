@@ -35,6 +35,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from bench._report import circumstances, write
 from bench._rtc import PACKET_DURATION, Crowd, kernel_drops
+from bench._rtc_link import PROFILES
 from bench._rtc_servers import STACKS, Sfu, Stack, has_livekit, running
 
 SIZES = ("1x10", "1x25", "1x50", "1x100", "4x10", "4x50", "4x100")
@@ -58,7 +59,7 @@ class Round:
     """Seconds."""
     took: float
     sent: int
-    """Packets of all publishers."""
+    """Packets of all publishers that our own kernel took."""
     expected: int
     received: int
     lost_by_receivers: int
@@ -93,6 +94,8 @@ class Row:
     decrypted: int = 0
     wrong: int = 0
     """Decrypted to what nobody had sent."""
+    nacks: int = 0
+    """Requests of the server for packets that it missed."""
 
     def figures(self) -> dict[str, Any]:
         """What it comes to."""
@@ -143,6 +146,14 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--idle", type=float, default=20.0, help="seconds of silence to measure at sizes 1xN; or 0"
     )
+    parser.add_argument(
+        "--srtp",
+        choices=PROFILES,
+        nargs="+",
+        default=tuple(PROFILES),
+        metavar="P",
+        help="what clients offer, as browsers do by default: %(choices)s",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result here")
     parser.add_argument("--small", action="store_true", help="a quick look at two sizes")
     options = parser.parse_args()
@@ -167,7 +178,8 @@ async def measure(size: str, options: argparse.Namespace) -> list[Row]:
     with running(options.stacks) as sfus:
         async with AsyncExitStack() as stack:
             crowds = {
-                sfu.stack: await stack.enter_async_context(Crowd(sfu.url)) for sfu in sfus.values()
+                sfu.stack: await stack.enter_async_context(Crowd(sfu.url, options.srtp))
+                for sfu in sfus.values()
             }
             idles = options.idle if publishers == 1 and subscribers > 1 else 0.0
             for sfu in sfus.values():
@@ -238,6 +250,7 @@ async def speak_in_turn(
     for name, crowd in crowds.items():
         summed = crowd.summed()
         rows[name].decrypted, rows[name].wrong = summed["decrypted"], summed["wrong"]
+        rows[name].nacks = crowd.nacks()
         rows[name].memory_after = sfus[name].memory()
 
 
@@ -245,11 +258,12 @@ async def speak(sfu: Sfu, crowd: Crowd, packets: int) -> Round:
     """One round."""
     ports, server_ports = crowd.ports(), sfu.udp_ports()
     drops, server_drops = kernel_drops(ports), kernel_drops(server_ports)
-    before, began, cpu = crowd.summed(), now(), sfu.cpu()
+    before, refused = crowd.summed(), crowd.refused()
+    began, cpu = now(), sfu.cpu()
     await crowd.speak(packets)
     await crowd.until_quiet(_DRAIN)
     cpu, took, after = sfu.cpu() - cpu, now() - began, crowd.summed()
-    sent = packets * len(crowd.publishers)
+    sent = packets * len(crowd.publishers) - (crowd.refused() - refused)
     return Round(
         round(cpu, 3),
         round(took, 3),
@@ -317,6 +331,8 @@ def show(result: Mapping[str, Any]) -> None:
     console.print(table)
     console.print("pkt/s: on one core; lost: by the SFU; late: dropped where subscribers receive")
     wrong, decrypted = (sum(row[what] for row in result["rows"]) for what in ("wrong", "decrypted"))
+    srtp = dict.fromkeys(f"{row['stack']}: {row['srtp']}" for row in result["rows"])
+    console.print("; ".join(srtp))
     console.print(f"{decrypted} packets decrypted, {wrong} of them not what was sent")
 
 
