@@ -7,6 +7,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 from livekit.protocol import agent as wire
+from livekit.protocol import models
 
 from mulisa.server.events import JobFailed, Joined, WorkerLost, WorkerRegistered
 from mulisa.server.tokens import TokenVerifier
@@ -73,6 +74,20 @@ async def test_a_worker_gets_a_room_joins_it_and_is_let_go(gateway: RunningGatew
                         "state": "initializing",
                     }
         assert (await worker.hear("termination")).termination.job_id == job.id
+
+
+async def test_an_agent_may_do_what_its_worker_asked_for(gateway: RunningGateway) -> None:
+    async with ScriptedWorker.connect(gateway) as worker:
+        permission = models.ParticipantPermission(
+            can_subscribe=True, hidden=True, can_publish_sources=[models.MICROPHONE]
+        )
+        request = wire.RegisterWorkerRequest(type=wire.JT_ROOM, allowed_permissions=permission)
+        await worker.say(register=request)
+        await worker.hear("register")
+        async with gateway.person():
+            grant = TokenVerifier(KEY, SECRET).verify((await worker.accept()).token)
+    assert (grant.can_subscribe, grant.hidden, grant.sources) == (True, True, ("microphone",))
+    assert not (grant.can_publish or grant.can_publish_data or grant.can_update_metadata)
 
 
 async def test_a_worker_that_says_no_name_is_mulisa(gateway: RunningGateway) -> None:

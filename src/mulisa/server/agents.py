@@ -93,6 +93,8 @@ class _Link:
 
     worker_id: WorkerId
     agent_name: str
+    permission: models.ParticipantPermission
+    """What its agents may do in a room."""
     socket: web.WebSocketResponse
     outbox: asyncio.Queue[wire.ServerMessage | RouteRequest] = field(default_factory=asyncio.Queue)
 
@@ -237,7 +239,7 @@ class AgentEndpoint:
             message = _parse(await socket.receive())
         if not isinstance(message, wire.WorkerMessage) or not message.HasField("register"):
             raise InputError("the first message of a worker is 'register'")
-        link = _Link(WorkerId(_new_id("AW_")), message.register.agent_name, socket)
+        link = _link(message.register, socket)
         link.outbox.put_nowait(_registered(link.worker_id))
         self._links[link.worker_id] = link
         self._metrics.set_workers(len(self._links))
@@ -357,6 +359,7 @@ class AgentEndpoint:
             link.outbox.put_nowait(message)
 
     def _assignment(self, action: AssignJob) -> wire.JobAssignment:
+        permission = self._links[action.worker_id].permission
         grant = Grant(
             identity=action.identity,
             name=action.name,
@@ -364,7 +367,14 @@ class AgentEndpoint:
             kind="agent",
             attributes=action.attributes,
             room_join=True,
-            can_update_metadata=True,
+            can_update_metadata=permission.can_update_metadata,
+            can_publish=permission.can_publish,
+            can_subscribe=permission.can_subscribe,
+            can_publish_data=permission.can_publish_data,
+            hidden=permission.hidden,
+            sources=tuple(
+                models.TrackSource.Name(source).lower() for source in permission.can_publish_sources
+            ),
         )
         job = self._wire_job(action.job, action.routing)
         job.state.status = wire.JS_RUNNING
@@ -389,6 +399,15 @@ class AgentEndpoint:
             metadata=job.dispatch.metadata or json.dumps(ours),
             state=wire.JobState(status=wire.JS_PENDING),
         )
+
+
+def _link(register: wire.RegisterWorkerRequest, socket: web.WebSocketResponse) -> _Link:
+    permission = models.ParticipantPermission(
+        can_subscribe=True, can_publish=True, can_publish_data=True, can_update_metadata=True
+    )
+    if register.HasField("allowed_permissions"):
+        permission = register.allowed_permissions
+    return _Link(WorkerId(_new_id("AW_")), register.agent_name, permission, socket)
 
 
 async def _send_all(link: _Link) -> None:

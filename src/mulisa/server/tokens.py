@@ -51,6 +51,13 @@ class Grant:
     """May serve as an agent process (``WS /agent``)."""
     can_update_metadata: bool = False
     """May change its own name and attributes."""
+    can_publish: bool = True
+    can_subscribe: bool = True
+    can_publish_data: bool = True
+    hidden: bool = False
+    """Nobody else sees it in the room."""
+    sources: tuple[str, ...] = ()
+    """What it may publish, in LiveKit's words (``microphone``, ``camera``); none: everything."""
 
 
 class TokenIssuer:
@@ -208,11 +215,15 @@ def _video_claim(grant: Grant) -> dict[str, Any]:
         claim |= {
             "roomJoin": True,
             "room": grant.room,
-            "canPublish": True,
-            "canSubscribe": True,
-            "canPublishData": True,
+            "canPublish": grant.can_publish,
+            "canSubscribe": grant.can_subscribe,
+            "canPublishData": grant.can_publish_data,
             "canUpdateOwnMetadata": grant.can_update_metadata,
         }
+    if grant.hidden:
+        claim["hidden"] = True
+    if grant.sources:
+        claim["canPublishSources"] = list(grant.sources)
     if grant.agent:
         claim["agent"] = True
     return claim
@@ -238,6 +249,9 @@ def _grant(claims: dict[str, Any]) -> Grant:
     """Raises TokenError."""
     said = _typed(claims)
     video, identity = said["video"], said.get("sub") or said.get("identity") or ""
+    sources = video.get("canPublishSources") or []
+    if not isinstance(sources, list):
+        raise TokenError("the token's canPublishSources are no list")
     room_join = video.get("roomJoin") is True
     if room_join and not identity:
         raise TokenError("the token allows to join a room but names no identity ('sub')")
@@ -250,6 +264,11 @@ def _grant(claims: dict[str, Any]) -> Grant:
         room_join=room_join,
         agent=video.get("agent") is True,
         can_update_metadata=video.get("canUpdateOwnMetadata") is True,
+        can_publish=video.get("canPublish") is not False,
+        can_subscribe=video.get("canSubscribe") is not False,
+        can_publish_data=video.get("canPublishData") is not False,
+        hidden=video.get("hidden") is True,
+        sources=tuple(str(source) for source in sources),
     )
 
 
