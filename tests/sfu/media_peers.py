@@ -6,7 +6,7 @@ import os
 import socket
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from aiortc.rtcrtpparameters import RTCRtpHeaderExtensionParameters, RTCRtpParameters
 from aiortc.rtp import HeaderExtensionsMap, RtcpPacket, RtpPacket
@@ -14,8 +14,10 @@ from aiortc.rtp import HeaderExtensionsMap, RtcpPacket, RtpPacket
 from mulisa.core.room import ParticipantSid, RoomName
 from mulisa.sfu.forward import Forwarder, LoudestConfig, RtpSession
 from mulisa.sfu.media import AUDIO_LEVEL, MID, RTP_STREAM_ID, Codec, Inbound, Outbound, TrackSid
-from mulisa.sfu.peer import PeerConnection
 from mulisa.wire.srtp import AES_128_GCM, PacketBuffer, SrtpContexts, SrtpKeys, SrtpProfile
+
+if TYPE_CHECKING:
+    from mulisa.sfu.peer import PeerConnection
 
 ROOM = RoomName("room")
 OPUS = Codec("opus", 111, 48000, 2, feedback=frozenset({"nack"}))
@@ -127,7 +129,7 @@ class Stage:
         self._names += 1
         peer = FakePeer(profile)
         sid = ParticipantSid(f"PA_{self._names}")
-        return peer, self.forwarder.session(cast(PeerConnection, peer), sid)
+        return peer, self.forwarder.session(cast("PeerConnection", peer), sid)
 
     def publisher(self, *tracks: Inbound) -> FakePeer:
         peer, session = self.join()

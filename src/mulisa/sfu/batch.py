@@ -1,6 +1,5 @@
 """Many packets written side by side, encrypted in place, and sent with one system call.
 
-`Scratch` is the only memory that packets are written to; `Batch` says which of its rows go where.
 Where the system has no sendmmsg, rows go out one by one over their path.
 """
 
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
 
 HEAD: Final = 20
 """Where every row's payload begins: behind the longest header that we write."""
-HEADERS: Final = (12, HEAD)
-"""Lengths of our headers: without and with an audio level."""
 ROWS: Final = 64
 """Of one batch: as few as make a system call cheap, so that a newcomer changes few of them."""
 WIDTH: Final = 1664
@@ -47,6 +44,11 @@ _ffi.cdef(
     """
 )
 
+_SIZE_AT: Final = _ffi.offsetof("struct iovec", "iov_len") + (
+    0 if sys.byteorder == "little" else _ffi.sizeof("size_t") - _ffi.sizeof("int")
+)
+"""Of an iovec, the lower half of the size: libsrtp takes an int, and writes the new size there."""
+
 
 def _open_libc() -> Any:
     if not sys.platform.startswith("linux"):
@@ -58,57 +60,42 @@ def _open_libc() -> Any:
 _libc = _open_libc()
 
 
-class Scratch:
-    """`ROWS` rows of `WIDTH` bytes; packet i of a batch is in row i, its payload at `HEAD`."""
-
-    def __init__(self) -> None:
-        self.rows: np.ndarray[tuple[int, int], np.dtype[np.uint8]] = np.zeros(
-            (ROWS, WIDTH), np.uint8
-        )
-        self.lengths: np.ndarray[tuple[int], np.dtype[np.int32]] = np.zeros(ROWS, np.int32)
-        """Of the packets, headers and (once protected) tags included."""
-        self.address = self.rows.ctypes.data
-        self.pointers = {size: self._pointers(size) for size in HEADERS}
-        """To each row's packet, by the length of its header."""
-        lengths = srtp.ffi.cast("int *", self.lengths.ctypes.data)
-        self.length_pointers = [lengths + row for row in range(ROWS)]
-
-    def _pointers(self, header_bytes: int) -> list[Any]:
-        return [srtp.ffi.cast("void *", self.address_of(row, header_bytes)) for row in range(ROWS)]
-
-    def address_of(self, row: int, header_bytes: int) -> int:
-        """Where the packet of a row begins."""
-        return self.address + row * WIDTH + HEAD - header_bytes
-
-
 class Batch:
-    """Where the first rows of the scratch go: one path per row, rows of one socket together."""
+    """Rows of memory with one packet each, and where they go: rows of one socket together."""
 
-    def __init__(
-        self, scratch: Scratch, headers: Sequence[int], peers: Sequence[PeerConnection]
-    ) -> None:
+    def __init__(self, headers: Sequence[int], peers: Sequence[PeerConnection]) -> None:
         """`headers` are the bytes of each row's header; every peer has a path and keys."""
-        self._scratch = scratch
+        count = len(headers)
+        self.rows: np.ndarray[tuple[int, int], np.dtype[np.uint8]] = np.zeros(
+            (count, WIDTH), np.uint8
+        )
+        """Each row's payload is at `HEAD`, its header right before it."""
+        self._vectors = _ffi.new("struct iovec[]", count)
+        vectors = np.frombuffer(_ffi.buffer(self._vectors), np.uintp).reshape(count, 2)
+        self.sizes = vectors[:, 1]
+        """Bytes of each row's packet; protecting it adds those of the tag."""
         self._headers = headers
         self._paths = [peer.path for peer in peers if peer.path is not None]
         self._keys = [peer.srtp for peer in peers if peer.srtp is not None]
         self._contexts = [keys.outbound for keys in self._keys]
-        self._pointers = [scratch.pointers[size][row] for row, size in enumerate(headers)]
-        self._length_pointers = scratch.length_pointers[: len(headers)]
         self._runs = _runs(self._paths)
+        first = self.rows.ctypes.data + HEAD
+        vectors[:, 0] = [first + WIDTH * row - size for row, size in enumerate(headers)]
+        self._packets = [srtp.ffi.cast("void *", int(start)) for start in vectors[:, 0]]
+        sizes = vectors.ctypes.data + _SIZE_AT
+        self._lengths = [
+            srtp.ffi.cast("int *", sizes + _ffi.sizeof("struct iovec") * row)
+            for row in range(count)
+        ]
         if _libc is not None:
-            self._address([scratch.address_of(row, size) for row, size in enumerate(headers)])
+            self._address()
 
-    def _address(self, addresses: Sequence[int]) -> None:
-        """Fill in the system call's arrays: all but the packets' lengths stays as it is."""
-        count = len(addresses)
-        names = b"".join((path.sockaddr or b"").ljust(_NAME_BYTES, b"\0") for path in self._paths)
+    def _address(self) -> None:
+        """Fill in the system call's array: all but the packets' sizes stays as it is."""
+        count = len(self._paths)
+        names = b"".join(path.sockaddr.ljust(_NAME_BYTES, b"\0") for path in self._paths)
         self._names = _ffi.from_buffer(names)
-        self._vectors = _ffi.new("struct iovec[]", count)
         self._messages = _ffi.new("struct mmsghdr[]", count)
-        vectors = np.frombuffer(_ffi.buffer(self._vectors), np.uintp).reshape(count, 2)
-        vectors[:, 0] = addresses
-        self._sizes = vectors[:, 1]
         name = int(_ffi.cast("uintptr_t", self._names))
         vector = int(_ffi.cast("uintptr_t", self._vectors))
         steps = np.arange(count, dtype=np.uintp)
@@ -128,14 +115,11 @@ class Batch:
 
     def send(self) -> int:
         """Protect the packets that were written to the rows and send them; how many went out."""
-        statuses = list(
-            map(srtp.protect_in_place, self._contexts, self._pointers, self._length_pointers)
-        )
+        statuses = list(map(srtp.protect_in_place, self._contexts, self._packets, self._lengths))
         if any(statuses):
             return self._send_singly(row for row, failed in enumerate(statuses) if not failed)
         if _libc is None:
             return self._send_singly(range(len(self._paths)))
-        self._sizes[:] = self._scratch.lengths[: len(self._paths)]
         sent = 0
         for fd, start, end in self._runs:
             if fd is None:
@@ -162,8 +146,8 @@ class Batch:
         sent = 0
         for row in rows:
             start = HEAD - self._headers[row]
-            length = int(self._scratch.lengths[row])
-            sent += self._paths[row].send(self._scratch.rows[row, start : start + length].tobytes())
+            packet = self.rows[row, start : start + int(self.sizes[row])]
+            sent += self._paths[row].send(packet.tobytes())
         return sent
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Final
 
-from mulisa.sfu.batch import ROWS, Scratch
+from mulisa.sfu.batch import ROWS
 from mulisa.sfu.counters import Counters
 from mulisa.sfu.levels import SILENCE, LevelMeter
 from mulisa.sfu.loudest import UNKNOWN_LEVEL, Change, Loudest
@@ -37,12 +37,9 @@ _REDUNDANT_PACKETS = 2
 class Fanout:
     """Forwards the packets of one published track."""
 
-    def __init__(
-        self, track: TrackSid, kind: MediaKind, scratch: Scratch, counters: Counters, now: float
-    ) -> None:
+    def __init__(self, track: TrackSid, kind: MediaKind, counters: Counters, now: float) -> None:
         self.track = track
         self.kind = kind
-        self._scratch = scratch
         self._counters = counters
         clock_rate = AUDIO_CLOCK if kind == "audio" else VIDEO_CLOCK
         self._timeline = Timeline(clock_rate, is_spoken=kind == "audio")
@@ -233,7 +230,7 @@ class Fanout:
         return [
             known
             if known is not None and known.members == part
-            else Rows(self._scratch, part, codec, marks_first=self.kind == "audio")
+            else Rows(part, codec, marks_first=self.kind == "audio")
             for part, known in zip_longest(parts, old[: len(parts)])
         ]
 

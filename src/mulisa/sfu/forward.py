@@ -12,7 +12,7 @@ from secrets import randbits
 from typing import TYPE_CHECKING, Final
 
 from mulisa.core.room import ParticipantSid, RoomName
-from mulisa.sfu.batch import MAX_PAYLOAD, Scratch
+from mulisa.sfu.batch import MAX_PAYLOAD
 from mulisa.sfu.counters import Counters
 from mulisa.sfu.fanout import Fanout
 from mulisa.sfu.loudest import Change, Loudest, LoudestConfig
@@ -53,7 +53,6 @@ class Forwarder:
         self._loudest_config = loudest
         self.now = now
         self.counters = Counters()
-        self._scratch = Scratch()
         self._sessions: set[RtpSession] = set()
         self._fanouts: dict[TrackSid, Fanout] = {}
         self._voices: dict[RoomName, Loudest] = {}
@@ -110,7 +109,7 @@ class Forwarder:
         """The way of a track that is published, or subscribed to before it is."""
         fanout = self._fanouts.get(track)
         if fanout is None:
-            fanout = Fanout(track, kind, self._scratch, self.counters, self.now())
+            fanout = Fanout(track, kind, self.counters, self.now())
             fanout.set_muted(track in self._muted)
             self._fanouts[track] = fanout
         return fanout

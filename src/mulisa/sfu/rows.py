@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 
-from mulisa.sfu.batch import HEAD, Batch, Scratch
+from mulisa.sfu.batch import HEAD, Batch
 from mulisa.sfu.packets import NO_LEVEL, Packet
 from mulisa.sfu.subscription import Subscription
 from mulisa.wire import red
@@ -27,8 +27,8 @@ Member: TypeAlias = "tuple[Subscription, PeerConnection, int]"
 """Who gets packets, over which connection (with a path and keys), and the revision of that."""
 
 _HEADER = Struct("!BBHLL")
-_LEVEL = Struct("!HHBxxx")
-_ONE_BYTE_PROFILE: Final = 0xBEDE
+_NO_LEVEL = bytes.fromhex("bede 0001 00000000")
+"""An extension block with nothing but padding."""
 _VERSION: Final = 0x80
 _HAS_EXTENSION: Final = 0x10
 _MARKER: Final = 0x80
@@ -73,128 +73,135 @@ class Rows:
     Valid until anything about one of them changes.
     """
 
-    def __init__(
-        self, scratch: Scratch, members: Sequence[Member], codec: str, *, marks_first: bool
-    ) -> None:
+    def __init__(self, members: Sequence[Member], codec: str, *, marks_first: bool) -> None:
         """All members take the codec. `marks_first`: each one's first packet has the marker."""
         self.members = members
-        ordered = sorted(((_form_for(member[0], codec), member) for member in members), key=_order)
-        forms = [form for form, _ in ordered]
-        self._subscriptions = [member[0] for _, member in ordered]
-        self._scratch = scratch
-        self.oldest = max(each.first or 0 for each in self._subscriptions)
+        ordered = sorted(((_form_for(each[0], codec), each) for each in members), key=_order)
+        subscriptions = [member[0] for _, member in ordered]
+        self.oldest = max(each.first or 0 for each in subscriptions)
         """Number from which on every member gets every packet."""
-        self._build_template(forms)
-        self._build_forms(forms)
-        self._starts = _starts(self._subscriptions) if marks_first else {}
-        peers = [member[1] for _, member in ordered]
-        self._batch = Batch(scratch, self._headers.tolist(), peers)
-
-    def _build_template(self, forms: list[Form]) -> None:
-        """Headers end where the payload begins; those with a level come first."""
-        heads = [_head(*each) for each in zip(self._subscriptions, forms, strict=True)]
-        self._headers = np.array([len(head) for head in heads], np.int32)
-        joined = bytearray(b"".join(head.rjust(HEAD, b"\0") for head in heads))
-        self._template = np.frombuffer(joined, np.uint8).reshape(len(heads), HEAD)
-        self._shifts = np.array([each.shift & 0xFFFF for each in self._subscriptions], np.uint16)
-        self._offsets = np.array([each.offset for each in self._subscriptions], np.uint32)
-        self._long = sum(len(head) > FIXED_BYTES for head in heads)
-        self._parts = [
-            _Part(self._template, self._scratch, rows, start)
-            for rows, start in (
-                (slice(0, self._long), 0),
-                (slice(self._long, len(heads)), HEAD - FIXED_BYTES),
-            )
-            if rows.start < rows.stop
-        ]
-
-    def _build_forms(self, forms: list[Form]) -> None:
-        """Runs of rows whose payload is the same."""
-        self._forms: list[tuple[Form, slice]] = []
+        self._starts = _starts(subscriptions) if marks_first else {}
+        forms = [(header_bytes(member[0]), form) for form, member in ordered]
+        self._batch = Batch([size for size, _ in forms], [member[1] for _, member in ordered])
+        self._groups: list[_Group] = []
         start = 0
-        for form, group in groupby(forms):
-            end = start + sum(1 for _ in group)
-            self._forms.append((form, slice(start, end)))
+        for (size, form), found in groupby(forms):
+            end = start + sum(1 for _ in found)
+            self._groups.append(_Group(self._batch, start, subscriptions[start:end], size, form))
             start = end
-        self._octets = [0] * len(self._forms)
-        self._packets = 0
 
     def __len__(self) -> int:
-        return len(self._subscriptions)
+        return len(self.members)
 
     def since(self, number: int) -> list[Subscription]:
         """Those who get the packet of that number, though it comes late."""
-        return [each for each in self._subscriptions if (each.first or 0) <= number]
+        return [member[0] for member in self.members if (member[0].first or 0) <= number]
 
     def send(self, packet: Packet) -> int:
         """Write, protect and send the packet to all members; how many packets went out."""
-        shifts = self._shifts + (packet.number & 0xFFFF)
-        offsets = self._offsets + packet.timestamp
-        for part in self._parts:
-            part.sequences[:] = shifts[part.rows]
-            part.timestamps[:] = offsets[part.rows]
-        self._scratch.rows[: len(self), :HEAD] = self._template
-        self._mark(packet)
-        if self._long:
-            self._write_level(packet.level)
-        for number, (form, rows) in enumerate(self._forms):
-            self._octets[number] += self._write_payload(form.of(packet), rows)
-        self._packets += 1
-        return self._batch.send()
+        for group in self._groups:
+            group.write(packet)
+        if packet.is_marked or packet.number not in self._starts:
+            return self._batch.send()
+        self._toggle_markers(packet.number)
+        sent = self._batch.send()
+        self._toggle_markers(packet.number)
+        return sent
 
-    def _mark(self, packet: Packet) -> None:
-        if packet.is_marked:
-            for part in self._parts:
-                part.kinds |= _MARKER
-        elif packet.number in self._starts:
-            for row in self._starts[packet.number]:
-                start = HEAD - int(self._headers[row])
-                self._scratch.rows[row, start + 1] |= _MARKER
-
-    def _write_level(self, level: int) -> None:
-        rows = self._scratch.rows[: self._long]
-        if level == NO_LEVEL:
-            rows[:, _LEVEL_AT] = 0  # padding takes the element's place (RFC 8285, 4.2)
-        else:
-            rows[:, _LEVEL_AT + 1] = level
-
-    def _write_payload(self, payload: bytes, rows: slice) -> int:
-        size = len(payload)
-        self._scratch.rows[rows, HEAD : HEAD + size] = np.frombuffer(payload, np.uint8)
-        np.add(self._headers[rows], size, out=self._scratch.lengths[rows])
-        return size
+    def _toggle_markers(self, number: int) -> None:
+        """Of those whose first packet this is."""
+        for row, kind_at in self._starts[number]:
+            self._batch.rows[row, kind_at] ^= _MARKER
 
     def settle(self) -> None:
         """Write what was sent into the subscriptions' own counters."""
-        for number, (_, rows) in enumerate(self._forms):
-            for subscription in self._subscriptions[rows]:
-                subscription.packets += self._packets
-                subscription.octets += self._octets[number]
-        self._octets = [0] * len(self._forms)
-        self._packets = 0
+        for group in self._groups:
+            group.settle()
 
 
-class _Part:
-    """Rows whose headers have the same length: where their numbers are."""
+class _Group:
+    """Rows with headers of one length and the same payload.
 
-    __slots__ = ("kinds", "rows", "sequences", "timestamps")
+    Headers stay in their rows, where libsrtp leaves them as they are: from one packet to the next
+    the numbers are moved on, and the rest is written if it is another.
+    """
 
     def __init__(
-        self, template: np.ndarray[Any, Any], scratch: Scratch, rows: slice, start: int
+        self,
+        batch: Batch,
+        start: int,
+        subscriptions: Sequence[Subscription],
+        header_bytes: int,
+        form: Form,
     ) -> None:
-        self.rows = rows
-        self.sequences = template[rows, start + 2 : start + 4].view(">u2")[:, 0]
-        self.timestamps = template[rows, start + 4 : start + 8].view(">u4")[:, 0]
-        self.kinds = scratch.rows[rows, start + 1]
+        self._subscriptions = subscriptions
+        self._form = form
+        self._header_bytes = header_bytes
+        rows = batch.rows[start : start + len(subscriptions)]
+        at = HEAD - header_bytes
+        heads = b"".join(_head(each, form) for each in subscriptions)
+        rows[:, at:HEAD] = np.frombuffer(heads, np.uint8).reshape(-1, header_bytes)
+        self._kinds = rows[:, at + 1]
+        self._sequences = rows[:, at + 2 : at + 4].view(">u2")[:, 0]
+        self._timestamps = rows[:, at + 4 : at + 8].view(">u4")[:, 0]
+        self._levels = rows[:, _LEVEL_AT : _LEVEL_AT + 2] if header_bytes > FIXED_BYTES else None
+        self._payloads = rows[:, HEAD:]
+        self._sizes = batch.sizes[start : start + len(subscriptions)]
+        self._number = self._timestamp = 0
+        self._is_marked = False
+        self._level = NO_LEVEL
+        self._sent = self._octets = 0
+
+    def write(self, packet: Packet) -> None:
+        """The packet as these subscribers get it."""
+        self._sequences += (packet.number - self._number) & 0xFFFF
+        self._timestamps += (packet.timestamp - self._timestamp) & 0xFFFFFFFF
+        self._number, self._timestamp = packet.number, packet.timestamp
+        if packet.is_marked is not self._is_marked:
+            self._kinds ^= _MARKER
+            self._is_marked = packet.is_marked
+        if packet.level != self._level and self._levels is not None:
+            self._write_level(self._levels, packet.level)
+        payload = self._form.of(packet)
+        size = len(payload)
+        self._payloads[:, :size] = np.frombuffer(payload, np.uint8)
+        self._sizes[:] = self._header_bytes + size
+        self._sent += 1
+        self._octets += size
+
+    def _write_level(self, levels: np.ndarray[Any, Any], level: int) -> None:
+        """Without a level, padding takes the element's place (RFC 8285, 4.2)."""
+        if level == NO_LEVEL:
+            levels[:] = 0
+        elif self._level == NO_LEVEL:
+            levels[:, 0] = [subscription.level_id << 4 for subscription in self._subscriptions]
+        if level != NO_LEVEL:
+            levels[:, 1] = level
+        self._level = level
+
+    def settle(self) -> None:
+        """Write what was sent into the subscriptions' own counters."""
+        for subscription in self._subscriptions:
+            subscription.packets += self._sent
+            subscription.octets += self._octets
+        self._sent = self._octets = 0
+
+
+def header_bytes(subscription: Subscription) -> int:
+    """Without and with an audio level."""
+    return HEAD if subscription.level_id else FIXED_BYTES
 
 
 def _head(subscription: Subscription, form: Form) -> bytes:
-    """A header whose sequence number, timestamp, marker and level are still 0."""
-    bits = _VERSION | (_HAS_EXTENSION if subscription.level_id else 0)
-    fixed = _HEADER.pack(bits, form.payload_type, 0, 0, subscription.outbound.ssrc)
-    if not subscription.level_id:
-        return fixed
-    return fixed + _LEVEL.pack(_ONE_BYTE_PROFILE, 1, subscription.level_id << 4)
+    """The header of a packet with the number and timestamp 0, without marker and level."""
+    fixed = _HEADER.pack(
+        _VERSION | (_HAS_EXTENSION if subscription.level_id else 0),
+        form.payload_type,
+        subscription.shift & 0xFFFF,
+        subscription.offset,
+        subscription.outbound.ssrc,
+    )
+    return fixed + _NO_LEVEL if subscription.level_id else fixed
 
 
 def _order(entry: tuple[Form, Member]) -> tuple[bool, Form, int]:
@@ -204,9 +211,10 @@ def _order(entry: tuple[Form, Member]) -> tuple[bool, Form, int]:
     return not subscription.level_id, form, -1 if fd is None else fd
 
 
-def _starts(subscriptions: Sequence[Subscription]) -> dict[int, list[int]]:
-    """Rows by the number of their first packet."""
-    starts: dict[int, list[int]] = {}
+def _starts(subscriptions: Sequence[Subscription]) -> dict[int, list[tuple[int, int]]]:
+    """By the number of their first packet: rows, and where the marker is in them."""
+    starts: dict[int, list[tuple[int, int]]] = {}
     for row, subscription in enumerate(subscriptions):
-        starts.setdefault(subscription.first or 0, []).append(row)
+        place = row, HEAD - header_bytes(subscription) + 1
+        starts.setdefault(subscription.first or 0, []).append(place)
     return starts
