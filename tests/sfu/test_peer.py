@@ -226,11 +226,28 @@ async def test_a_packet_that_breaks_our_code_ends_its_connection_only(
     other.close()
 
 
+async def test_a_message_that_breaks_our_code_ends_its_connection(
+    port: RtcPort, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def raise_(label: str, data: bytes) -> None:
+        raise ZeroDivisionError
+
+    async with StockClient(port) as client:
+        monkeypatch.setattr(client.observer, "data_received", raise_)
+        channel = client.pc.createDataChannel("_reliable")
+        channel.on("open", lambda: channel.send(b"up"))
+        await client.negotiate()
+        assert await client.observer.told() == ("connected",)
+        assert await client.observer.told() == ("opened", "_reliable")
+        assert (await client.observer.told())[0] == "failed"
+        assert "ZeroDivisionError" in caplog.text
+
+
 async def test_nothing_is_left_of_a_closed_connection(port: RtcPort) -> None:
     client = await BareClient.connected(port)
     await client.speak(1)
     left: list[weakref.ref[object]] = [weakref.ref(client.peer)]
-    left.append(weakref.ref(client.peer._dtls._ssl))
+    left.append(weakref.ref(client.peer._association._dtls._ssl))
     client.close()
     assert port.peers == () and not port._by_ufrag
     assert all(not each.peers for each in port._sockets)

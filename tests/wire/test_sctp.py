@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mulisa.wire import sctp
-from mulisa.wire.sctp import DataChannels
+from mulisa.wire.channels import MAX_LOSSY_BYTES, MAX_RELIABLE_BYTES, DataChannels
 
 pytestmark = pytest.mark.unit
 
@@ -58,7 +58,7 @@ class Pair:
             asyncio.get_running_loop().call_soon(self._arrive, packet)
 
     def _arrive(self, packet: bytes) -> None:
-        sctp._run(self.theirs._handle_data(packet))
+        sctp.run(self.theirs._handle_data(packet))
 
     def _to_us(self, packet: bytes) -> None:
         if not self.loses(packet):
@@ -150,8 +150,8 @@ async def test_who_does_not_read_costs_no_more_than_the_limit() -> None:
         await until(lambda: len(pair.opened) == 2)
         pair.loses = lambda packet: True
         for label, limit in (
-            ("_lossy", sctp.MAX_LOSSY_BYTES),
-            ("_reliable", sctp.MAX_RELIABLE_BYTES),
+            ("_lossy", MAX_LOSSY_BYTES),
+            ("_reliable", MAX_RELIABLE_BYTES),
         ):
             while pair.ours.send(label, bytes(1000)):
                 assert pair.ours.buffered_bytes <= limit + 2 * 1000
@@ -159,7 +159,7 @@ async def test_who_does_not_read_costs_no_more_than_the_limit() -> None:
         while pair.ours.send("_reliable", b"x"):
             pass
         queued = len(pair.ours._association._data_channel_queue)
-        assert queued * sctp.OBJECT_BYTES < sctp.MAX_RELIABLE_BYTES
+        assert queued * sctp.OBJECT_BYTES < MAX_RELIABLE_BYTES
 
 
 async def test_a_channel_the_client_closes_is_gone() -> None:
@@ -318,13 +318,13 @@ CHUNKS = st.builds(
 )
 
 
-@settings(max_examples=1000)
+@settings(max_examples=500)
 @given(chunks=st.lists(CHUNKS, min_size=1, max_size=6))
 async def test_any_chunks_are_survived(chunks: list[bytes]) -> None:
     await survive(chunks)
 
 
-@settings(max_examples=1000)
+@settings(max_examples=500)
 @given(
     chunks=st.lists(
         st.builds(

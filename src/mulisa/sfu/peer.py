@@ -13,12 +13,12 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from mulisa.core.errors import NegotiationError
+from mulisa.sfu.association import Association
 from mulisa.sfu.ice import CONSENT_TIME, IceAgent
 from mulisa.sfu.path import Path
 from mulisa.wire.description import Fingerprint, IceCredentials
-from mulisa.wire.dtls import DtlsConnection, DtlsError, our_certificate
-from mulisa.wire.sctp import DataChannels
-from mulisa.wire.srtp import PacketBuffer, SrtpContexts
+from mulisa.wire.dtls import our_certificate
+from mulisa.wire.srtp import PacketBuffer, SrtpContexts, SrtpKeys
 from mulisa.wire.stun import StunError
 
 __all__ = ["Fingerprint", "IceCredentials", "PeerConnection", "PeerObserver"]
@@ -60,15 +60,13 @@ class PeerConnection:
 
     __slots__ = (
         "__weakref__",
-        "_channels",
+        "_association",
         "_deadline",
-        "_dtls",
         "_ice",
         "_loop",
         "_names",
         "_observer",
         "_remote",
-        "_timer",
         "bytes_received",
         "bytes_sent",
         "is_closed",
@@ -106,9 +104,7 @@ class PeerConnection:
         self._remote: IceCredentials | None = None
         self._deadline = float("inf")
         self._ice: IceAgent[Path] = IceAgent()
-        self._dtls = DtlsConnection()
-        self._channels: DataChannels | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._association = Association(self._send, self)
         names.rename(self, self._ice.ufrags)
 
     @property
@@ -134,7 +130,7 @@ class PeerConnection:
     @property
     def data_dropped(self) -> int:
         """Messages that were not sent because the client does not read."""
-        return 0 if self._channels is None else self._channels.dropped
+        return self._association.data_dropped
 
     def set_remote(self, credentials: IceCredentials, fingerprint: Fingerprint) -> None:
         """What the client's description says; new credentials are its ICE restart.
@@ -147,7 +143,7 @@ class PeerConnection:
             raise NegotiationError("the fingerprint of a connection cannot change")
         self._remote = credentials
         self.remote_fingerprint = fingerprint
-        self._drive(lambda: self._dtls.expect(fingerprint))
+        self._association.expect(fingerprint)
 
     def restart_ice(self) -> IceCredentials:
         """New local credentials; those in use hold until a pair of the new ones is nominated."""
@@ -166,7 +162,7 @@ class PeerConnection:
 
     def send_data(self, label: str, data: bytes) -> bool:
         """A message on a channel that the client made; False if it is not open, or too full."""
-        return self._channels is not None and self._channels.send(label, data)
+        return self._association.send_data(label, data)
 
     def close(self) -> None:
         """Say goodbye and free everything; the observer is told nothing. Idempotent."""
@@ -174,15 +170,11 @@ class PeerConnection:
             return
         self.is_closed = True
         self.is_connected = False
-        if self._channels is not None:
-            self._channels.close()
-        self._dtls.close()
-        self._flush()
-        self._cancel_timer()
+        self._association.close()
         for path in self._ice.addresses:
             path.unbind(self)
         self._names.rename(self, ())
-        self.path = self.srtp = self._channels = None
+        self.path = self.srtp = None
         self.on_rtp, self.on_rtcp = _ignore_rtp, _ignore_rtcp
 
     # What the port calls.
@@ -202,35 +194,40 @@ class PeerConnection:
             self._take_path()
         return True
 
-    def receive_media(self, buffer: PacketBuffer, length: int) -> None:
-        """SRTP or SRTCP from an address of this peer (RFC 5761, 4)."""
+    def receive(self, buffer: PacketBuffer, length: int) -> bool:
+        """A packet from an address of this peer; False if it is of no protocol of ours.
+
+        What cannot be handled ends this connection and no other.
+        """
+        first = buffer.data[0]
+        try:
+            if 127 < first < 192:
+                self._receive_media(buffer, length)
+            elif 19 < first < 64:
+                self._association.receive(bytes(buffer.view[:length]))
+            else:
+                return False
+        except Exception:
+            logger.exception("a client's packet could not be handled")
+            self.fail("a packet could not be handled")
+        return True
+
+    def _receive_media(self, buffer: PacketBuffer, length: int) -> None:
+        """SRTP or SRTCP (RFC 5761, 4)."""
         srtp = self.srtp
         if srtp is None:
             self.packets_dropped += 1
             return
         self.packets_received += 1
         self.bytes_received += length
-        try:
-            if 191 < buffer.data[1] < 224:
-                packet = srtp.unprotect_rtcp(buffer, length)
-                if packet:
-                    self.on_rtcp(packet)
-            else:
-                length = srtp.unprotect_rtp(buffer, length)
-                if length:
-                    self.on_rtp(buffer.data, length)
-        except Exception:
-            logger.exception("a client's packet could not be handled")
-            self.fail("a packet could not be handled")
-
-    def receive_dtls(self, datagram: bytes) -> None:
-        """A datagram of DTLS records from an address of this peer."""
-        messages: list[bytes] = []
-        self._drive(lambda: messages.extend(self._dtls.receive(datagram)))
-        for message in messages:
-            self._receive_data(message)
-        if self._dtls.is_closed and not self.is_closed:
-            self.fail("the client closed DTLS")
+        if 191 < buffer.data[1] < 224:
+            packet = srtp.unprotect_rtcp(buffer, length)
+            if packet:
+                self.on_rtcp(packet)
+        else:
+            length = srtp.unprotect_rtp(buffer, length)
+            if length:
+                self.on_rtp(buffer.data, length)
 
     def forget(self, path: Path) -> None:
         """The path is gone: its TCP connection was closed."""
@@ -251,7 +248,21 @@ class PeerConnection:
             self.close()
             self._observer.failed(reason)
 
-    # How it is done.
+    # What the association tells.
+
+    def established(self, keys: SrtpKeys) -> None:
+        """Of AssociationObserver."""
+        self.srtp = SrtpContexts(keys)
+        self.is_connected = True
+        self._observer.connected()
+
+    def channel_opened(self, label: str) -> None:
+        """Of AssociationObserver."""
+        self._observer.channel_opened(label)
+
+    def data_received(self, label: str, data: bytes) -> None:
+        """Of AssociationObserver."""
+        self._observer.data_received(label, data)
 
     def _take_path(self) -> None:
         if self._ice.selected == self.path:
@@ -259,55 +270,6 @@ class PeerConnection:
         self.path = self._ice.selected
         if self.is_connected:
             self._observer.path_changed()
-
-    def _drive(self, step: Callable[[], None]) -> None:
-        """Do something with DTLS, send what it has to say, and see where that led."""
-        try:
-            step()
-            self._flush()
-            if self._dtls.is_established and not self.is_connected and not self.is_closed:
-                self._connect()
-            self._set_timer()
-        except DtlsError as error:
-            self._flush()
-            self.fail(str(error))
-
-    def _connect(self) -> None:
-        self.srtp = SrtpContexts(self._dtls.srtp_keys())
-        self.is_connected = True
-        self._observer.connected()
-
-    def _receive_data(self, packet: bytes) -> None:
-        if self.is_closed:
-            return
-        if self._channels is None:  # many connections never carry data
-            self._channels = DataChannels(
-                self._send_data, self._observer.channel_opened, self._observer.data_received
-            )
-        self._channels.receive(packet)
-
-    def _set_timer(self) -> None:
-        self._cancel_timer()
-        delay = None if self.is_closed else self._dtls.timeout()
-        if delay is not None:
-            self._timer = self._loop.call_later(delay, self._retry)
-
-    def _cancel_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _retry(self) -> None:
-        self._timer = None
-        self._drive(self._dtls.handle_timeout)
-
-    def _send_data(self, packet: bytes) -> None:
-        if self._dtls.send(packet):
-            self._flush()
-
-    def _flush(self) -> None:
-        for datagram in self._dtls.outgoing():
-            self._send(datagram)
 
     def _send(self, packet: bytes) -> None:
         if self.path is not None and self.path.send(packet):

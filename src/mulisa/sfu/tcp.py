@@ -142,19 +142,18 @@ class TcpPath(asyncio.Protocol):
             self._deadline = None
 
     def _receive(self, packet: bytearray) -> None:
-        counters, first = self._listener.counters, packet[0] if packet else 255
-        if first < 4:
+        counters = self._listener.counters
+        if not packet:
+            counters.malformed += 1
+        elif packet[0] < 4:
             self._receive_check(bytes(packet))
         elif self._peer is None:
             counters.strangers += 1
             self.close()
-        elif 127 < first < 192:
-            _buffer.data[: len(packet)] = packet
-            self._peer.receive_media(_buffer, len(packet))
-        elif 19 < first < 64:
-            self._peer.receive_dtls(bytes(packet))
         else:
-            counters.malformed += 1
+            _buffer.data[: len(packet)] = packet
+            if not self._peer.receive(_buffer, len(packet)):
+                counters.malformed += 1
 
     def _receive_check(self, data: bytes) -> None:
         ufrag = stun.local_ufrag(data)

@@ -81,18 +81,13 @@ class UdpSocket:
                 return
 
     def _receive(self, buffer: PacketBuffer, length: int, sockaddr: bytes) -> None:
-        first = buffer.data[0]
         if length >= PACKET_BYTES or not length:
             self._counters.malformed += 1
-        elif first < 4:
+        elif buffer.data[0] < 4:
             self._receive_check(bytes(buffer.view[:length]), sockaddr)
         elif (peer := self.peers.get(sockaddr)) is None:
             self._counters.strangers += 1
-        elif 127 < first < 192:
-            peer.receive_media(buffer, length)
-        elif 19 < first < 64:
-            peer.receive_dtls(bytes(buffer.view[:length]))
-        else:
+        elif not peer.receive(buffer, length):
             self._counters.malformed += 1
 
     def _receive_check(self, data: bytes, sockaddr: bytes) -> None:

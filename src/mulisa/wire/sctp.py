@@ -1,26 +1,21 @@
-"""Data channels over a DTLS association: SCTP (RFC 8261, RFC 8831) and DCEP (RFC 8832).
+"""SCTP under data channels (RFC 8261, RFC 8831), and how they are opened (DCEP, RFC 8832).
 
 The SCTP is aiortc's, driven without its tasks: packets in, packets out, its retransmission timers
-on the event loop. What it would take from a hostile peer without a limit is checked before
-(`_is_sound`, `_Association`). We are the passive end: the peer makes the association and the
-channels, and a label names a channel.
+on the event loop. What it would take from a hostile peer without a limit is refused before
+(`is_sound`, `Association`). We are the passive end: the peer makes the association and the
+channels. `mulisa.wire.channels` is the way in.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Coroutine
 from struct import Struct
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from aiortc import rtcsctptransport as sctp
 
 MAX_MESSAGE_BYTES: Final = 65_535
 """Of one message in either direction; what our descriptions say."""
-MAX_RELIABLE_BYTES: Final = 2_097_152
-"""Waiting for one peer to read; what is beyond it is refused."""
-MAX_LOSSY_BYTES: Final = 131_072
-"""The same for channels that may lose messages: what is older than a second helps nobody."""
 OBJECT_BYTES: Final = 256
 """What a message or chunk costs beside its bytes, so that tiny ones are bounded too."""
 MAX_CHANNELS: Final = 16
@@ -41,93 +36,24 @@ _chunk = Struct("!BBH")
 _parameter = Struct("!HH")
 _open = Struct("!BBHLHH")
 
-logger = logging.getLogger(__name__)
 
+class AssociationOwner(Protocol):
+    """Who is told what the peer does; called while a packet is being handled."""
 
-class DataChannels:
-    """The data channels of one peer."""
-
-    __slots__ = ("_association", "_by_label", "_opened", "_received", "_wire", "dropped", "faults")
-
-    def __init__(
-        self,
-        send: Callable[[bytes], None],
-        opened: Callable[[str], None],
-        received: Callable[[str, bytes], None],
-    ) -> None:
-        """`send` takes SCTP packets; `opened` labels; `received` a label and a message."""
-        self._wire = _Wire(send)
-        self._opened = opened
-        self._received = received
-        self._by_label: dict[str, _Channel] = {}
-        self._association = _Association(self._wire, self)
-        self.dropped = 0
-        """Messages refused by `send`: their channel was too full, or they too long."""
-        self.faults = 0
-        """Packets that broke the rules of SCTP."""
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """Of the open channels."""
-        return tuple(self._by_label)
-
-    @property
-    def buffered_bytes(self) -> int:
-        """Memory of what `send` accepted and the peer has not yet acknowledged."""
-        return self._association.buffered_bytes
-
-    def receive(self, packet: bytes) -> None:
-        """An SCTP packet; never raises, whatever it holds."""
-        if not _is_sound(packet):
-            self.faults += 1
-            return
-        try:
-            _run(self._association._handle_data(packet))
-        except Exception:
-            # aiortc asserts and indexes where a peer breaks the protocol
-            logger.debug("a packet broke SCTP's rules", exc_info=True)
-            self.faults += 1
-
-    def send(self, label: str, data: bytes) -> bool:
-        """Queue a message; False if there is no such channel, or it is too full for this."""
-        channel = self._by_label.get(label)
-        if channel is None:
-            return False
-        if len(data) > MAX_MESSAGE_BYTES or self.buffered_bytes + len(data) > channel.limit:
-            self.dropped += 1
-            return False
-        self._association.queue(channel, data)
-        return True
-
-    def close(self) -> None:
-        """Abort the association and free its timers. Idempotent; tells nobody."""
-        self._opened = self._received = _ignore
-        _run(self._association.stop())
-        self._wire.cut()
-        self._by_label.clear()
-
-    def start_over(self) -> _Association:
+    def start_over(self) -> Association:
         """The peer lost its state: a new association, without channels."""
-        self._association.drop()
-        self._association = _Association(self._wire, self)
-        return self._association
 
-    def channel_opened(self, channel: _Channel) -> None:
-        """The peer made a channel; of two with one label the newer one counts."""
-        self._by_label[channel.label] = channel
-        self._opened(channel.label)
+    def channel_opened(self, channel: Channel) -> None:
+        """The peer made a channel."""
 
-    def channel_closed(self, channel: _Channel) -> None:
+    def channel_closed(self, channel: Channel) -> None:
         """The peer closed it, or the association ended."""
-        if self._by_label.get(channel.label) is channel:
-            del self._by_label[channel.label]
 
-    def message_received(self, label: str, data: bytes) -> None:
+    def message_received(self, channel: Channel, data: bytes) -> None:
         """A whole message came on an open channel."""
-        self._received(label, data)
 
 
-class _Wire:
+class Wire:
     """What an association knows of DTLS; stands in for aiortc's RTCDtlsTransport."""
 
     state = "connected"
@@ -138,7 +64,7 @@ class _Wire:
 
     def cut(self) -> None:
         """Nothing is sent any more."""
-        self._send = _ignore
+        self._send = ignore
 
     async def _send_data(self, packet: bytes) -> None:
         self._send(packet)
@@ -148,26 +74,26 @@ class _Wire:
     def _unregister_data_receiver(self, receiver: object) -> None: ...
 
 
-class _Channel:
+class Channel:
     """What an association knows of a channel; stands in for aiortc's RTCDataChannel."""
 
     __slots__ = (
         "buffered",
-        "channels",
         "id",
         "label",
         "maxPacketLifeTime",
         "maxRetransmits",
         "negotiated",
         "ordered",
+        "owner",
         "readyState",
     )
 
-    def __init__(self, channels: DataChannels, stream_id: int, message: bytes) -> None:
+    def __init__(self, owner: AssociationOwner, stream_id: int, message: bytes) -> None:
         """From a DATA_CHANNEL_OPEN message (RFC 8832, 5.1)."""
         _, kind, _, reliability, label_bytes, _ = _open.unpack_from(message)
         self.label = message[_open.size : _open.size + label_bytes].decode()
-        self.channels = channels
+        self.owner = owner
         self.id = stream_id
         self.ordered = not kind & 0x80
         self.maxRetransmits = reliability if kind & 3 == 1 else None
@@ -177,10 +103,9 @@ class _Channel:
         self.buffered = 0
 
     @property
-    def limit(self) -> int:
-        """Bytes that may wait before it refuses more."""
-        is_lossy = self.maxRetransmits is not None or self.maxPacketLifeTime is not None
-        return MAX_LOSSY_BYTES if is_lossy else MAX_RELIABLE_BYTES
+    def is_lossy(self) -> bool:
+        """Messages may be lost rather than be late."""
+        return self.maxRetransmits is not None or self.maxPacketLifeTime is not None
 
     def _addBufferedAmount(self, amount: int) -> None:
         self.buffered += amount
@@ -188,19 +113,19 @@ class _Channel:
     def _setReadyState(self, state: str) -> None:
         self.readyState = state
         if state != "open":
-            self.channels.channel_closed(self)
+            self.owner.channel_closed(self)
 
 
-class _Association(sctp.RTCSctpTransport):
+class Association(sctp.RTCSctpTransport):
     """aiortc's SCTP as the passive end, with limits on what a peer can make it hold or compute."""
 
-    def __init__(self, wire: _Wire, channels: DataChannels) -> None:
+    def __init__(self, wire: Wire, owner: AssociationOwner) -> None:
         super().__init__(wire, SCTP_PORT)  # type: ignore[arg-type]
-        self._channels = channels
+        self._owner = owner
         self._inbound_streams_max = MAX_STREAMS
         self._outbound_streams_count = MAX_STREAMS
         self._advertised_rwnd = RECEIVE_WINDOW_BYTES
-        _run(self.start(None, SCTP_PORT))
+        run(self.start(None, SCTP_PORT))
 
     @property
     def buffered_bytes(self) -> int:
@@ -215,13 +140,13 @@ class _Association(sctp.RTCSctpTransport):
         """End without a word to the peer."""
         self._set_state(self.State.CLOSED)
 
-    def queue(self, channel: _Channel, data: bytes) -> None:
+    async def queue(self, channel: Channel, data: bytes) -> None:
         """Send a message as soon as the messages before it are on their way."""
         kind = sctp.WEBRTC_BINARY if data else sctp.WEBRTC_BINARY_EMPTY
         data = data or b"\x00"  # RFC 8831, 6.6: SCTP knows no empty message
         channel._addBufferedAmount(len(data))
         self._data_channel_queue.append((channel, kind, data))  # type: ignore[arg-type]
-        _run(self._data_channel_flush())
+        await self._data_channel_flush()
 
     async def _init(self) -> None:
         """The peer makes the association (both may, RFC 8841 section 9.3; all clients do)."""
@@ -230,7 +155,7 @@ class _Association(sctp.RTCSctpTransport):
         if isinstance(chunk, sctp.InitChunk) and self._remote_verification_tag:
             if chunk.initiate_tag != self._remote_verification_tag:
                 # The peer began anew (RFC 9260, 5.2.2); aiortc would mix both associations.
-                await self._channels.start_over()._receive_chunk(chunk)
+                await self._owner.start_over()._receive_chunk(chunk)
                 return
             if self._association_state == self.State.ESTABLISHED:
                 return  # a late copy of the first one would reset what was received since
@@ -266,30 +191,30 @@ class _Association(sctp.RTCSctpTransport):
 
     async def _data_channel_receive(self, stream_id: int, pp_id: int, data: bytes) -> None:
         channels: dict[int, Any] = self._data_channels
-        channel: _Channel | None = channels.get(stream_id)
+        channel: Channel | None = channels.get(stream_id)
         if pp_id == sctp.WEBRTC_DCEP:
             if channel is None and data[:1] == bytes((sctp.DATA_CHANNEL_OPEN,)):
                 await self._open(stream_id, data)
         elif channel is None or channel.readyState != "open" or len(data) > MAX_MESSAGE_BYTES:
             return
         elif pp_id in (sctp.WEBRTC_BINARY, sctp.WEBRTC_STRING):
-            self._channels.message_received(channel.label, data)
+            self._owner.message_received(channel, data)
         elif pp_id in (sctp.WEBRTC_BINARY_EMPTY, sctp.WEBRTC_STRING_EMPTY):
-            self._channels.message_received(channel.label, b"")
+            self._owner.message_received(channel, b"")
 
     async def _open(self, stream_id: int, message: bytes) -> None:
         channels: dict[int, Any] = self._data_channels
         if len(channels) >= MAX_CHANNELS:
             return
-        channel = channels[stream_id] = _Channel(self._channels, stream_id, message)
+        channel = channels[stream_id] = Channel(self._owner, stream_id, message)
         ack: Any = (channel, sctp.WEBRTC_DCEP, bytes((sctp.DATA_CHANNEL_ACK,)))
         self._data_channel_queue.append(ack)
         await self._data_channel_flush()
-        self._channels.channel_opened(channel)
+        self._owner.channel_opened(channel)
 
 
-def _run(step: Coroutine[Any, Any, None]) -> None:
-    """Run what never waits: aiortc's coroutines wait for nothing but `_Wire._send_data`."""
+def run(step: Coroutine[Any, Any, None]) -> None:
+    """Run what never waits: aiortc's coroutines wait for nothing but `Wire._send_data`."""
     try:
         step.send(None)
     except StopIteration:
@@ -298,7 +223,7 @@ def _run(step: Coroutine[Any, Any, None]) -> None:
     raise RuntimeError("aiortc's SCTP waits for something")
 
 
-def _is_sound(packet: bytes) -> bool:
+def is_sound(packet: bytes) -> bool:
     """Whether chunks and parameters have lengths to walk by: aiortc never gets past a zero."""
     position, total = _COMMON_HEADER_BYTES, len(packet)
     if total < position + _chunk.size or total % 4:
@@ -324,5 +249,5 @@ def _has_sound_parameters(packet: bytes, position: int, end: int) -> bool:
     return True
 
 
-def _ignore(*_: object) -> None:
+def ignore(*_: object) -> None:
     """Nobody listens any more."""
