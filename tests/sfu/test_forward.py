@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 from aiortc.rtp import RtcpRtpfbPacket, RtpPacket
 from hypothesis import given
@@ -216,6 +219,21 @@ def test_an_unpublished_track_is_heard_no_more_and_nothing_of_it_is_kept() -> No
     session.close()
     subscriber.close()
     assert stage.forwarder.is_empty
+
+
+def test_nothing_keeps_the_connection_of_who_left() -> None:
+    stage = Stage()
+    voice = Voice(stage, stage.publisher(audio()))
+    peer, session = stage.join()
+    session.subscribe([to_audio()])
+    voice.speak()
+    session.path_changed()
+    voice.speak()
+    session.close()
+    gone = weakref.ref(peer), weakref.ref(session)
+    del peer, session
+    gc.collect()
+    assert [each() for each in gone] == [None, None]
 
 
 def test_a_subscription_may_come_before_its_track() -> None:

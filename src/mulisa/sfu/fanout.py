@@ -68,8 +68,10 @@ class Fanout:
         self.change()
 
     def unsubscribe(self, subscription: Subscription) -> None:
-        """No packet of the track goes to it any more."""
+        """No packet of the track goes to it any more, and nothing of its connection is kept."""
         self._members.pop(subscription, None)
+        self._drop_rows()
+        self._old_rows = {}
         self.change()
 
     def redescribe(self, subscription: Subscription, outbound: Outbound) -> None:
