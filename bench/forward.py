@@ -28,6 +28,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -307,10 +308,10 @@ def paired(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
 
 def show(result: Mapping[str, Any]) -> None:
     """As a table."""
-    table = Table(title="per forwarded packet, and per subscriber")
+    table = Table(box=box.SIMPLE, pad_edge=False, title="per forwarded packet, and per subscriber")
     for heading in ("size", "SFU"):
         table.add_column(heading, no_wrap=True)
-    for heading in ("us", "pkt/s", "lost", "late", "MiB", "idle %", "of LK", "target"):
+    for heading in ("us", "pkt/s", "lost", "late", "MiB", "idle %", "% of LK", "target"):
         table.add_column(heading, justify="right", no_wrap=True)
     for row in result["rows"]:
         pair = result["paired"].get(row["size"], {}) if row["stack"] == "embedded" else {}
@@ -323,7 +324,7 @@ def show(result: Mapping[str, Any]) -> None:
             ""
             if row["idle_percent_per_subscriber"] is None
             else row["idle_percent_per_subscriber"],
-            f"{pair['percent_of_livekit']:.0f} %" if pair else "",
+            f"{pair['percent_of_livekit']:.0f}" if pair else "",
             verdict(pair),
         )
         table.add_row(row["size"], row["stack"], *map(str, cells))
@@ -340,7 +341,7 @@ def verdict(pair: Mapping[str, Any]) -> str:
     """What was aimed at, and whether all of it was reached; empty if nothing was."""
     if pair.get("target") is None:
         return ""
-    return f"{pair['target']:.0f} % {'met' if pair['is_met'] else 'missed'}"
+    return f"{pair['target']:.0f} {'met' if pair['is_met'] else 'missed'}"
 
 
 if __name__ == "__main__":

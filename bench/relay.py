@@ -9,9 +9,10 @@ trial is a burst of a tone: its delay is the time from when its first audible sa
 when the SDK gives that sample to the subscriber. Trials take turns between the servers.
 
 Words come after 20 s of silence, too, of both kinds that there are: an open microphone in which
-nobody speaks, and a source that captures nothing (an agent's voice between replies). Until such a
-word the RTP clock of a libwebrtc publisher has stood still or has run on, and an SFU that forwards
-it as it is makes the subscriber's jitter buffer play the word late.
+nobody speaks, and a source that captures nothing (an agent's voice between replies). In the latter
+the RTP clock of a libwebrtc publisher stands still, so that packets seem to be 20 s late to the
+subscriber's jitter buffer. What it makes of that shows in the first word, or in those after it:
+three more words follow each first one, half a second apart.
 """
 
 from __future__ import annotations
@@ -44,13 +45,20 @@ SPEAKER, LISTENER = Identity("speaker"), Identity("listener")
 SILENCE = 20.0
 WORD = tone(7, 0.12)
 
-Kind: TypeAlias = Literal["speaking", "open", "nothing"]
-"""What the publisher did before: spoke, was silent, or captured nothing."""
+NEXT_WORDS = 3
+
+Before: TypeAlias = Literal["open", "nothing"]
+"""How somebody was silent: with an open microphone, or capturing nothing."""
+Kind: TypeAlias = Literal["speaking", "open", "open_next", "nothing", "nothing_next"]
+"""A word among others; the first one after silence, and those that follow it."""
 NAMES: Mapping[Kind, str] = {
     "speaking": "one way",
-    "open": "after 20 s of an open, silent microphone",
-    "nothing": "after 20 s in which nothing was captured",
+    "open": "20 s silent: first word",
+    "open_next": "20 s silent: next words",
+    "nothing": "20 s no audio: first word",
+    "nothing_next": "20 s no audio: next words",
 }
+NEXT: Mapping[Before, Kind] = {"open": "open_next", "nothing": "nothing_next"}
 
 
 class Voice:
@@ -107,14 +115,16 @@ class Relay:
         except TimeoutError:
             self.unheard += 1
 
-    async def try_after_silence(self, kind: Kind, begin: float) -> None:
-        """Silence from some seconds on, and a word."""
+    async def try_after_silence(self, before: Before, begin: float) -> None:
+        """Silence from some seconds on, and words."""
         await asyncio.sleep(begin)
-        self.voice.is_open = kind == "open"
+        self.voice.is_open = before == "open"
         await asyncio.sleep(SILENCE)
-        await self.try_once(kind)
+        await self.try_once(before)
         self.voice.is_open = True
-        await asyncio.sleep(1.0)
+        for _ in range(NEXT_WORDS):
+            await asyncio.sleep(0.5)
+            await self.try_once(NEXT[before])
 
 
 def main() -> None:
@@ -166,17 +176,17 @@ async def measure(sfus: Mapping[Stack, Sfu], options: argparse.Namespace) -> Map
             print(f"\r{trial + 1} of {options.trials}", end="", file=sys.stderr, flush=True)
         print(file=sys.stderr)
         for number in range(options.silences):
-            for kind in ("open", "nothing"):
-                await silences(list(relays.values()), kind)
+            for before in get_args(Before):
+                await silences(list(relays.values()), before)
             print(f"{number + 1} of {options.silences} silences", file=sys.stderr)
     return relays
 
 
-async def silences(relays: Sequence[Relay], kind: Kind) -> None:
-    """With all servers at once, the words 2 s apart."""
+async def silences(relays: Sequence[Relay], before: Before) -> None:
+    """With all servers at once, their words apart from each other."""
     async with asyncio.TaskGroup() as tasks:
         for number, relay in enumerate(relays):
-            tasks.create_task(relay.try_after_silence(kind, 2.0 * number))
+            tasks.create_task(relay.try_after_silence(before, 4.0 * number))
 
 
 @asynccontextmanager
