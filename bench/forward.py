@@ -28,7 +28,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -308,10 +307,10 @@ def paired(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
 
 def show(result: Mapping[str, Any]) -> None:
     """As a table."""
-    table = Table(box=box.SIMPLE, pad_edge=False, title="per forwarded packet, and per subscriber")
+    table = Table(box=None, padding=(0, 1), title="per forwarded packet, and per subscriber")
     for heading in ("size", "SFU"):
         table.add_column(heading, no_wrap=True)
-    for heading in ("us", "pkt/s", "lost", "late", "MiB", "idle %", "% of LK", "target"):
+    for heading in ("us", "pkt/s", "lost", "MiB", "idle %", "% of LK", "target"):
         table.add_column(heading, justify="right", no_wrap=True)
     for row in result["rows"]:
         pair = result["paired"].get(row["size"], {}) if row["stack"] == "embedded" else {}
@@ -319,7 +318,6 @@ def show(result: Mapping[str, Any]) -> None:
             row["us_per_packet"],
             row["packets_per_second_and_core"],
             row["lost_by_sfu"],
-            row["lost_by_receivers"],
             row["mib_per_subscriber"],
             ""
             if row["idle_percent_per_subscriber"] is None
@@ -330,7 +328,8 @@ def show(result: Mapping[str, Any]) -> None:
         table.add_row(row["size"], row["stack"], *map(str, cells))
     console = Console()
     console.print(table)
-    console.print("pkt/s: on one core; lost: by the SFU; late: dropped where subscribers receive")
+    dropped = sum(row["lost_by_receivers"] for row in result["rows"])
+    console.print(f"pkt/s: on one core; lost: by the SFU; {dropped} dropped at receivers' sockets")
     wrong, decrypted = (sum(row[what] for row in result["rows"]) for what in ("wrong", "decrypted"))
     srtp = dict.fromkeys(f"{row['stack']}: {row['srtp']}" for row in result["rows"])
     console.print("; ".join(srtp))
