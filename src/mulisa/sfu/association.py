@@ -37,7 +37,7 @@ class Association:
         self._send = send
         self._observer = observer
         self._loop = asyncio.get_running_loop()
-        self._dtls = DtlsConnection()
+        self._dtls: DtlsConnection | None = DtlsConnection()
         self._channels: DataChannels | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._is_told = False
@@ -49,15 +49,15 @@ class Association:
 
     def expect(self, fingerprint: Fingerprint) -> None:
         """The fingerprint of the only peer that may be at the other end."""
-        self._drive(lambda: self._dtls.expect(fingerprint))
+        self._drive(lambda dtls: dtls.expect(fingerprint))
 
     def receive(self, datagram: bytes) -> None:
         """A datagram of DTLS records."""
         messages: list[bytes] = []
-        self._drive(lambda: messages.extend(self._dtls.receive(datagram)))
+        self._drive(lambda dtls: messages.extend(dtls.receive(datagram)))
         for message in messages:
             self._receive_data(message)
-        if self._dtls.is_closed:
+        if self._dtls is not None and self._dtls.is_closed:
             self._observer.fail("the client closed DTLS")
 
     def send_data(self, label: str, data: bytes) -> bool:
@@ -65,29 +65,35 @@ class Association:
         return self._channels is not None and self._channels.send(label, data)
 
     def close(self) -> None:
-        """Say goodbye and free everything. Idempotent."""
-        channels, self._channels = self._channels, None
-        if channels is not None:
-            channels.close()
-        self._dtls.close()
-        self._flush()
+        """Say goodbye and free everything, without waiting for the collector. Idempotent."""
+        dtls = self._dtls
+        if dtls is None:
+            return
+        if self._channels is not None:
+            self._channels.close()
+        dtls.close()
+        self._flush(dtls)
         self._cancel_timer()
+        self._dtls = self._channels = None
 
-    def _drive(self, step: Callable[[], None]) -> None:
+    def _drive(self, step: Callable[[DtlsConnection], None]) -> None:
         """Do something with DTLS, send what it has to say, and see where that led."""
+        dtls = self._dtls
+        if dtls is None:
+            return
         try:
-            step()
-            self._flush()
-            if self._dtls.is_established and not self._is_told:
+            step(dtls)
+            self._flush(dtls)
+            if dtls.is_established and not self._is_told:
                 self._is_told = True
-                self._observer.established(self._dtls.srtp_keys())
+                self._observer.established(dtls.srtp_keys())
             self._set_timer()
         except DtlsError as error:
-            self._flush()
+            self._flush(dtls)
             self._observer.fail(str(error))
 
     def _receive_data(self, packet: bytes) -> None:
-        if self._dtls.is_closed:
+        if self._dtls is None:
             return
         if self._channels is None:  # many connections never carry data
             opened, received = self._observer.channel_opened, self._observer.data_received
@@ -95,16 +101,16 @@ class Association:
         self._channels.receive(packet)
 
     def _send_data(self, packet: bytes) -> None:
-        if self._dtls.send(packet):
-            self._flush()
+        if self._dtls is not None and self._dtls.send(packet):
+            self._flush(self._dtls)
 
-    def _flush(self) -> None:
-        for datagram in self._dtls.outgoing():
+    def _flush(self, dtls: DtlsConnection) -> None:
+        for datagram in dtls.outgoing():
             self._send(datagram)
 
     def _set_timer(self) -> None:
         self._cancel_timer()
-        delay = self._dtls.timeout()
+        delay = None if self._dtls is None else self._dtls.timeout()
         if delay is not None:
             self._timer = self._loop.call_later(delay, self._retry)
 
@@ -115,4 +121,4 @@ class Association:
 
     def _retry(self) -> None:
         self._timer = None
-        self._drive(self._dtls.handle_timeout)
+        self._drive(DtlsConnection.handle_timeout)
