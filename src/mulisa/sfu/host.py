@@ -30,6 +30,7 @@ from mulisa.sfu.port import RtcPort
 from mulisa.sfu.pulse import Pulse
 from mulisa.sfu.room import Room
 from mulisa.sfu.rooms import Rooms
+from mulisa.wire.dtls import our_context
 
 REPORT_INTERVAL: Final = 1.0
 """Seconds between RTCP reports, and between looks at the connections' quality."""
@@ -62,6 +63,7 @@ class Host:
     async def __aenter__(self) -> Self:
         config = self._config
         self._port = await RtcPort.open(config.rtc_host, config.rtc_port, config.public_address)
+        our_context()  # making its certificate takes a while, for which nobody needs to wait
         self._door.open(self._port)
         return self
 

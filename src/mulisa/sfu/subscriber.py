@@ -123,8 +123,9 @@ class Subscriber(ABC):
             each.track: each for each in described.outbound if each.track in self._wanted
         }
         self._forward()
-        for track in self._outbound.keys() - before.keys():
-            self._on_subscribed(track)
+        for track in self._outbound:
+            if track not in before:
+                self._on_subscribed(track)
         self._refuse(described.unsupported)
 
     def _forward(self) -> None:
@@ -233,6 +234,7 @@ class OfferingSubscriber(Subscriber):
     def resume(self) -> None:
         """Of Subscriber; our offer restarts ICE (a client waits for it with its candidates)."""
         super().resume()
+        self._stop_waiting()
         if self._opened:
             self._offer(self._opened, is_restart=True)
         else:
