@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from dataclasses import replace
 from typing import Any
 
@@ -22,6 +23,7 @@ from mulisa.sfu.events import (
     Unsubscribe,
 )
 from mulisa.sfu.media import Inbound, TrackSid
+from mulisa.sfu.participants import Participant
 from mulisa.sfu.permissions import Permissions
 from tests.sfu.rooms import AT, MAY_ALL, OPUS, START, VP8, Client, Rooms, only
 
@@ -782,3 +784,18 @@ def test_codecs_that_carry_redundancy_are_named_so() -> None:
     rooms.receive(events.Bound(alice.sid, (Inbound(expected.track, "audio", "0", (red, OPUS)),)))
     seen = bob.sees("alice")
     assert seen and seen.tracks[0].mime_type == "audio/red"
+
+
+def test_a_room_keeps_nothing_of_those_who_left() -> None:
+    rooms = Rooms()
+    stays = rooms.join("alice")
+    for _ in range(20):
+        bob = rooms.join("bob")
+        mic = bob.publish()
+        subscribe(stays, mic, True)
+        rooms.receive(events.LevelsMeasured({mic: (0.9, -10.0)}))
+        bob.leave()
+    rooms.log.clear()
+    gc.collect()
+    kept = [each for each in gc.get_objects() if isinstance(each, Participant)]
+    assert [participant.identity for participant in kept if participant.sid != stays.sid] == []
