@@ -6,11 +6,12 @@ import gc
 import weakref
 
 import pytest
-from aiortc.rtp import RtcpRtpfbPacket, RtpPacket
+from aiortc.rtp import RtcpByePacket, RtcpRtpfbPacket, RtpPacket
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mulisa.sfu.media import AUDIO_LEVEL, MID, Codec, Inbound, TrackSid
+from mulisa.sfu.source import MAX_SOURCES
 from mulisa.wire.rtp import sequence_delta, timestamp_delta
 from mulisa.wire.srtp import AES_128_CM, AES_128_GCM, AES_256_GCM, SrtpProfile
 from tests.sfu.media_peers import (
@@ -140,6 +141,33 @@ def test_nothing_passes_while_a_track_is_held_and_no_number_is_missing_afterward
     after = peer.take()
     assert steps([before[-1], *after]) == [(1, 6 * 960), (1, 960)]
     assert [packet.marker for packet in after] == [1, 0]
+
+
+def test_a_pause_ends_with_its_subscription() -> None:
+    stage = Stage()
+    voice = Voice(stage, stage.publisher(audio()))
+    peer, session = stage.join()
+    session.pause(TRACK, True)
+    session.subscribe([to_audio(ssrc=1)])
+    voice.speak()
+    session.subscribe([to_audio(ssrc=2)])
+    voice.speak()
+    assert peer.take() == []
+    session.subscribe([])
+    session.subscribe([to_audio(ssrc=3)])
+    voice.speak()
+    assert [packet.ssrc for packet in peer.take()] == [3]
+
+
+def test_while_a_track_is_muted_nothing_is_sent_again() -> None:
+    stage = Stage()
+    voice = Voice(stage, stage.publisher(audio()))
+    peer = stage.subscriber(to_audio(ssrc=42))
+    voice.speak()
+    (packet,) = peer.take()
+    stage.forwarder.set_muted(TRACK, True)
+    peer.on_rtcp(bytes(RtcpRtpfbPacket(1, 1, 42, [packet.sequence_number])))
+    assert peer.take_encrypted() == []
 
 
 def test_after_a_silence_the_timestamp_goes_on_with_the_wall_clock() -> None:
@@ -364,13 +392,26 @@ def test_a_publisher_without_header_extensions_is_known_by_its_announced_ssrc() 
 
 def test_a_flood_of_streams_takes_no_memory_and_the_call_goes_on() -> None:
     stage = Stage()
-    publisher, session = stage.join()
-    session.publish([audio()], ROOM)
+    publisher = stage.publisher(audio())
     peer = stage.subscriber(to_audio())
     for ssrc in range(2000):
         Voice(stage, publisher, ssrc=ssrc).speak()
-    assert len(session.sources) <= 64
     assert steps(peer.take()) == [(1, 960)] * 1999
+    stage.forwarder.tick(stage.clock.now)
+    reports = publisher.take_rtcp()
+    assert sum(len(report.reports) for report in reports) == MAX_SOURCES
+
+
+def test_an_old_stream_goes_on_when_the_later_one_said_goodbye() -> None:
+    stage = Stage()
+    publisher = stage.publisher(audio())
+    peer = stage.subscriber(to_audio())
+    old, new = Voice(stage, publisher), Voice(stage, publisher, ssrc=1001)
+    old.speak()
+    new.speak()
+    publisher.on_rtcp(bytes(RtcpByePacket([1001])))
+    old.speak()
+    assert steps(peer.take()) == [(1, 960)] * 2
 
 
 def test_nack_of_a_subscriber_is_answered_with_the_very_packet() -> None:

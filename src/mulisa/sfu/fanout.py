@@ -21,7 +21,7 @@ from mulisa.wire.rtcp import SenderReport
 from mulisa.wire.rtp import RtpHeader
 
 if TYPE_CHECKING:
-    from mulisa.sfu.forward import RtpSession
+    from mulisa.sfu.rtp_session import RtpSession
     from mulisa.sfu.source import Source
 
 AUDIO_CLOCK: Final = 48_000
@@ -142,36 +142,31 @@ class Fanout:
         """Forward a packet of the track's current source, which gives each `extended` once."""
         if self._is_changed:
             self.settle()
-        timeline = self._timeline
-        newest = timeline.newest
-        place = timeline.place(source, extended, header.timestamp, now)
+        newest = self._timeline.newest
+        place = self._timeline.place(source, extended, header.timestamp, now)
         if place is None:
             self._counters.drop("late")
             return
-        number, timestamp = place
-        if level != NO_LEVEL and not self._is_muted:
-            self.meter.hear(level & 127, timestamp)
-        if self._is_muted or not self._members:
+        if self._is_muted:
+            return
+        if level != NO_LEVEL:
+            self.meter.hear(level & 127, place.timestamp)
+        if not self._members:
             return
         primary = red.primary_start(payload) if codec == "red" else 0
         if primary < 0:
             self._counters.drop("malformed")
             return
+        run = place.number - self._timeline.first
+        is_marked = header.is_marked or (run == 0 and self.kind == "audio")
         packet = Packet(
-            number,
-            timestamp,
-            codec,
-            header.is_marked or (number == timeline.first and self.kind == "audio"),
-            level,
-            payload,
-            primary,
-            number - timeline.first < _REDUNDANT_PACKETS,
-            now,
+            *place, codec, is_marked, level, payload, primary, run < _REDUNDANT_PACKETS, now
         )
         self._cache.put(packet)
-        if self.loudest is not None and self.loudest.is_on:
+        is_late = place.number <= newest
+        if self.loudest is not None and self.loudest.is_on and not is_late:
             self._compete(self.loudest, packet)
-        self._send(packet, is_late=number <= newest)
+        self._send(packet, is_late=is_late)
 
     def _compete(self, loudest: Loudest, packet: Packet) -> None:
         change = loudest.hear(self.track, _loudness(packet), packet.at)
@@ -238,6 +233,8 @@ class Fanout:
 
     def resend(self, subscription: Subscription, sequences: Iterable[int], now: float) -> None:
         """Answer a subscriber's request for packets that it misses."""
+        if self._is_changed:
+            self.settle()
         for sequence in sequences:
             number = subscription.number_of(sequence, self._timeline.newest)
             packet = None if number is None else self._cache.get(number)
@@ -251,6 +248,8 @@ class Fanout:
         timestamp = self._timeline.timestamp_of(source, report.timestamp)
         if timestamp is None:
             return
+        if self._is_changed:
+            self.settle()
         self._count_sent()
         for subscription, session in self._members.items():
             if subscription.first is not None and subscription.packets:

@@ -1,10 +1,10 @@
-"""One stream that a publisher sends: an SSRC, the track it belongs to, what is missing of it."""
+"""The streams that a publisher sends: SSRCs, the tracks they belong to, what is missing of them."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from mulisa.sfu.media import AUDIO_LEVEL, Codec, Inbound
+from mulisa.sfu.media import AUDIO_LEVEL, Codec, Inbound, TrackSid
 from mulisa.sfu.reception import Reception
 
 if TYPE_CHECKING:
@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 KEY_FRAME_INTERVAL: Final = 0.5
 """Seconds between two requests for a key frame of one stream."""
+MAX_SOURCES: Final = 64
+"""Streams that one connection may send at once; the oldest is forgotten for one more."""
 SUPERSEDED: Final = 2.0
 """Seconds of silence after which a stream that was replaced may go on as its track's."""
 
@@ -75,3 +77,49 @@ class Source:
         self.wants_key_frame = False
         self._key_frame_at = now
         return True
+
+
+class Sources:
+    """The streams of one connection, and which of them speaks for its track and layer now."""
+
+    def __init__(self) -> None:
+        self.by_ssrc: dict[int, Source] = {}
+        self._current: dict[tuple[str, str], Source] = {}
+
+    def add(self, source: Source) -> None:
+        """A new stream, which speaks for its track and layer from now on."""
+        if len(self.by_ssrc) >= MAX_SOURCES:
+            self.forget(next(iter(self.by_ssrc.values())))
+        self.by_ssrc[source.ssrc] = source
+        self._make_current(source)
+
+    def of(self, track: TrackSid) -> list[Source]:
+        """All streams of a track."""
+        return [each for each in self.by_ssrc.values() if each.inbound.track == track]
+
+    def current(self, track: TrackSid, rid: str) -> Source | None:
+        """The stream that speaks for a track and layer."""
+        return self._current.get((track, rid))
+
+    def forget(self, source: Source) -> None:
+        """Should it go on, it is a new stream."""
+        self.by_ssrc.pop(source.ssrc, None)
+        if self._current.get(source.key) is source:
+            del self._current[source.key]
+
+    def admits(self, source: Source, now: float) -> bool:
+        """True if it speaks for its track and layer: the latest does, until it falls silent."""
+        if source.is_current:
+            return True
+        current = self._current.get(source.key)
+        if current is not None and now - current.reception.heard < SUPERSEDED:
+            return False
+        self._make_current(source)
+        return True
+
+    def _make_current(self, source: Source) -> None:
+        before = self._current.get(source.key)
+        if before is not None:
+            before.is_current = False
+        source.is_current = True
+        self._current[source.key] = source
