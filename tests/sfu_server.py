@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 KEY: Final = "APImulisatests"
 SECRET: Final = "only-for-tests-and-long-enough-for-sha256"
-STARTING: Final = 20.0
+STARTING: Final = 120.0
 """Seconds a server may take until it answers."""
 ENDING: Final = 10.0
 _POLL: Final = 0.05

@@ -1,7 +1,8 @@
 """A server, a room of it, and clients of both SDKs.
 
 Every test that takes `server` runs at our embedded SFU (`[sfu]`, in ``make test``) and at a real
-LiveKit server (`[livekit]`, in ``make slow``). What takes `join` runs with both SDKs besides.
+LiveKit server (`[livekit]`, in ``make slow``). What takes `join` runs with the Python SDK, and in
+``make slow`` with livekit-client in Chromium too; what is marked `BOTH_SDKS` always with both.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from tests.livekit_server import LiveKitServer
 from tests.sfu_server import EmbeddedServer, SfuServer
 
 SFUS = ("sfu", pytest.param("livekit", marks=pytest.mark.slow))
-SDKS = ("python", "browser")
+SDKS = ("python", pytest.param("browser", marks=pytest.mark.slow))
+BOTH_SDKS = pytest.mark.parametrize("sdk", ["python", "browser"])
 
 _numbers = count(1)
 

@@ -7,11 +7,12 @@ import asyncio
 import pytest
 
 from tests.conformance.clients import ClientError, Data, sees
-from tests.conformance.conftest import Join
+from tests.conformance.conftest import BOTH_SDKS, Join
 
 pytestmark = pytest.mark.browser
 
 
+@BOTH_SDKS
 async def test_a_packet_reaches_all_others_as_it_was_sent(join: Join) -> None:
     alice, bob, carol = await join("alice"), await join("bob"), await join("carol")
     await alice.send("one", topic="numbers")
@@ -84,6 +85,7 @@ async def test_text_streams_reach_all_or_some(join: Join) -> None:
     assert [text for _, _, text in view.texts] == [long, "end"]
 
 
+@BOTH_SDKS
 async def test_procedures_are_called_and_answered(join: Join) -> None:
     alice, bob = await join("alice"), await join("bob")
     for client in (alice, bob):

@@ -17,7 +17,7 @@ from tests.conformance.clients import (
     hears,
     sees,
 )
-from tests.conformance.conftest import Join
+from tests.conformance.conftest import BOTH_SDKS, Join
 from tests.conformance.test_tracks import packets_in_a_while
 from tests.sfu_server import KEY, SECRET, SfuServer
 
@@ -73,6 +73,7 @@ async def test_a_browser_is_told_why_it_is_refused(python_join: Join) -> None:
             await python_join("alice", sdk=sdk, room_join=False)
 
 
+@BOTH_SDKS
 async def test_who_may_not_publish_does_not(join: Join) -> None:
     alice, bob = await join("alice", can_publish=False), await join("bob")
     assert not (await alice.view()).can_publish

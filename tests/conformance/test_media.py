@@ -11,7 +11,7 @@ from livekit import rtc
 from tests.browser.people import until
 from tests.conformance.browser_client import BrowserClient
 from tests.conformance.clients import PATIENCE, hears, sees, subscribes
-from tests.conformance.conftest import Join
+from tests.conformance.conftest import BOTH_SDKS, Join
 from tests.conformance.python_client import PythonClient
 from tests.conformance.test_tracks import packets_in_a_while
 
@@ -68,6 +68,7 @@ async def test_silence_is_sent_or_not_as_the_publisher_likes(join: Join, is_on: 
     await hears(bob, "alice", 600.0)
 
 
+@BOTH_SDKS
 async def test_encrypted_voices_pass_untouched(join: Join) -> None:
     options = encrypted(join.sdk)
     alice, bob = await join("alice", options=options), await join("bob", options=options)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.conformance.clients import Client, hears, sees, subscribes
-from tests.conformance.conftest import Join
+from tests.conformance.conftest import BOTH_SDKS, Join
 from tests.network import TcpProxy
 
 pytestmark = pytest.mark.browser
@@ -18,6 +18,7 @@ def two_connections(sdk: str) -> dict[str, Any]:
     return {"single_peer_connection" if sdk == "python" else "singlePeerConnection": False}
 
 
+@BOTH_SDKS
 async def test_old_and_new_hear_each_other(join: Join) -> None:
     old: Client = await join("old", options=two_connections(join.sdk))
     new: Client = await join("new", sdk="python")

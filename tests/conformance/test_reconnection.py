@@ -8,12 +8,13 @@ import pytest
 from livekit import api, rtc
 
 from tests.conformance.clients import hears, sees, subscribes
-from tests.conformance.conftest import Join, ServerFactory
+from tests.conformance.conftest import BOTH_SDKS, Join, ServerFactory
 from tests.network import TcpProxy
 
 pytestmark = pytest.mark.browser
 
 
+@BOTH_SDKS
 async def test_a_cut_socket_is_resumed_and_the_voice_goes_on(join: Join) -> None:
     async with TcpProxy(("127.0.0.1", join.server.port)) as proxy:
         url = f"ws://127.0.0.1:{proxy.port}"
@@ -76,6 +77,7 @@ async def test_a_full_reconnect_publishes_again(python_join: Join) -> None:
     assert len((await bob.view()).others) == 1
 
 
+@BOTH_SDKS
 async def test_clients_of_a_restarted_server_heal_by_themselves(
     own_server: ServerFactory, join: Join
 ) -> None:

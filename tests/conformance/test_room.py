@@ -7,11 +7,12 @@ import asyncio
 import pytest
 
 from tests.conformance.clients import hears, sees, subscribes
-from tests.conformance.conftest import Join
+from tests.conformance.conftest import BOTH_SDKS, Join
 
 pytestmark = pytest.mark.browser
 
 
+@BOTH_SDKS
 async def test_those_who_are_there_and_those_who_come_see_each_other(join: Join) -> None:
     alice = await join("alice", metadata="first", attributes={"colour": "red"})
     await alice.publish(440.0)
@@ -55,6 +56,7 @@ async def test_what_people_say_about_themselves_reaches_everybody(join: Join) ->
         assert (seen.name, seen.metadata) == ("Alicia", "busy")
 
 
+@BOTH_SDKS
 async def test_who_speaks_is_told_the_loudest_first(join: Join) -> None:
     alice, bob = await join("alice"), await join("bob")
     await alice.publish(440.0)

@@ -13,7 +13,7 @@ from tests.conformance.clients import (
     hears,
     sees,
 )
-from tests.conformance.conftest import Join
+from tests.conformance.conftest import BOTH_SDKS, Join
 
 pytestmark = pytest.mark.browser
 
@@ -25,6 +25,7 @@ async def packets_in_a_while(client: Client) -> int:
     return await client.packets() - before
 
 
+@BOTH_SDKS
 async def test_each_hears_the_others_and_nobody_else(join: Join) -> None:
     tones = {"alice": 440.0, "bob": 600.0, "carol": 900.0}
     clients = {each: await join(each) for each in tones}
@@ -69,6 +70,7 @@ async def test_a_track_that_is_taken_back_is_gone(join: Join) -> None:
     await hears(bob, "alice", 550.0)
 
 
+@BOTH_SDKS
 async def test_muting_is_told_and_heard(join: Join) -> None:
     alice, bob = await join("alice"), await join("bob")
     await alice.publish(440.0)
@@ -83,6 +85,7 @@ async def test_muting_is_told_and_heard(join: Join) -> None:
         await hears(bob, "alice", frequency)
 
 
+@BOTH_SDKS
 async def test_a_track_is_subscribed_and_unsubscribed_by_itself(join: Join) -> None:
     alice, bob, carol = await join("alice"), await join("bob"), await join("carol")
     await alice.publish(440.0)
