@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncIterator
 
 import pytest
@@ -160,6 +161,21 @@ async def test_a_slow_reader_loses_packets_and_costs_no_memory(port: RtcPort) ->
     for _ in range(sent):
         await client.arrival()
     await client.speak(1)
+    client.close()
+
+
+async def test_a_call_over_tcp_goes_on_while_strangers_talk_nonsense(port: RtcPort) -> None:
+    client = await BareClient.connected(port, await TcpWire.open(port))
+    dice = random.Random(3)
+    for sequence in range(1, 60):
+        stranger = await TcpWire.open(port)
+        nonsense = dice.randbytes(dice.randrange(2, 4000))
+        is_framed = dice.random() < 0.5
+        stranger.transport.write(framed(nonsense) if is_framed else nonsense)
+        await client.speak(sequence)
+        stranger.close()
+        await ended(stranger)
+    assert client.observer.events == [("connected",)]
     client.close()
 
 
