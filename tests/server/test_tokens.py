@@ -6,8 +6,9 @@ from typing import Any
 
 import jwt
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from livekit import api
 
 from mulisa.core.errors import ConfigError, TokenError
 from mulisa.core.room import Identity, RoomName
@@ -123,6 +124,98 @@ def test_a_bad_token_is_refused_even_when_only_its_signature_counts(token: str) 
 def test_no_text_does_more_than_raise_token_error(text: str) -> None:
     with pytest.raises(TokenError):
         TokenVerifier("key", "secret").verify(text)
+
+
+NAMES = ["iss", "sub", "exp", "nbf", "iat", "aud", "jti", "identity", "name", "kind", "metadata"]
+GRANTS = ["roomJoin", "room", "agent", "canPublish", "canPublishSources", "canUpdateOwnMetadata"]
+INFINITY = float("inf")
+ODD = [None, True, False, 0, -1, 0.5, 2**80, -INFINITY, INFINITY, "", "x", [], ["x"], [7], {}]
+VALUES = st.sampled_from([*ODD, {"a": "b"}, {"a": 7}, {"": {}}, [[[]]], "\0", "x" * 300])
+VIDEO = st.dictionaries(st.sampled_from(GRANTS), VALUES)
+CLAIMS = st.dictionaries(st.sampled_from([*NAMES, "attributes", "roomConfig", "video"]), VALUES)
+
+
+def check_claims(claims: dict[str, Any], video: dict[str, Any]) -> None:
+    """Whatever a key's owner signs, a token is refused in order or gives what its type says."""
+    token = jwt.encode(
+        {"iss": "key", "exp": 4_000_000_000, "video": video} | _encodable(claims),
+        b"secret".ljust(64, b"\0"),
+        algorithm="HS256",
+    )
+    verifier, issuer = TokenVerifier("key", "secret"), TokenIssuer("key", "secret")
+    try:
+        said = verifier.claims(token)
+    except TokenError:
+        return
+    assert isinstance(said["video"], dict) and isinstance(said["attributes"], dict)
+    assert isinstance(said.get("sub", ""), str) and isinstance(said.get("name", ""), str)
+    again = verifier.claims(issuer.refresh(said, utc_now()))
+    assert again["video"] == said["video"] and again["exp"] >= int(said["exp"])
+    try:
+        verifier.verify(token)
+    except TokenError:
+        pass
+
+
+def _encodable(claims: dict[str, Any]) -> dict[str, Any]:
+    """PyJWT itself signs no `iss` that is not text."""
+    return {name: value for name, value in claims.items() if name != "iss" or value == "key"}
+
+
+@given(CLAIMS, VIDEO)
+@settings(max_examples=500)
+def test_whatever_is_signed_is_refused_in_order_or_typed(
+    claims: dict[str, Any], video: dict[str, Any]
+) -> None:
+    check_claims(claims, video)
+
+
+@pytest.mark.slow
+@given(CLAIMS, VIDEO)
+@settings(max_examples=20_000, suppress_health_check=list(HealthCheck))
+def test_much_that_is_signed(claims: dict[str, Any], video: dict[str, Any]) -> None:
+    check_claims(claims, video)
+
+
+def test_a_refreshed_token_claims_the_same_and_lasts_as_long() -> None:
+    issuer, verifier = TokenIssuer("key", "secret"), TokenVerifier("key", "secret")
+    now = utc_now()
+    room = {"agents": [{"agentName": "scribe"}]}
+    claims = {"sub": "alice", "metadata": "m", "attributes": {"a": "b"}, "roomConfig": room}
+    long = verifier.claims(forge(claims | {"video": {"roomJoin": True, "room": "any/room"}}))
+    assert verifier.claims(issuer.refresh(long, now)) == long
+    soon = int((now + timedelta(minutes=2)).timestamp())
+    short = verifier.claims(forge(claims | {"video": {}, "exp": soon, "jti": "once"}))
+    again = verifier.claims(issuer.refresh(short, now))
+    assert again["exp"] == int((now + timedelta(minutes=10)).timestamp())
+    assert "jti" not in again and again["metadata"] == "m"
+
+
+@pytest.mark.parametrize("secret", ["s", "a-secret-that-is-long-enough-for-anybody"])
+@pytest.mark.filterwarnings("ignore::jwt.warnings.InsecureKeyLengthWarning")
+def test_tokens_of_livekits_own_sdk_say_the_same_here(secret: str) -> None:
+    grants = api.VideoGrants(room_join=True, room="any/room", can_publish_sources=["microphone"])
+    dispatch = api.RoomAgentDispatch(agent_name="scribe", metadata="quietly")
+    token = (
+        api.AccessToken("key", secret)
+        .with_identity("alice")
+        .with_name("Alice")
+        .with_kind("agent")
+        .with_metadata("m")
+        .with_attributes({"hand": "up"})
+        .with_grants(grants)
+        .with_room_config(api.RoomConfiguration(agents=[dispatch], max_participants=3))
+        .to_jwt()
+    )
+    said = TokenVerifier("key", secret).claims(token)
+    assert (said["sub"], said["name"], said["kind"], said["metadata"]) == (
+        *("alice", "Alice", "agent", "m"),
+    )
+    assert said["attributes"] == {"hand": "up"}
+    assert said["video"]["room"] == "any/room"
+    assert said["video"]["canPublishSources"] == ["microphone"]
+    assert said["roomConfig"]["agents"] == [{"agentName": "scribe", "metadata": "quietly"}]
+    assert said["roomConfig"]["maxParticipants"] == 3
 
 
 @pytest.mark.parametrize(

@@ -150,7 +150,7 @@ class TokenVerifier:
             raise TokenError("the token was signed with another secret") from error
         except jwt.InvalidIssuerError as error:
             raise TokenError("the token was issued for another API key") from error
-        except (jwt.PyJWTError, ValueError, RecursionError) as error:
+        except (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError) as error:
             raise TokenError("this is not a valid token") from error
         return claims
 
