@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from typing import Final
 
 from livekit.protocol import models
@@ -12,8 +13,8 @@ from mulisa.sfu.media import TrackSid
 
 _LETTERS: Final = "23456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 _LENGTH: Final = 12
-_TYPES: Final = {models.AUDIO: "A", models.VIDEO: "V"}
-_SOURCES: Final = {
+_TYPES: Final[Mapping[int, str]] = {models.AUDIO: "A", models.VIDEO: "V"}
+_SOURCES: Final[Mapping[int, str]] = {
     models.CAMERA: "C",
     models.MICROPHONE: "M",
     models.SCREEN_SHARE: "S",
