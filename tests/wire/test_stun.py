@@ -14,7 +14,7 @@ pytestmark = pytest.mark.unit
 
 PWD = b"a password of ours, 24 b"
 TRANSACTION = b"transactions"
-MANY = settings(max_examples=2000)
+MANY = settings(max_examples=1000)
 
 
 def check_by_aioice(
@@ -166,7 +166,7 @@ def test_any_bytes_are_read_or_refused(data: bytes) -> None:
             st.binary(max_size=40),
             st.integers(0, 65535) | st.none(),
         ),
-        max_size=12,
+        max_size=8,
     )
 )
 @example([(6, b"a:b", 65535)])
