@@ -39,7 +39,7 @@ from mulisa.sfu.subscriber import AskingSubscriber, OfferingSubscriber, Subscrib
 
 logger = logging.getLogger(__name__)
 
-LEAVING_TIME: Final = 0.5
+LEAVING_TIME: Final = 2.0
 """Seconds for a goodbye to arrive whose client has closed its connection already."""
 DATA_LABELS: Final = frozenset(get_args(DataLabel))
 
@@ -118,6 +118,8 @@ class Client:
             self._outbox = None
             self.subscriber.socket_lost()
             self._feed(SocketLost(self.sid))
+            if self._failing:
+                self.fail("its socket and its connection are gone")
 
     def resume(self) -> None:
         """The room has greeted the new socket: go on negotiating."""
@@ -269,7 +271,9 @@ class Client:
 
     def connection_failed(self, reason: str) -> None:
         """One of its connections is gone; without a goodbye soon, so is the client."""
-        if self._failing is None and not self._is_closed:
+        if self._outbox is None:
+            self.fail(reason)
+        elif self._failing is None:
             loop = asyncio.get_running_loop()
             self._failing = loop.call_later(LEAVING_TIME, self.fail, reason)
 

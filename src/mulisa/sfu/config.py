@@ -67,9 +67,9 @@ class HostConfig:
     """Joins at once, all rooms together: a whole office comes back after a restart."""
     join_rate: float = 100.0
     """Joins per second in the long run."""
-    signal_burst: int = 1_000
+    signal_burst: int = 500
     """Messages of one client at once: a full room is subscribed to track by track."""
-    signal_rate: float = 100.0
+    signal_rate: float = 50.0
     """Messages per second of one client in the long run."""
 
 
