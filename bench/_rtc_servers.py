@@ -69,9 +69,14 @@ def running(stacks: Sequence[Stack]) -> Iterator[Mapping[Stack, Sfu]]:
         yield {stack: servers.enter_context(_START[stack]()) for stack in stacks}
 
 
-def has_livekit() -> bool:
-    """Whether `make livekit` has built a server."""
-    return os.access(_program(), os.X_OK)
+def stacks_of(asked: Sequence[Stack] | None) -> Sequence[Stack]:
+    """Those that were asked for, all that are here by default; ends us if one of them is not."""
+    if os.access(_program(), os.X_OK) or asked == ["embedded"]:
+        return asked or STACKS
+    if asked:
+        sys.exit("no LiveKit server here: run `make livekit`, or say --stacks embedded")
+    print("no LiveKit server here: run `make livekit`; only ours is measured", file=sys.stderr)
+    return ("embedded",)
 
 
 @contextmanager

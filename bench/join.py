@@ -32,7 +32,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from bench._people import PATIENCE, Ear, Frames, person_in
 from bench._report import circumstances, in_milliseconds, write
-from bench._rtc_servers import STACKS, Sfu, Stack, has_livekit, running
+from bench._rtc_servers import STACKS, Sfu, Stack, running, stacks_of
 from tests.browser.people import browser_at
 
 from mulisa.core.audio import FRAME_DURATION, FRAME_SAMPLES, SAMPLE_RATE_HZ, AudioFrame
@@ -99,8 +99,7 @@ async function join(url, token) {
 def main() -> None:
     """Measure, print a table, and keep it as JSON if asked."""
     options = parse()
-    if "livekit" in options.stacks and not has_livekit():
-        sys.exit("no LiveKit server here: run `make livekit`, or say --stacks embedded")
+    options.stacks = stacks_of(options.stacks)
     with running(options.stacks) as sfus:
         rows = asyncio.run(measure(sfus, options))
     result = {"benchmark": "join", "clients": rows, "paired": paired(rows)}
@@ -115,7 +114,7 @@ def parse() -> argparse.Namespace:
     )
     known: tuple[Client, ...] = get_args(Client)
     parser.add_argument("--clients", choices=known, nargs="+", default=known)
-    parser.add_argument("--stacks", choices=STACKS, nargs="+", default=STACKS)
+    parser.add_argument("--stacks", choices=STACKS, nargs="+", help="all that are here by default")
     parser.add_argument("--trials", type=int, default=100, help="at least 100 for a p95")
     parser.add_argument(
         "--chromium",

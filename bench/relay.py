@@ -35,7 +35,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from bench._people import AUDIBLE, PATIENCE, Ear, person_in
 from bench._report import circumstances, in_milliseconds, write
-from bench._rtc_servers import STACKS, Sfu, Stack, has_livekit, running
+from bench._rtc_servers import STACKS, Sfu, Stack, running, stacks_of
 
 from mulisa.core.audio import FRAME_DURATION, FRAME_SAMPLES, SAMPLE_RATE_HZ, Samples, silence
 from mulisa.core.room import Identity
@@ -130,8 +130,7 @@ class Relay:
 def main() -> None:
     """Measure, print a table, and keep it as JSON if asked."""
     options = parse()
-    if "livekit" in options.stacks and not has_livekit():
-        sys.exit("no LiveKit server here: run `make livekit`, or say --stacks embedded")
+    options.stacks = stacks_of(options.stacks)
     with running(options.stacks) as sfus:
         relays = asyncio.run(measure(sfus, options))
     rows = {
@@ -149,7 +148,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--stacks", choices=STACKS, nargs="+", default=STACKS)
+    parser.add_argument("--stacks", choices=STACKS, nargs="+", help="all that are here by default")
     parser.add_argument("--trials", type=int, default=100, help="at least 100 for a p95")
     parser.add_argument(
         "--silences", type=int, default=5, help="words after a silence of 20 s, of either kind"
