@@ -129,7 +129,23 @@ def test_no_text_does_more_than_raise_token_error(text: str) -> None:
 NAMES = ["iss", "sub", "exp", "nbf", "iat", "aud", "jti", "identity", "name", "kind", "metadata"]
 GRANTS = ["roomJoin", "room", "agent", "canPublish", "canPublishSources", "canUpdateOwnMetadata"]
 INFINITY = float("inf")
-ODD = [None, True, False, 0, -1, 0.5, 2**80, -INFINITY, INFINITY, "", "x", [], ["x"], [7], {}]
+ODD: list[Any] = [
+    None,
+    True,
+    False,
+    0,
+    -1,
+    0.5,
+    2**80,
+    -INFINITY,
+    INFINITY,
+    "",
+    "x",
+    [],
+    ["x"],
+    [7],
+    {},
+]
 VALUES = st.sampled_from([*ODD, {"a": "b"}, {"a": 7}, {"": {}}, [[[]]], "\0", "x" * 300])
 VIDEO = st.dictionaries(st.sampled_from(GRANTS), VALUES)
 CLAIMS = st.dictionaries(st.sampled_from([*NAMES, "attributes", "roomConfig", "video"]), VALUES)
