@@ -7,7 +7,7 @@ import weakref
 
 import pytest
 from aiortc.rtp import RtcpByePacket, RtcpRtpfbPacket, RtpPacket
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mulisa.sfu.media import AUDIO_LEVEL, MID, Codec, Inbound, TrackSid
@@ -576,3 +576,23 @@ def test_a_level_in_two_byte_extensions_is_read() -> None:
     packet.extensions.mid, packet.extensions.audio_level = "0", (False, 99)
     publisher.publish(packet.serialize(extensions({AUDIO_LEVEL: 15, MID: 4})))
     assert [each.extensions.audio_level for each in peer.take()] == [(False, 99)]
+
+
+@pytest.mark.slow
+@settings(max_examples=8000)
+@given(st.binary(max_size=200), st.booleans())
+def test_garbage_harms_nobody_however_many(
+    noise: bytes,
+    is_rtcp: bool,
+) -> None:
+    test_garbage_harms_nobody.hypothesis.inner_test(noise, is_rtcp)  # type: ignore[attr-defined]
+
+
+@pytest.mark.slow
+@settings(max_examples=4000)
+@given(st.lists(st.tuples(st.sampled_from(_EVENTS), st.integers(1, 40)), max_size=40))
+def test_whatever_a_publisher_does_at_length(
+    events: list[tuple[str, int]],
+) -> None:
+    again = test_whatever_a_publisher_does_a_subscriber_sees_one_continuous_stream
+    again.hypothesis.inner_test(events)  # type: ignore[attr-defined]

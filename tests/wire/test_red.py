@@ -52,3 +52,13 @@ def test_any_bytes_are_refused_or_have_blocks(payload: bytes, payload_type: int)
     assert len(changed) == len(payload)
     assert primary_start(changed) == start
     assert changed[start:] == payload[start:]
+
+
+@pytest.mark.slow
+@settings(max_examples=20000)
+@given(st.binary(max_size=80), st.integers(0, 127))
+def test_any_bytes_are_refused_or_have_blocks_however_many(
+    payload: bytes,
+    payload_type: int,
+) -> None:
+    test_any_bytes_are_refused_or_have_blocks.hypothesis.inner_test(payload, payload_type)  # type: ignore[attr-defined]

@@ -154,3 +154,13 @@ def test_any_bytes_can_be_parsed(data: bytes, damage: list[tuple[int, int]]) -> 
         damaged[at : at + 1] = bytes((byte,))
     for packet in parse(bytes(damaged)):
         assert isinstance(packet, RtcpPacket)
+
+
+@pytest.mark.slow
+@settings(max_examples=20000)
+@given(st.binary(max_size=150) | _some.map(joined), _damage)
+def test_any_bytes_can_be_parsed_however_many(
+    data: bytes,
+    damage: list[tuple[int, int]],
+) -> None:
+    test_any_bytes_can_be_parsed.hypothesis.inner_test(data, damage)  # type: ignore[attr-defined]

@@ -124,3 +124,12 @@ def test_no_bytes_lead_outside_the_packet(data: bytes) -> None:
         assert value in exact
         assert 0 < number < 256
     assert all(-1 <= header.first_byte(exact, number) <= 255 for number in range(1, 16))
+
+
+@pytest.mark.slow
+@settings(max_examples=20000)
+@given(st.binary(max_size=120) | st.binary(max_size=60).map(WITH_EXTENSION.__add__))
+def test_no_bytes_lead_outside_the_packet_however_many(
+    data: bytes,
+) -> None:
+    test_no_bytes_lead_outside_the_packet.hypothesis.inner_test(data)  # type: ignore[attr-defined]
