@@ -75,8 +75,8 @@ RtcPortOption = Annotated[
     typer.Option(
         "--rtc-port",
         metavar="PORT",
-        help="Where the embedded SFU takes media, UDP and TCP: 8001 by default, any free one with 0 "
-        "or beside --port 0. A firewall must let it through.",
+        help="Where the embedded SFU takes media, UDP and TCP: 8001 by default, any free one "
+        "with 0 or beside --port 0. A firewall must let it through.",
     ),
 ]
 DataOption = Annotated[
