@@ -87,6 +87,11 @@ class View:
         seen = self.others.get(identity)
         return seen.tracks.get(name) if seen is not None else None
 
+    def is_muted(self, identity: str, name: str = "voice") -> bool | None:
+        """Whether that track is muted; None if there is none."""
+        track = self.track(identity, name)
+        return track.is_muted if track is not None else None
+
     def is_subscribed(self, identity: str, name: str = "voice") -> bool:
         """Whether that track has arrived here."""
         track = self.track(identity, name)

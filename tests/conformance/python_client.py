@@ -302,7 +302,7 @@ class PythonClient:
     def _watch(self) -> None:
         room = self.room
         for name in ("reconnecting", "reconnected"):
-            room.on(name, partial(self._on_connection, name))  # type: ignore[arg-type]
+            room.on(name, partial(self._on_connection, name))
         room.on("disconnected", self._on_disconnected)
         room.on("participant_connected", lambda who: self.events.append(f"joined {who.identity}"))
         room.on("participant_disconnected", lambda who: self.events.append(f"left {who.identity}"))

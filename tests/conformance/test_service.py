@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from livekit import api
 
@@ -79,7 +81,11 @@ async def test_permissions_are_taken_and_given(python_join: Join) -> None:
     await hears(bob, "alice", 440.0)
 
     async def permit(identity: str, **allowed: bool) -> None:
-        every = {"can_publish": True, "can_subscribe": True, "can_publish_data": True} | allowed
+        every: Any = {
+            "can_publish": True,
+            "can_subscribe": True,
+            "can_publish_data": True,
+        } | allowed
         async with python_join.server.api() as livekit:
             await livekit.room.update_participant(
                 api.UpdateParticipantRequest(
@@ -112,7 +118,7 @@ async def test_a_track_is_muted_by_a_host(python_join: Join) -> None:
             )
         )
     assert muted.track.sid == sid and muted.track.muted
-    await sees(bob, lambda view: view.track("alice").is_muted, "mute")
+    await sees(bob, lambda view: view.is_muted("alice"), "mute")
     await sees(alice, lambda view: view.me.tracks["voice"].is_muted, "being muted")
     await hears(bob, "alice", 0.0)
     await alice.set_muted(False)
