@@ -86,6 +86,11 @@ class Hosting:
         """All who are in a room."""
         return self.host._rooms.clients
 
+    def connections(self) -> int:
+        """How many the RTC port knows of."""
+        assert self.host._port is not None
+        return len(self.host._port._ufrags)
+
     def cut(self, identity: str) -> None:
         """Reset somebody's WebSocket."""
         (client,) = (each for each in self.clients() if each.identity == identity)

@@ -199,6 +199,7 @@ async def test_who_leaves_leaves_nothing_behind(dual: bool) -> None:
             assert len(remains) == 1
         await alice.until(lambda: not alice.sdk.remote_participants)
         await until(lambda: not collected(remains))
+        assert here.connections() == 1
 
 
 def collected(clients: weakref.WeakSet[Client]) -> int:

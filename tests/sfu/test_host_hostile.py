@@ -198,6 +198,17 @@ async def test_a_stay_that_is_over_cannot_be_resumed(here: Hosting) -> None:
         assert leave.leave.reason == models.DisconnectReason.STATE_MISMATCH
 
 
+async def test_who_is_put_out_opens_no_connection_any_more(here: Hosting) -> None:
+    before = here.connections()
+    async with stranger(here) as mallory:
+        await mallory.receive("join")
+        (client,) = (each for each in here.clients() if each.identity == "mallory")
+        here.host.remove(here.room, client.identity)
+        client.receive(offer(OFFER))  # it had come already
+        await mallory.closed()
+    assert here.connections() == before
+
+
 Make = Callable[[random.Random], rtc.SignalRequest]
 SIDS = ["TR_1", "", "PA_1", "x" * 300]
 MAKES: list[Make] = [
@@ -231,15 +242,34 @@ MAKES: list[Make] = [
 
 @pytest.mark.parametrize("seed", range(10))
 async def test_messages_in_any_order(here: Hosting, seed: int) -> None:
-    chance = random.Random(seed)
+    await send_anything(here, random.Random(seed), damaged=0.0)
+
+
+@pytest.mark.slow
+async def test_damaged_messages_in_any_order(here: Hosting) -> None:
+    for seed in range(300):
+        await send_anything(here, random.Random(seed), damaged=0.02)
+    await until(lambda: here.connections() == 2)
+
+
+async def send_anything(here: Hosting, chance: random.Random, damaged: float) -> None:
+    """A stay of a hundred messages, some of them `damaged`; nothing of it is ours to fail at."""
     async with stranger(here) as mallory:
-        for _ in range(100):
-            try:
-                await mallory.send(chance.choice(MAKES)(chance))
-            except ConnectionError:
-                break
-        await mallory.send(rtc.SignalRequest(leave=rtc.LeaveRequest()))
+        with suppress(ConnectionError):
+            for _ in range(100):
+                message = chance.choice(MAKES)(chance).SerializeToString()
+                await mallory.send(
+                    damage(message, chance) if chance.random() < damaged else message
+                )
+            await mallory.send(rtc.SignalRequest(leave=rtc.LeaveRequest()))
         await mallory.closed()
+
+
+def damage(message: bytes, chance: random.Random) -> bytes:
+    changed = bytearray(message or b"\0")
+    for _ in range(chance.randint(1, 4)):
+        changed[chance.randrange(len(changed))] = chance.randrange(256)
+    return bytes(changed)
 
 
 async def test_who_has_no_token_costs_nothing() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final, get_args
 
 from livekit.protocol import models, rtc
@@ -41,7 +41,7 @@ logger = logging.getLogger(__name__)
 
 LEAVING_TIME: Final = 2.0
 """Seconds for a goodbye to arrive whose client has closed its connection already."""
-DATA_LABELS: Final = frozenset(get_args(DataLabel))
+DATA_LABELS: Final[Mapping[str, DataLabel]] = {label: label for label in get_args(DataLabel)}
 
 
 class Client:
@@ -140,7 +140,9 @@ class Client:
             self.send(rtc.SignalResponse(refresh_token=token))
 
     def receive(self, message: rtc.SignalRequest) -> None:
-        """Take a message of the client's."""
+        """Take a message of the client's; nothing from one that is put out."""
+        if self._is_closed:
+            return
         take = self._takes.get(message.WhichOneof("message") or "")
         if take:
             take(message)
@@ -149,6 +151,8 @@ class Client:
 
     def take_offer(self, offer: rtc.SessionDescription) -> None:
         """Answer it; the room hears which tracks have m-lines now."""
+        if self._is_closed:  # it was refused, and its offer came with its wish to join
+            return
         publisher = self._publisher or self._open_publisher()
         wanted = tuple(self._asking.wanted) if self._asking else ()
         try:
@@ -283,13 +287,13 @@ class Client:
 
     def channel_opened(self, label: str) -> None:
         """One of its data channels can be written to."""
-        if label in DATA_LABELS:
-            self._feed(ChannelOpened(self.sid, label))  # type: ignore[arg-type]
+        if known := DATA_LABELS.get(label):
+            self._feed(ChannelOpened(self.sid, known))
 
     def data_received(self, label: str, data: bytes) -> None:
         """Something came on one of its data channels."""
-        if label in DATA_LABELS:
-            self._feed(DataReceived(self.sid, label, data))  # type: ignore[arg-type]
+        if known := DATA_LABELS.get(label):
+            self._feed(DataReceived(self.sid, known, data))
 
 
 class _SubscriberListener:

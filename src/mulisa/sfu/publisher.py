@@ -32,7 +32,7 @@ class Publisher:
         return self._inbound
 
     def answer(self, offer: str, wanted: Iterable[WantedTrack]) -> Answered:
-        """Raises NegotiationError; then everything stays as it was."""
+        """Raises NegotiationError, after which the client cannot go on."""
         is_restart = self.negotiation.restarts_ice(offer)
         ours = self.connection.our_side(is_restart=is_restart)
         answered = self.negotiation.answer(
