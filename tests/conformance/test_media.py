@@ -23,6 +23,10 @@ REDUNDANCY = 1.5
 SILENT = 15
 """Packets in `A_WHILE`: a voice with DTX sends fewer while it is silent, one without more."""
 
+WITH_AND_WITHOUT = pytest.mark.parametrize(
+    "is_on", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["with", "without"]
+)
+
 
 async def test_redundancy_goes_to_those_who_know_it(python_join: Join) -> None:
     alice: PythonClient = await python_join("alice")
@@ -38,7 +42,7 @@ async def test_redundancy_goes_to_those_who_know_it(python_join: Join) -> None:
         assert (sizes[0] > REDUNDANCY * sizes[1]) is is_redundant, (name, sizes)
 
 
-@pytest.mark.parametrize("is_on", [True, False], ids=["red", "no red"])
+@WITH_AND_WITHOUT
 async def test_a_browsers_voice_is_heard_with_redundancy_and_without(
     python_join: Join, is_on: bool
 ) -> None:
@@ -50,7 +54,7 @@ async def test_a_browsers_voice_is_heard_with_redundancy_and_without(
     await hears(carol, "alice", 440.0)
 
 
-@pytest.mark.parametrize("is_on", [True, False], ids=["dtx", "no dtx"])
+@WITH_AND_WITHOUT
 async def test_silence_is_sent_or_not_as_the_publisher_likes(join: Join, is_on: bool) -> None:
     alice, bob = await join("alice"), await join("bob")
     await alice.publish(440.0, dtx=is_on, red=False)

@@ -77,7 +77,6 @@ async def test_a_full_reconnect_publishes_again(python_join: Join) -> None:
     assert len((await bob.view()).others) == 1
 
 
-@BOTH_SDKS
 async def test_clients_of_a_restarted_server_heal_by_themselves(
     own_server: ServerFactory, join: Join
 ) -> None:
@@ -114,6 +113,7 @@ async def test_a_room_that_is_deleted_is_left_by_all(join: Join) -> None:
         assert (await client.view()).reason == "ROOM_DELETED"
 
 
+@pytest.mark.slow
 async def test_a_token_that_has_expired_does_not_end_a_stay(join: Join) -> None:
     async with TcpProxy(("127.0.0.1", join.server.port)) as proxy:
         url = f"ws://127.0.0.1:{proxy.port}"
