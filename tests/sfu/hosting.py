@@ -91,6 +91,13 @@ class Hosting:
         assert self.host._port is not None
         return len(self.host._port._ufrags)
 
+    def crash(self) -> None:
+        """Everybody is lost without a word."""
+        for client in self.clients():
+            assert client._outbox is not None
+            client._outbox.abort()
+        self.host._rooms.close()
+
     def cut(self, identity: str) -> None:
         """Reset somebody's WebSocket."""
         (client,) = (each for each in self.clients() if each.identity == identity)

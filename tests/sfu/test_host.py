@@ -168,8 +168,9 @@ async def test_a_lost_socket_is_resumed_on_the_same_connections(dual: bool) -> N
         await bob.until(lambda: "carol" not in bob.sdk.remote_participants)
 
 
+@pytest.mark.parametrize("crashes", [False, True], ids=["stopped", "crashed"])
 @DUAL
-async def test_a_restart_heals_by_itself(dual: bool) -> None:
+async def test_a_restart_heals_by_itself(dual: bool, crashes: bool) -> None:
     ports = {"http_port": free_port(), "rtc_port": free_port(socket.SOCK_DGRAM)}
     async with hosting(**ports) as here:
         alice = Person(here.url, "alice", dual=dual)
@@ -179,6 +180,8 @@ async def test_a_restart_heals_by_itself(dual: bool) -> None:
         await asyncio.gather(alice.hear("bob", 0.2), bob.hear("alice", 0.2))
         alice.tracks.clear()
         bob.tracks.clear()
+        if crashes:
+            here.crash()
     async with hosting(**ports):
         try:
             at_alice, at_bob = await asyncio.gather(alice.hear("bob"), bob.hear("alice"))
@@ -199,7 +202,7 @@ async def test_who_leaves_leaves_nothing_behind(dual: bool) -> None:
             assert len(remains) == 1
         await alice.until(lambda: not alice.sdk.remote_participants)
         await until(lambda: not collected(remains))
-        assert here.connections() == 1
+        assert here.connections() == 1 + dual
 
 
 def collected(clients: weakref.WeakSet[Client]) -> int:

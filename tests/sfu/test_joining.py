@@ -71,7 +71,7 @@ JSON = st.recursive(
 KEYS = st.sampled_from([*CLAIMS, "identity"])
 
 
-@settings(max_examples=2_000)
+@settings(max_examples=1_000)
 @given(st.dictionaries(KEYS, JSON), st.dictionaries(st.sampled_from(["roomJoin", "room"]), JSON))
 def test_signed_nonsense_is_refused_or_read(claims: dict[str, Any], video: dict[str, Any]) -> None:
     for each in (claims, CLAIMS | claims, CLAIMS | {"video": video}):
@@ -151,7 +151,7 @@ def test_a_compressed_bomb_is_not_unpacked() -> None:
         read_wish({"join_request": text})
 
 
-@settings(max_examples=3_000)
+@settings(max_examples=2_000)
 @given(st.binary(max_size=200), st.booleans(), st.booleans())
 def test_hostile_join_requests(content: bytes, packed: bool, enveloped: bool) -> None:
     if enveloped:
@@ -165,7 +165,7 @@ def test_hostile_join_requests(content: bytes, packed: bool, enveloped: bool) ->
         pass
 
 
-@settings(max_examples=2_000)
+@settings(max_examples=1_000)
 @given(
     st.dictionaries(
         st.sampled_from(
