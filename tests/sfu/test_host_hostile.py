@@ -12,6 +12,7 @@ import aiohttp
 import pytest
 from livekit.protocol import models, rtc
 
+from mulisa.sfu.client import Client
 from tests.sfu.hosting import PATIENCE, Hosting, Person, hosting, pitch, token, until
 
 pytestmark = pytest.mark.network
@@ -270,6 +271,30 @@ def damage(message: bytes, chance: random.Random) -> bytes:
     for _ in range(chance.randint(1, 4)):
         changed[chance.randrange(len(changed))] = chance.randrange(256)
     return bytes(changed)
+
+
+async def test_an_error_of_ours_puts_one_client_out_and_nobody_else(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(self: Client, *_: object) -> None:
+        raise RuntimeError("this is the test's")
+
+    async with (
+        hosting() as here,
+        Person(here.url, "alice") as alice,
+        Person(here.url, "bob") as bob,
+        stranger(here) as mallory,
+    ):
+        await mallory.receive("join")
+        await alice.speak(300.0)
+        await bob.hear("alice", 0.1)
+        with monkeypatch.context() as patch:
+            patch.setattr(Client, "expect", fail)
+            await mallory.send(rtc.SignalRequest(add_track=rtc.AddTrackRequest(cid="track")))
+            assert last_leave(await mallory.closed()).action == LEAVE.RECONNECT
+        assert "this is the test's" in caplog.text
+        await until(lambda: {each.identity for each in here.clients()} == {"alice", "bob"})
+        assert pitch(await bob.hear("alice")) == pytest.approx(300.0, abs=5.0)
 
 
 async def test_who_has_no_token_costs_nothing() -> None:

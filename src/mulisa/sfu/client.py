@@ -202,10 +202,10 @@ class Client:
         if self._publisher:
             self._publisher.connection.peer.send_data(label, data)
 
-    def inbound(self, track: TrackSid) -> Inbound | None:
-        """A track of its own that has an m-line."""
-        inbound = self._publisher.inbound if self._publisher else ()
-        return next((each for each in inbound if each.track == track), None)
+    @property
+    def published(self) -> tuple[Inbound, ...]:
+        """Its own tracks that have m-lines."""
+        return self._publisher.inbound if self._publisher else ()
 
     def fail(self, reason: str, *, is_final: bool = False) -> None:
         """It cannot go on like this. It comes back as new, which heals what can be healed.

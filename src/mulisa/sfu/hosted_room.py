@@ -76,7 +76,6 @@ class HostedRoom:
         self._is_over = False
         self._wake_at: float | None = None
         self._waking: asyncio.TimerHandle | None = None
-        self._tracks: dict[ParticipantSid, tuple[Inbound, ...]] = {}
         self._encoded: tuple[rtc.SignalResponse, bytes] | None = None
         self._performs: Mapping[type[RoomAction], Callable[..., None]] = {
             Send: self._send,
@@ -149,7 +148,7 @@ class HostedRoom:
 
     def published(self) -> Iterable[Inbound]:
         """Its tracks that have m-lines."""
-        return (track for tracks in self._tracks.values() for track in tracks)
+        return (track for client in self.clients.values() for track in client.published)
 
     def close(self) -> None:
         """Drop every client at once, and the room. Idempotent."""
@@ -159,7 +158,6 @@ class HostedRoom:
         for client in self.clients.values():
             client.close()
         self.clients.clear()
-        self._tracks.clear()
 
     def _settle(self) -> None:
         if self._is_busy:
@@ -177,8 +175,7 @@ class HostedRoom:
         if isinstance(what, tuple):
             self._perform(what)
             return
-        if isinstance(what, Bound) and what.sid in self.clients:
-            self._tracks[what.sid] = what.tracks
+        if isinstance(what, Bound) and what.tracks:
             self._on_media()
         if isinstance(what, ConnectionFailed):
             self.failures += 1
@@ -250,10 +247,10 @@ class HostedRoom:
 
     def _subscribe(self, client: Client, action: Subscribe) -> None:
         publisher = self.clients.get(action.publisher)
-        if publisher and (inbound := publisher.inbound(action.track)):
-            client.subscribe(action.publisher, inbound)
+        for inbound in publisher.published if publisher else ():
+            if inbound.track == action.track:
+                client.subscribe(action.publisher, inbound)
 
     def _disconnect(self, client: Client, action: Disconnect) -> None:
         del self.clients[action.sid]
-        self._tracks.pop(action.sid, None)
         client.close()
