@@ -14,7 +14,7 @@ from google_crc32c import value as crc32c
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mulisa.wire import sctp
+from mulisa.wire import sctp, sctp_limits
 from mulisa.wire.channels import MAX_LOSSY_BYTES, MAX_RELIABLE_BYTES, DataChannels
 
 pytestmark = pytest.mark.unit
@@ -233,7 +233,7 @@ async def test_after_closing_nothing_is_sent_nor_told() -> None:
 
 
 def test_the_private_part_of_aiortc_is_what_we_know() -> None:
-    """What `mulisa.wire.sctp` overrides or calls; if this fails, read the new version."""
+    """What `sctp` and `sctp_limits` override or call; if this fails, read the new version."""
     coroutines = (
         "_handle_data _init _receive_chunk _receive_data_chunk _receive_forward_tsn_chunk "
         "_receive_sack_chunk _data_channel_receive _data_channel_flush start stop"
@@ -301,10 +301,29 @@ async def test_what_never_completes_is_bounded() -> None:
             chunk = data_of(start + 2 + number, number, bytes(1000), flags=0)
             pair.ours.receive(packet_of(tag, chunk))
         kept = association._inbound_streams.values()
-        assert sum(len(stream.reassembly) for stream in kept) <= sctp.MAX_UNORDERED_CHUNKS
+        assert sum(len(stream.reassembly) for stream in kept) <= sctp_limits.MAX_UNORDERED_CHUNKS
         assert association._advertised_rwnd >= 0
-        assert len(association._inbound_streams) <= sctp.MAX_STREAMS
+        assert len(association._inbound_streams) <= sctp_limits.MAX_STREAMS
         assert max(map(len, pair.sent)) < 1400
+
+    await hostile(attack)
+
+
+@pytest.mark.parametrize("size", [1, 1000])
+async def test_a_message_without_end_is_bounded(size: int) -> None:
+    async def attack(pair: Pair, tag: int) -> None:
+        association = pair.ours._association
+        assert association._last_received_tsn is not None
+        start = association._last_received_tsn + 1
+        for number in range(2000):
+            chunk = data_of(start + number, 0, bytes(size), flags=0 if number else 2)
+            pair.ours.receive(packet_of(tag, chunk))
+        kept = [
+            chunk for each in association._inbound_streams.values() for chunk in each.reassembly
+        ]
+        assert len(kept) <= sctp_limits.MAX_INCOMPLETE_CHUNKS
+        most = sctp_limits.RECEIVE_WINDOW_BYTES + sctp_limits.MAX_MESSAGE_BYTES + size
+        assert sum(len(chunk.user_data) for chunk in kept) <= most
 
     await hostile(attack)
 

@@ -10,7 +10,8 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
-from mulisa.wire.sctp import MAX_MESSAGE_BYTES, Association, Channel, Wire, ignore, is_sound, run
+from mulisa.wire.sctp import Association, Channel, Wire, ignore, run
+from mulisa.wire.sctp_limits import MAX_MESSAGE_BYTES
 
 MAX_RELIABLE_BYTES: Final = 2_097_152
 """Waiting for one peer to read; what is beyond it is refused."""
@@ -26,12 +27,12 @@ class DataChannels:
     __slots__ = (
         "_association",
         "_by_label",
+        "_faults",
         "_news",
         "_opened",
         "_received",
         "_wire",
         "dropped",
-        "faults",
     )
 
     def __init__(
@@ -49,13 +50,17 @@ class DataChannels:
         self._association = Association(self._wire, self)
         self.dropped = 0
         """Messages refused by `send`: their channel was too full, or they too long."""
-        self.faults = 0
-        """Breaches of the rules of SCTP."""
+        self._faults = 0
 
     @property
     def labels(self) -> tuple[str, ...]:
         """Of the open channels."""
         return tuple(self._by_label)
+
+    @property
+    def faults(self) -> int:
+        """Breaches of the rules of SCTP."""
+        return self._faults + self._association.unsound
 
     @property
     def buffered_bytes(self) -> int:
@@ -64,9 +69,6 @@ class DataChannels:
 
     def receive(self, packet: bytes) -> None:
         """An SCTP packet. Whatever it holds, only what `opened` and `received` raise is raised."""
-        if not is_sound(packet):
-            self.faults += 1
-            return
         self._run(self._association._handle_data(packet))
         while self._news:  # told when aiortc is done: it must not be left half way
             self._news.popleft()()
@@ -96,13 +98,14 @@ class DataChannels:
             run(step)
         except Exception:
             logger.debug("the peer broke SCTP's rules", exc_info=True)
-            self.faults += 1
+            self._faults += 1
             return False
         return True
 
     def start_over(self) -> Association:
         """The peer lost its state: a new association, without channels."""
         self._association.drop()
+        self._faults += self._association.unsound
         self._association = Association(self._wire, self)
         return self._association
 

@@ -1,9 +1,8 @@
 """SCTP under data channels (RFC 8261, RFC 8831), and how they are opened (DCEP, RFC 8832).
 
-The SCTP is aiortc's, driven without its tasks: packets in, packets out, its retransmission timers
-on the event loop. What it would take from a hostile peer without a limit is refused before
-(`is_sound`, `Association`). We are the passive end: the peer makes the association and the
-channels. `mulisa.wire.channels` is the way in.
+The SCTP is aiortc's with limits, driven without its tasks: packets in, packets out, its
+retransmission timers on the event loop. We are the passive end: the peer makes the association and
+the channels. `mulisa.wire.channels` is the way in.
 """
 
 from __future__ import annotations
@@ -14,26 +13,13 @@ from typing import Any, Final, Protocol
 
 from aiortc import rtcsctptransport as sctp
 
-MAX_MESSAGE_BYTES: Final = 65_535
-"""Of one message in either direction; what our descriptions say."""
+from mulisa.wire.sctp_limits import MAX_MESSAGE_BYTES, LimitedSctp
+
 OBJECT_BYTES: Final = 256
 """What a message or chunk costs beside its bytes, so that tiny ones are bounded too."""
 MAX_CHANNELS: Final = 16
-MAX_STREAMS: Final = 128
-"""Stream ids are below this."""
-MAX_UNORDERED_CHUNKS: Final = 512
-"""Beyond the first one that is missing."""
-RECEIVE_WINDOW_BYTES: Final = 262_144
-"""Of incomplete messages."""
 SCTP_PORT: Final = 5000
 
-_COMMON_HEADER_BYTES: Final = 12
-_PARAMETERS_START: Final = {1: 16, 2: 16, 4: 0, 5: 0, 6: 0, 9: 0, 130: 0}
-"""Where the parameters of a chunk begin in its body, by chunk type."""
-_TSN_MODULO: Final = 2**32
-
-_chunk = Struct("!BBH")
-_parameter = Struct("!HH")
 _open = Struct("!BBHLHH")
 
 
@@ -116,15 +102,13 @@ class Channel:
             self.owner.channel_closed(self)
 
 
-class Association(sctp.RTCSctpTransport):
-    """aiortc's SCTP as the passive end, with limits on what a peer can make it hold or compute."""
+class Association(LimitedSctp):
+    """aiortc's SCTP as the passive end."""
 
     def __init__(self, wire: Wire, owner: AssociationOwner) -> None:
         super().__init__(wire, SCTP_PORT)  # type: ignore[arg-type]
         self._owner = owner
-        self._inbound_streams_max = MAX_STREAMS
-        self._outbound_streams_count = MAX_STREAMS
-        self._advertised_rwnd = RECEIVE_WINDOW_BYTES
+        self.announce_limits()
         run(self.start(None, SCTP_PORT))
 
     @property
@@ -161,34 +145,6 @@ class Association(sctp.RTCSctpTransport):
                 return  # a late copy of the first one would reset what was received since
         await super()._receive_chunk(chunk)
 
-    async def _receive_data_chunk(self, chunk: sctp.DataChunk) -> None:
-        assert self._last_received_tsn is not None
-        ahead = (chunk.tsn - self._last_received_tsn) % _TSN_MODULO
-        is_behind = ahead == 0 or ahead > _TSN_MODULO // 2
-        if self._association_state != self.State.ESTABLISHED or chunk.stream_id >= MAX_STREAMS:
-            return
-        if is_behind or self._has_room(ahead, len(chunk.user_data)):
-            await super()._receive_data_chunk(chunk)
-
-    def _has_room(self, ahead: int, size: int) -> bool:
-        """The next chunk in order may always come: it is what the others wait for."""
-        return ahead == 1 or (ahead <= MAX_UNORDERED_CHUNKS and size <= self._advertised_rwnd)
-
-    async def _receive_forward_tsn_chunk(self, chunk: sctp.ForwardTsnChunk) -> None:
-        chunk.streams = [each for each in chunk.streams if each[0] < MAX_STREAMS]
-        await super()._receive_forward_tsn_chunk(chunk)
-
-    async def _receive_sack_chunk(self, chunk: sctp.SackChunk) -> None:
-        """Gap blocks that are no outstanding chunks would be counted out one by one."""
-        last = (self._local_tsn - 1 - chunk.cumulative_tsn) % _TSN_MODULO
-        end = 0
-        for start, stop in chunk.gaps:
-            if not end < start <= stop <= last:
-                return
-            end = stop
-        if last <= len(self._sent_queue) + len(self._outbound_queue):
-            await super()._receive_sack_chunk(chunk)
-
     async def _data_channel_receive(self, stream_id: int, pp_id: int, data: bytes) -> None:
         channels: dict[int, Any] = self._data_channels
         channel: Channel | None = channels.get(stream_id)
@@ -221,32 +177,6 @@ def run(step: Coroutine[Any, Any, None]) -> None:
         return
     step.close()
     raise RuntimeError("aiortc's SCTP waits for something")
-
-
-def is_sound(packet: bytes) -> bool:
-    """Whether chunks and parameters have lengths to walk by: aiortc never gets past a zero."""
-    position, total = _COMMON_HEADER_BYTES, len(packet)
-    if total < position + _chunk.size or total % 4:
-        return False
-    while position + _chunk.size <= total:
-        kind, _, length = _chunk.unpack_from(packet, position)
-        end = position + length
-        if length < _chunk.size or end > total:
-            return False
-        start = _PARAMETERS_START.get(kind)
-        if start is not None and not _has_sound_parameters(packet, position + 4 + start, end):
-            return False
-        position = end + -length % 4
-    return True
-
-
-def _has_sound_parameters(packet: bytes, position: int, end: int) -> bool:
-    while position + _parameter.size <= end:
-        _, length = _parameter.unpack_from(packet, position)
-        if length < _parameter.size or position + length > end:
-            return False
-        position += length + -length % 4
-    return True
 
 
 def ignore(*_: object) -> None:

@@ -43,6 +43,7 @@ from mulisa.transport.mesh.signaling import IceCandidate, IceServer
 from mulisa.transport.mesh.text import CHANNEL_ID, CHANNEL_LABEL, MAX_TEXT_BYTES
 from mulisa.transport.mesh.voice import Voice
 from mulisa.transport.subscription import Subscription
+from mulisa.wire.sctp_limits import limit
 
 logger = logging.getLogger(__name__)
 
@@ -128,6 +129,7 @@ class Peer:
             self._audio = self._rtc.addTransceiver(self._track, direction=audio)
             self._audio.setCodecPreferences(opus_only())
             self._text = self._rtc.createDataChannel(CHANNEL_LABEL, negotiated=True, id=CHANNEL_ID)
+            limit(self._text.transport)
         self._receiving = Receiving(self._audio, connection, lambda: report(self, PeerFailed()))
         self._rtc.on("connectionstatechange", self._on_connection_state)
         self._text.on("open", lambda: report(self, PeerTextOpen()))
