@@ -1,18 +1,18 @@
 """One way through an SFU, from a mouth to an ear: the embedded one and a LiveKit server, paired.
 
     .venv/bin/python bench/relay.py                       100 trials of each, about 5 minutes
-    .venv/bin/python bench/relay.py --silences 0          without the words after long silences
+    .venv/bin/python bench/relay.py --silences 0          without the words after a silence
     .venv/bin/python bench/relay.py --stacks embedded     without a LiveKit server
 
 Publishers and subscribers are on the livekit SDK, in this process; the servers are two others. A
 trial is a burst of a tone: its delay is the time from when its first audible sample is captured to
 when the SDK gives that sample to the subscriber. Trials take turns between the servers.
 
-Words come after 20 s of silence, too, of both kinds that there are: an open microphone in which
-nobody speaks, and a source that captures nothing (an agent's voice between replies). In the latter
-the RTP clock of a libwebrtc publisher stands still, so that packets seem to be 20 s late to the
-subscriber's jitter buffer. What it makes of that shows in the first word, or in those after it:
-three more words follow each first one, half a second apart.
+Words come after a silence, too, of both kinds that there are: an open microphone in which nobody
+speaks, and a source that captures nothing (an agent's voice between replies). In the latter the RTP
+clock of a libwebrtc publisher stands still, so that packets seem to be late by the whole silence to
+the subscriber's jitter buffer, which remembers that for about two seconds. What it makes of that
+shows in the first word, or in those after it: three more follow each, half a second apart.
 """
 
 from __future__ import annotations
@@ -42,7 +42,6 @@ from mulisa.core.room import Identity
 from mulisa.providers.tones import tone
 
 SPEAKER, LISTENER = Identity("speaker"), Identity("listener")
-SILENCE = 20.0
 WORD = tone(7, 0.12)
 
 NEXT_WORDS = 3
@@ -53,10 +52,10 @@ Kind: TypeAlias = Literal["speaking", "open", "open_next", "nothing", "nothing_n
 """A word among others; the first one after silence, and those that follow it."""
 NAMES: Mapping[Kind, str] = {
     "speaking": "one way",
-    "open": "20 s silent: first word",
-    "open_next": "20 s silent: next words",
-    "nothing": "20 s no audio: first word",
-    "nothing_next": "20 s no audio: next words",
+    "open": "after silence",
+    "open_next": "the words after that",
+    "nothing": "after no audio at all",
+    "nothing_next": "the words after that",
 }
 NEXT: Mapping[Before, Kind] = {"open": "open_next", "nothing": "nothing_next"}
 
@@ -115,11 +114,11 @@ class Relay:
         except TimeoutError:
             self.unheard += 1
 
-    async def try_after_silence(self, before: Before, begin: float) -> None:
-        """Silence from some seconds on, and words."""
+    async def try_after_silence(self, before: Before, begin: float, silence: float) -> None:
+        """Silence from some seconds on, for so many, and words."""
         await asyncio.sleep(begin)
         self.voice.is_open = before == "open"
-        await asyncio.sleep(SILENCE)
+        await asyncio.sleep(silence)
         await self.try_once(before)
         self.voice.is_open = True
         for _ in range(NEXT_WORDS):
@@ -138,7 +137,12 @@ def main() -> None:
         | {"unheard": relay.unheard}
         for name, relay in relays.items()
     }
-    result = {"benchmark": "relay", "silence_s": SILENCE, "stacks": rows, "paired": paired(rows)}
+    result = {
+        "benchmark": "relay",
+        "silence_s": options.silence,
+        "stacks": rows,
+        "paired": paired(rows),
+    }
     show(result)
     write(result | circumstances("livekit", "mulisa"), options.json)
 
@@ -150,9 +154,8 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--stacks", choices=STACKS, nargs="+", help="all that are here by default")
     parser.add_argument("--trials", type=int, default=100, help="at least 100 for a p95")
-    parser.add_argument(
-        "--silences", type=int, default=5, help="words after a silence of 20 s, of either kind"
-    )
+    parser.add_argument("--silences", type=int, default=10, help="of either kind")
+    parser.add_argument("--silence", type=float, default=1.5, help="seconds of each")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result here")
     parser.add_argument("--small", action="store_true", help="a quick look, no p95 to rely on")
     options = parser.parse_args()
@@ -176,16 +179,16 @@ async def measure(sfus: Mapping[Stack, Sfu], options: argparse.Namespace) -> Map
         print(file=sys.stderr)
         for number in range(options.silences):
             for before in get_args(Before):
-                await silences(list(relays.values()), before)
+                await silences(list(relays.values()), before, options.silence)
             print(f"{number + 1} of {options.silences} silences", file=sys.stderr)
     return relays
 
 
-async def silences(relays: Sequence[Relay], before: Before) -> None:
+async def silences(relays: Sequence[Relay], before: Before, silence: float) -> None:
     """With all servers at once, their words apart from each other."""
     async with asyncio.TaskGroup() as tasks:
         for number, relay in enumerate(relays):
-            tasks.create_task(relay.try_after_silence(before, 4.0 * number))
+            tasks.create_task(relay.try_after_silence(before, 4.0 * number, silence))
 
 
 @asynccontextmanager
