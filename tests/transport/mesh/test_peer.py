@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from struct import pack
@@ -84,3 +85,17 @@ async def test_packets_that_would_hang_aiortc_do_no_harm() -> None:
         someone.channel.send("still there")
         await someone.until(lambda event: event == PeerText("still there"))
         assert someone.ours.unsound == 1
+
+
+@pytest.mark.parametrize("datagram", [b"", b"\x80", bytes([20]) * 3000, bytes([128]) * 3000])
+async def test_a_datagram_of_a_stranger_does_not_end_a_connection(datagram: bytes) -> None:
+    async with mallory() as someone:
+        ice = someone.ours.transport.transport._connection
+        for pair in ice._nominated.values():
+            address = pair.local_candidate.host, pair.local_candidate.port
+            family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+            with socket.socket(family, socket.SOCK_DGRAM) as stranger:
+                stranger.sendto(datagram, address)
+        someone.channel.send("still there")
+        await someone.until(lambda event: event == PeerText("still there"))
+        assert someone.peer.is_connected

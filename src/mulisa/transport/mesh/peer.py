@@ -49,9 +49,12 @@ logger = logging.getLogger(__name__)
 
 MAX_BUFFERED_BYTES: Final = 256 * 1024
 """What may wait in the data channel for a peer that does not acknowledge."""
+MAX_DATAGRAM_BYTES: Final = 1500
+"""What pylibsrtp has room for."""
 CLOSING_TIME: Final = 6.0
 """Longer than aioice waits for a STUN server that does not answer (5 s)."""
 
+_Receive: TypeAlias = Callable[[], Coroutine[Any, Any, bytes]]
 AudioDirection: TypeAlias = Literal["sendrecv", "sendonly", "inactive"]
 """Of our transceiver: both ways; our voice alone; none, as between two agents."""
 
@@ -130,6 +133,8 @@ class Peer:
             self._audio.setCodecPreferences(opus_only())
             self._text = self._rtc.createDataChannel(CHANNEL_LABEL, negotiated=True, id=CHANNEL_ID)
             limit(self._text.transport)
+            ice = self._text.transport.transport.transport
+            ice._recv = _possible(ice._recv)
         self._receiving = Receiving(self._audio, connection, lambda: report(self, PeerFailed()))
         self._rtc.on("connectionstatechange", self._on_connection_state)
         self._text.on("open", lambda: report(self, PeerTextOpen()))
@@ -323,6 +328,17 @@ def _configuration(servers: Sequence[IceServer]) -> RTCConfiguration:
         ],
         bundlePolicy=RTCBundlePolicy.MAX_BUNDLE,
     )
+
+
+def _possible(receive: _Receive) -> _Receive:
+    """Leaves out datagrams that no peer sends: aiortc ends the connection over a stranger's."""
+
+    async def next_possible() -> bytes:
+        while not 0 < len(data := await receive()) <= MAX_DATAGRAM_BYTES:
+            pass
+        return data
+
+    return next_possible
 
 
 async def _ping(audio: RTCRtpTransceiver) -> None:
