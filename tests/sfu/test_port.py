@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from mulisa.core.errors import ConfigError
+from mulisa.sfu import peer
 from mulisa.sfu.port import RtcPort
 from mulisa.wire.srtp import PACKET_BYTES
 from tests.sfu.clients import LIMIT, BareClient, Observer, TcpWire, UdpWire
@@ -89,13 +90,35 @@ async def test_who_proved_nothing_is_not_heard(port: RtcPort) -> None:
     client.close()
 
 
-async def test_an_address_that_changes_hands_is_its_new_owners(port: RtcPort) -> None:
+async def test_nobody_takes_the_address_of_a_connection_that_is_alive(port: RtcPort) -> None:
     first = await BareClient.connected(port)
+    second = BareClient(port, first.wire)
+    first.wire.send(second.check())  # as somebody would who can forge the address of another
+    await first.speak(1)
+    assert port.counters.contested == 1
+    assert second.peer.path is None and second.peer.last_heard == 0
+    second.close()
+    first.close()
+
+
+async def test_an_address_that_changes_hands_is_its_new_owners(
+    port: RtcPort, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = await BareClient.connected(port)
+    monkeypatch.setattr(peer, "HOLD_TIME", 0.0)  # that long it has been silent
     second = await BareClient.connected(port, first.wire)
     await second.speak(1)
     assert first.peer.path is None, "who sends there now sends to the wrong one"
     first.peer.close()
     await second.speak(2)
+    second.close()
+
+
+async def test_an_address_is_free_once_its_connection_is_closed(port: RtcPort) -> None:
+    first = await BareClient.connected(port)
+    first.peer.close()
+    second = await BareClient.connected(port, first.wire)
+    await second.speak(1)
     second.close()
 
 

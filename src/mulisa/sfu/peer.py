@@ -23,6 +23,8 @@ from mulisa.wire.stun import StunError
 
 __all__ = ["Fingerprint", "IceCredentials", "PeerConnection", "PeerObserver"]
 
+HOLD_TIME: Final = CONSENT_TIME / 2
+"""Seconds without a check after which another connection may have the address."""
 CONNECT_TIME: Final = 30.0
 """Seconds from the remote description to the end of DTLS."""
 
@@ -193,6 +195,11 @@ class PeerConnection:
             self._names.rename(self, self._ice.ufrags)
             self._take_path()
         return True
+
+    def lives_over(self, path: Path) -> bool:
+        """Whether it is connected there and was heard of late: then the address stays its own."""
+        is_heard = self._loop.time() - self.last_heard < HOLD_TIME
+        return is_heard and self.is_connected and self.path == path
 
     def receive(self, buffer: PacketBuffer, length: int) -> bool:
         """A packet from an address of this peer; False if it is of no protocol of ours.

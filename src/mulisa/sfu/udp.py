@@ -40,6 +40,8 @@ class PortCounters:
     """Packets of nobody: no known ufrag, or from an address that nobody proved to have."""
     forged: int = 0
     """Checks for a known ufrag whose sender does not know its password."""
+    contested: int = 0
+    """Checks for one connection from an address over which another one is alive."""
     malformed: int = 0
     """Longer than any packet of WebRTC, empty, or of no protocol of ours."""
     unsent: int = 0
@@ -95,7 +97,11 @@ class UdpSocket:
         peer = None if ufrag is None else self._find_peer(ufrag)
         if ufrag is None or peer is None:
             self._counters.strangers += 1
-        elif not peer.receive_check(data, ufrag, UdpPath(self, sockaddr)):
+            return
+        path, owner = UdpPath(self, sockaddr), self.peers.get(sockaddr, peer)
+        if owner is not peer and owner.lives_over(path):
+            self._counters.contested += 1  # who forges a source takes nobody's address
+        elif not peer.receive_check(data, ufrag, path):
             self._counters.forged += 1
 
 
@@ -130,7 +136,7 @@ class UdpPath:
         return self.socket.send(data, self.address)
 
     def bind(self, peer: PeerConnection) -> None:
-        """Of Path; an address that changes hands is lost to who had it (a client began anew)."""
+        """Of Path; an address that changes hands is lost to who had it, and is heard no more."""
         before = self.socket.peers.get(self.sockaddr)
         self.socket.peers[self.sockaddr] = peer
         if before is not None and before is not peer:
