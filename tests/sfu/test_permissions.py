@@ -54,8 +54,10 @@ def test_sources_limit_what_may_be_published() -> None:
     assert permissions.may_publish(models.SCREEN_SHARE_AUDIO)
     assert not permissions.may_publish(models.CAMERA)
     assert not permissions.may_publish(models.TrackSource.UNKNOWN)
-    nonsense = Permissions.from_claim({"canPublishSources": ["webcam"]})
-    assert not nonsense.may_publish(models.CAMERA)
+    for nonsense in (["webcam"], "camera", {"camera": True}, 1):
+        permissions = Permissions.from_claim({"canPublishSources": nonsense})
+        assert not permissions.may_publish(models.CAMERA)
+    assert Permissions.from_claim({"canPublishSources": []}).may_publish(models.CAMERA)
     nothing = Permissions.from_claim({"canPublish": False, "canPublishSources": ["camera"]})
     assert not nothing.may_publish(models.CAMERA)
 

@@ -11,14 +11,16 @@ from livekit.protocol import models, rtc
 
 from mulisa.core.errors import SignalingError
 from mulisa.sfu import signal
-from mulisa.sfu.signal import decode_request
+from mulisa.sfu.signal import check_request, decode_request
 from tests.sfu.completeness import is_complete
 
 pytestmark = pytest.mark.unit
 
 
 def decoded(**request: Any) -> rtc.SignalRequest:
-    return decode_request(rtc.SignalRequest(**request).SerializeToString())
+    message = decode_request(rtc.SignalRequest(**request).SerializeToString())
+    check_request(message)
+    return message
 
 
 def test_a_message_is_read() -> None:
@@ -68,8 +70,6 @@ LONG = "x" * (signal.MAX_NAME_CHARS + 1)
                 cid="c", layers=[models.VideoLayer()] * (signal.MAX_LAYERS + 1)
             )
         },
-        {"offer": rtc.SessionDescription(type="offer")},
-        {"offer": rtc.SessionDescription(sdp="x" * (signal.MAX_SDP_CHARS + 1))},
         {"subscription": rtc.UpdateSubscription(track_sids=TOO_MANY)},
         {"track_setting": rtc.UpdateTrackSettings(track_sids=TOO_MANY)},
         {
@@ -85,7 +85,7 @@ def test_what_lacks_something_or_is_too_much_is_refused(request_: dict[str, Any]
         decoded(**request_)
 
 
-@pytest.mark.parametrize("frame", [b"\xff", b"\x0a\x05a", bytes(signal.MAX_FRAME_BYTES + 1)])
+@pytest.mark.parametrize("frame", [b"\xff", b"\x0a\x05a"])
 def test_what_is_no_message_is_refused(frame: bytes) -> None:
     with pytest.raises(SignalingError):
         decode_request(frame)
@@ -94,7 +94,7 @@ def test_what_is_no_message_is_refused(frame: bytes) -> None:
 @given(st.binary(max_size=200))
 def test_any_bytes_are_read_or_refused(frame: bytes) -> None:
     try:
-        decode_request(frame)
+        check_request(decode_request(frame))
     except SignalingError:
         pass
 

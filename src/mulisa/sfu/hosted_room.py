@@ -8,9 +8,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import TypeAlias
 
-from google.protobuf.message import DecodeError
 from livekit.protocol import models, rtc
 
+from mulisa.core.errors import SignalingError
 from mulisa.core.room import Identity, ParticipantSid, RoomName
 from mulisa.sfu.client import Client
 from mulisa.sfu.events import (
@@ -37,6 +37,7 @@ from mulisa.sfu.events import (
 from mulisa.sfu.forward import Forwarder
 from mulisa.sfu.media import Inbound
 from mulisa.sfu.room import Room
+from mulisa.sfu.signal import decode_request
 
 logger = logging.getLogger(__name__)
 
@@ -108,8 +109,8 @@ class HostedRoom:
     def take(self, client: Client, data: bytes) -> None:
         """A client sent this on its socket; nonsense puts it out."""
         try:
-            message = rtc.SignalRequest.FromString(data)
-        except DecodeError:
+            message = decode_request(data)
+        except SignalingError:
             client.fail("it sent what is no signalling message", is_final=True)
             return
         self.attempt(client.sid, lambda: client.receive(message))

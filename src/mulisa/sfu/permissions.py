@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -171,8 +171,10 @@ def _granted(video: Mapping[str, object], key: str, *, default: bool) -> bool:
 
 
 def _sources(value: object) -> frozenset[int]:
-    """Unknown sources stay in as UNKNOWN: a list of nothing but nonsense is no free pass."""
-    if not isinstance(value, Iterable) or isinstance(value, (str, bytes, Mapping)):
-        return frozenset()
+    """Unknown sources, and what is no list, are UNKNOWN: nonsense is no free pass."""
     unknown = models.TrackSource.UNKNOWN
+    if value is None:
+        return frozenset()
+    if not isinstance(value, (list, tuple)):
+        return frozenset({unknown})
     return frozenset(_SOURCES.get(str(source).lower(), unknown) for source in value)

@@ -121,10 +121,10 @@ class RtcPort:
         await asyncio.sleep(0)  # TCP transports close in the loop's next turn
 
     def _check_consent(self) -> None:
+        self._timer = self._loop.call_later(CONSENT_INTERVAL, self._check_consent)
         now = self._loop.time()
         for peer in self.peers:
             peer.check_consent(now)
-        self._timer = self._loop.call_later(CONSENT_INTERVAL, self._check_consent)
 
 
 def _bind(

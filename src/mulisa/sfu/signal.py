@@ -14,9 +14,6 @@ from livekit.protocol import models, rtc
 
 from mulisa.core.errors import SignalingError
 
-MAX_FRAME_BYTES: Final = 512 * 1024
-"""A resumption with many tracks sends 40 kB; descriptions of 200 m-lines are 150 kB."""
-MAX_SDP_CHARS: Final = 400_000
 MAX_NAME_CHARS: Final = 256
 """Of a track's name, its client id and its stream."""
 MAX_LISTED: Final = 4_096
@@ -29,20 +26,19 @@ MAX_FEATURES: Final = 32
 def decode_request(frame: bytes) -> rtc.SignalRequest:
     """One message of a client; it may be none that we know (``WhichOneof`` gives None).
 
-    Raises SignalingError if it is no `SignalRequest`, too large, or lacks what it must have.
+    Raises SignalingError if it is no `SignalRequest`. What it holds is not checked yet.
     """
-    if len(frame) > MAX_FRAME_BYTES:
-        raise SignalingError(f"a message has at most {MAX_FRAME_BYTES} bytes")
     try:
-        request = rtc.SignalRequest.FromString(frame)
+        return rtc.SignalRequest.FromString(frame)
     except DecodeError as error:
         raise SignalingError("this is no signalling message") from error
-    check_request(request)
-    return request
 
 
 def check_request(request: rtc.SignalRequest) -> None:
-    """Mend what can be mended of a decoded message. Raises SignalingError as `decode_request`."""
+    """Mend what can be mended of a message; descriptions are for those who read them.
+
+    Raises SignalingError if it lacks what it must have, or holds too much.
+    """
     kind = request.WhichOneof("message")
     if kind in _CHECKS:
         _CHECKS[kind](getattr(request, kind))
@@ -71,10 +67,6 @@ def _check_layers(layers: Any) -> None:
     for layer in layers:
         _require(len(layer.rid) <= MAX_NAME_CHARS, "a layer's name is too long")
         _mend(layer, "quality", models.VideoQuality)
-
-
-def _check_description(description: rtc.SessionDescription) -> None:
-    _require(0 < len(description.sdp) <= MAX_SDP_CHARS, "a description has an SDP, not a huge one")
 
 
 def _check_subscription(request: rtc.UpdateSubscription) -> None:
@@ -128,8 +120,6 @@ _ADD_TRACK_ENUMS: Final[Mapping[str, Any]] = {
     "backup_codec_policy": models.BackupCodecPolicy,
 }
 _CHECKS: Final[Mapping[str, Callable[[Any], None]]] = {
-    "offer": _check_description,
-    "answer": _check_description,
     "add_track": check_add_track,
     "subscription": _check_subscription,
     "track_setting": _check_setting,
