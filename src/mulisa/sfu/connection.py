@@ -76,7 +76,8 @@ class Connection:
         self.session.path_changed()
 
     def failed(self, reason: str) -> None:
-        """Of PeerObserver."""
+        """Of PeerObserver; packets stop at once, whatever the listener does (RFC 7675, 5.1)."""
+        self.session.path_changed()
         self._listener.failed(reason)
 
     def channel_opened(self, label: str) -> None:
