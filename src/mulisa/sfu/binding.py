@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from mulisa.sfu.media import TrackSid
 from mulisa.sfu.negotiation import ExpectedTrack
@@ -23,16 +23,27 @@ def bindings(
     """
     by_track = {each.track: each for each in expected}
     bound = {each.mid: before[each.mid] for each in senders if before.get(each.mid) in by_track}
+    places = {track: mid for mid, track in bound.items()}
+    by_mid = {each.mid: each for each in senders}
+    named = _by_name(expected)
     for media in senders:
-        current = by_track.get(bound.get(media.mid, TrackSid("")))
-        if current is None or not _is_for(current, media):
-            _bind_by_name(media, senders, expected, bound)
+        former = bound.get(media.mid, TrackSid(""))
+        if former in by_track and _is_for(by_track[former], media):
+            continue
+        for track in _called(media, named):
+            place = places.get(track.track)
+            if place is None or not _is_for(track, by_mid[place]):
+                places.pop(former, None)
+                bound.pop(place or "", None)  # it was taken for another m-line's
+                bound[media.mid], places[track.track] = track.track, media.mid
+                break
+    pending = [each for each in expected if each.track not in places]
     for media in senders:
         if media.mid in fresh and media.mid not in bound:
-            pending = (each for each in expected if each.track not in bound.values())
-            found = next((each.track for each in pending if each.kind == media.kind), None)
+            found = next((each for each in pending if each.kind == media.kind), None)
             if found:
-                bound[media.mid] = found
+                pending.remove(found)
+                bound[media.mid] = found.track
     return bound
 
 
@@ -40,19 +51,16 @@ def _is_for(track: ExpectedTrack, media: Media) -> bool:
     return track.kind == media.kind and track.is_called(media.track_ids)
 
 
-def _bind_by_name(
-    media: Media,
-    senders: Sequence[Media],
-    expected: Sequence[ExpectedTrack],
-    bound: dict[str, TrackSid],
-) -> None:
-    """Also a track that some other m-line was taken for, unless by name as well."""
-    places = {track: mid for mid, track in bound.items()}
-    by_mid = {each.mid: each for each in senders}
+def _by_name(expected: Sequence[ExpectedTrack]) -> Mapping[str, Sequence[ExpectedTrack]]:
+    """Tracks by each of their ids, the newest first."""
+    named: dict[str, list[ExpectedTrack]] = {}
     for track in reversed(expected):
-        place = places.get(track.track)
-        if _is_for(track, media) and not (place and _is_for(track, by_mid[place])):
-            if place:
-                del bound[place]
-            bound[media.mid] = track.track
-            return
+        for name in {track.cid, *track.cids}:
+            named.setdefault(name, []).append(track)
+    return named
+
+
+def _called(media: Media, named: Mapping[str, Sequence[ExpectedTrack]]) -> Iterator[ExpectedTrack]:
+    """The tracks that this m-line may be for, by its track id."""
+    for name in media.track_ids:
+        yield from (each for each in named.get(name, ()) if each.kind == media.kind)

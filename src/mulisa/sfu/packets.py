@@ -47,7 +47,7 @@ class PacketCache:
         return packet if packet is not None and packet.number == number else None
 
     def since(self, at: float, first: int, newest: int) -> Iterator[Packet]:
-        """What came at `at` or later with an number from `first` to `newest`, in that order."""
+        """What came at `at` or later with a number from `first` to `newest`, in that order."""
         for number in range(max(first, newest - self._mask), newest + 1):
             packet = self.get(number)
             if packet is not None and packet.at >= at:

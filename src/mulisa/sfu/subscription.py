@@ -57,7 +57,7 @@ class Subscription:
         """Number of the newest packet when forwarding stopped."""
         self._next = randbits(15)  # the upper half is left out as RFC 3711, 3.3.1 advises
         self.shift = 0
-        """Sequence number of an number: their sum modulo 2^16."""
+        """A packet's sequence number is its number plus this modulo 2^16."""
         self.offset = randbits(32)
         self.packets = self.octets = 0
         """Sent, payload only."""
