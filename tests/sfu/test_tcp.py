@@ -113,10 +113,11 @@ async def test_a_frame_longer_than_any_packet_ends_a_connection(port: RtcPort) -
     client.close()
 
 
+@pytest.mark.parametrize("limit", ["MAX_STRANGERS", "MAX_STRANGERS_OF_ONE"])
 async def test_only_so_many_strangers_are_let_in(
-    port: RtcPort, monkeypatch: pytest.MonkeyPatch
+    port: RtcPort, monkeypatch: pytest.MonkeyPatch, limit: str
 ) -> None:
-    monkeypatch.setattr(tcp, "MAX_STRANGERS", 3)
+    monkeypatch.setattr(tcp, limit, 3)
     client = await BareClient.connected(port, await TcpWire.open(port))
     strangers = [await TcpWire.open(port) for _ in range(3)]
     await client.speak(1)  # by now they are let in

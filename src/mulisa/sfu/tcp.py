@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 MAX_STRANGERS: Final = 128
 """Connections that have not carried an authentic check yet."""
+MAX_STRANGERS_OF_ONE: Final = 32
+"""Of these, from one address: whoever only holds connections keeps nobody else out."""
 CHECK_TIME: Final = 10.0
 """Seconds that a connection has to carry one."""
 MAX_WAITING_BYTES: Final = 65_536
@@ -41,6 +43,11 @@ class TcpListener:
         """Accept from a bound socket on."""
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(lambda: TcpPath(self), sock=sock)
+
+    def has_room_for(self, host: str) -> bool:
+        """Whether one more stranger may come from this address."""
+        same = sum(each.host == host for each in self.strangers)
+        return len(self.strangers) < MAX_STRANGERS and same < MAX_STRANGERS_OF_ONE
 
     def close(self) -> None:
         """Close the listener and every connection. Idempotent."""
@@ -69,13 +76,12 @@ class TcpPath(asyncio.Protocol):
         """Of asyncio.Protocol."""
         self._transport = cast(asyncio.Transport, transport)
         name: tuple[Any, ...] | None = transport.get_extra_info("peername")
-        strangers = self._listener.strangers
         self._listener.connections.add(self)
-        if name is None or len(strangers) >= MAX_STRANGERS:
+        if name is None or not self._listener.has_room_for(name[0]):
             self.close()
             return
         self.host, self.port = name[0], name[1]
-        strangers.add(self)
+        self._listener.strangers.add(self)
         self._deadline = asyncio.get_running_loop().call_later(CHECK_TIME, self.close)
 
     def connection_lost(self, exc: Exception | None) -> None:
