@@ -112,7 +112,7 @@ def test_json_for_machines() -> None:
 
 def test_a_named_agent_process_is_not_called_ready() -> None:
     (line,) = shown(WorkerRegistered("AW_1", "scribe"))
-    assert "scribe" in line and "no rooms" in line and "ready" not in line
+    assert "scribe" in line and "rooms that ask for it" in line and "ready" not in line
 
 
 def test_what_ends_with_us_is_no_news() -> None:

@@ -29,7 +29,10 @@ OFFER = """async () => {
   return pc.localDescription.sdp;
 }"""
 ANSWER = "sdp => pc.setRemoteDescription({type: 'answer', sdp})"
-SEND = "text => channel.send(text)"
+SEND = """async text => {
+  if (channel.readyState != "open") await new Promise(resolve => { channel.onopen = resolve; });
+  channel.send(text);
+}"""
 HEARD = "async () => (await heard).byteLength"
 RESTART = """async () => {
   await pc.setLocalDescription(await pc.createOffer({iceRestart: true}));
