@@ -87,6 +87,7 @@ async def test_a_server_ends_without_leftovers(chromium: str, tmp_path: Path) ->
     assert [p.name() for p in psutil.Process().children(recursive=True) if _is_browser(p)] == []
 
 
+@pytest.mark.slow
 async def test_a_language_model_out_of_reach_is_told_aloud_and_in_the_log(
     studio: Studio, chromium: str, tmp_path: Path
 ) -> None:

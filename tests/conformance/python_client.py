@@ -148,12 +148,16 @@ class PythonClient:
         voices, self.voices = self.voices, {}
         for voice in voices.values():
             await voice.aclose()
+        await self._close_ears()
+        await self.room.disconnect()
+        await self._close_ears()  # of tracks that came meanwhile
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    async def _close_ears(self) -> None:
         ears, self._ears = self._ears, {}
         for ear in ears.values():
             await ear.aclose()
-        await self.room.disconnect()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
 
     async def publish(self, frequency: float, name: str = "voice", **options: Any) -> str:
         """See `Client`."""

@@ -85,7 +85,6 @@ async def test_text_streams_reach_all_or_some(join: Join) -> None:
     assert [text for _, _, text in view.texts] == [long, "end"]
 
 
-@BOTH_SDKS
 async def test_procedures_are_called_and_answered(join: Join) -> None:
     alice, bob = await join("alice"), await join("bob")
     for client in (alice, bob):

@@ -56,7 +56,6 @@ async def test_what_people_say_about_themselves_reaches_everybody(join: Join) ->
         assert (seen.name, seen.metadata) == ("Alicia", "busy")
 
 
-@BOTH_SDKS
 async def test_who_speaks_is_told_the_loudest_first(join: Join) -> None:
     alice, bob = await join("alice"), await join("bob")
     await alice.publish(440.0)

@@ -70,7 +70,6 @@ async def test_a_track_that_is_taken_back_is_gone(join: Join) -> None:
     await hears(bob, "alice", 550.0)
 
 
-@BOTH_SDKS
 async def test_muting_is_told_and_heard(join: Join) -> None:
     alice, bob = await join("alice"), await join("bob")
     await alice.publish(440.0)
@@ -85,7 +84,6 @@ async def test_muting_is_told_and_heard(join: Join) -> None:
         await hears(bob, "alice", frequency)
 
 
-@BOTH_SDKS
 async def test_a_track_is_subscribed_and_unsubscribed_by_itself(join: Join) -> None:
     alice, bob, carol = await join("alice"), await join("bob"), await join("carol")
     await alice.publish(440.0)
