@@ -121,7 +121,8 @@ async def test_a_client_of_pion_hears_and_is_heard(
         await hears(bob, "gopher", TONE)
         for client in (alice, bob):
             view = await sees(client, lambda view: view.data, "its message")
-            assert (view.data[0].sender, view.data[0].text) == ("gopher", "from go")
+            assert view.data[0].text == "from go"
+            assert view.data[0].sender in ("gopher", "")  # it may come before its sender's update
         await alice.send("to go")
         await gopher.says(event="data", identity="alice", text="to go")
         await bob.publish(800.0)

@@ -49,7 +49,7 @@ class Ledger:
             rule = event.message.subscription_permission
             is_rule = event.message.WhichOneof("message") == "subscription_permission"
             if is_rule and (rule.all_participants or _names_somebody(rule)):
-                self.rules[event.sid] = rule
+                self.rules[event.sid] = self._resolved(rule)
 
     def actions(self, actions: list[RoomAction]) -> None:
         for action in actions:
@@ -111,13 +111,27 @@ class Ledger:
         rule = self.rules.get(publisher)
         if rule is None or rule.all_participants or subscriber in self.recorders:
             return
-        last = [entry for entry in rule.track_permissions if self._names(entry, subscriber)][-1:]
+        identity = self.identities[subscriber]
+        last = [each for each in rule.track_permissions if each.participant_identity == identity][
+            -1:
+        ]
         assert last and (last[0].all_tracks or track in last[0].track_sids), "not admitted"
 
-    def _names(self, entry: rtc.TrackPermission, sid: ParticipantSid) -> bool:
-        if entry.participant_identity:
-            return entry.participant_identity == self.identities[sid]
-        return entry.participant_sid == sid
+    def _resolved(self, rule: rtc.SubscriptionPermission) -> rtc.SubscriptionPermission:
+        """As it was meant when it was sent: a sid is the identity that has it then."""
+        resolved = rtc.SubscriptionPermission(all_participants=rule.all_participants)
+        for entry in rule.track_permissions:
+            sid = ParticipantSid(entry.participant_sid)
+            identity = entry.participant_identity
+            if not identity and sid in self.permissions:
+                identity = self.identities[sid]
+            if identity:
+                resolved.track_permissions.add(
+                    participant_identity=identity,
+                    all_tracks=entry.all_tracks,
+                    track_sids=entry.track_sids,
+                )
+        return resolved
 
     def _sent(self, sid: ParticipantSid, data: bytes) -> None:
         packet = models.DataPacket.FromString(data)
