@@ -11,7 +11,6 @@ import logging
 import secrets
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 from urllib.parse import urlsplit
@@ -19,6 +18,13 @@ from urllib.parse import urlsplit
 import aiohttp
 from google.protobuf.json_format import MessageToJson
 from livekit.protocol.webhook import WebhookEvent
+from tenacity import (
+    AsyncRetrying,
+    retry_if_exception_type,
+    stop_after_attempt,
+    wait_chain,
+    wait_fixed,
+)
 
 from mulisa.ending import within
 from mulisa.server.tokens import TokenIssuer, utc_now
@@ -40,10 +46,12 @@ _MAY_PASS: Final = (408, 425, 429)
 """Refusals that another try may not meet, besides those of 500 and more."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Failure:
-    reason: str
-    may_pass: bool
+class _Refused(Exception):
+    """The URL did not take an event, and will not."""
+
+
+class _NotNow(_Refused):
+    """Another try may help."""
 
 
 def event_of(report: Report, at: datetime) -> WebhookEvent | None:
@@ -137,17 +145,19 @@ class _Recipient:
 
     async def _post(self, http: aiohttp.ClientSession, event: WebhookEvent) -> None:
         body = MessageToJson(event, indent=None).encode()
-        failure = await self._try(http, body)
-        for pause in RETRY_PAUSES:
-            if failure is None or not failure.may_pass:
-                break
-            await asyncio.sleep(pause)
-            failure = await self._try(http, body)
-        if failure:
+        retrying = AsyncRetrying(
+            retry=retry_if_exception_type(_NotNow),
+            stop=stop_after_attempt(1 + len(RETRY_PAUSES)),
+            wait=wait_chain(*map(wait_fixed, RETRY_PAUSES)),
+            reraise=True,
+        )
+        try:
+            await retrying(self._try, http, body)
+        except _Refused as refusal:
             self._dropped += 1
-            logger.warning("the webhook at %s was not told: %s", self.host, failure.reason)
+            logger.warning("the webhook at %s was not told: %s", self.host, refusal)
 
-    async def _try(self, http: aiohttp.ClientSession, body: bytes) -> _Failure | None:
+    async def _try(self, http: aiohttp.ClientSession, body: bytes) -> None:
         headers = {
             "Content-Type": _CONTENT_TYPE,
             "Authorization": self._issuer.sign_body(body, utc_now()),
@@ -157,10 +167,11 @@ class _Recipient:
                 self._url, data=body, headers=headers, allow_redirects=False
             ) as response:
                 status = response.status
-        except TimeoutError:
-            return _Failure("it does not answer", may_pass=True)
+        except TimeoutError as error:
+            raise _NotNow("it does not answer") from error
         except (aiohttp.ClientError, OSError) as error:
-            return _Failure(type(error).__name__, may_pass=True)
-        if status < 300:
-            return None
-        return _Failure(f"it answers {status}", may_pass=status >= 500 or status in _MAY_PASS)
+            raise _NotNow(type(error).__name__) from error
+        if status >= 500 or status in _MAY_PASS:
+            raise _NotNow(f"it answers {status}")
+        if status >= 300:
+            raise _Refused(f"it answers {status}")
