@@ -146,17 +146,10 @@ class Subscriber(ABC):
 class AskingSubscriber(Subscriber):
     """Mode v1: receives on the publisher's connection and must be asked for its offers."""
 
-    def __init__(
-        self,
-        send: Callable[[rtc.SignalResponse], None],
-        on_subscribed: Callable[[TrackSid], None],
-        attempt: Callable[[Callable[[], None]], None],
-    ) -> None:
-        super().__init__(send, on_subscribed, attempt)
-        self.publisher: Publisher | None = None
-        """Once the client has made its first offer."""
-        self._is_asked = False
-        self._asked_in_vain = 0
+    publisher: Publisher | None = None
+    """Once the client has made its first offer."""
+    _is_asked = False
+    _asked_in_vain = 0
 
     def answered(self, answered: Answered) -> None:
         """An offer of the client's was answered."""
