@@ -16,9 +16,9 @@ from typing import Self, TypeAlias, cast
 Address: TypeAlias = tuple[str, int]
 Receive: TypeAlias = Callable[[bytes, Address], None]
 READ_BYTES = 65536
-UNASSIGNED_PORTS = (21_000, 30_000)
-"""Below those that Linux gives to sockets by itself (ip_local_port_range)."""
-RELAY_PORTS = range(20_000, 21_000)
+UNASSIGNED_PORTS = (11_000, 16_000)
+"""Below those that systems give to sockets by themselves: Linux from 32768, gVisor from 16000."""
+RELAY_PORTS = range(10_000, 11_000)
 """Of addresses that TURN servers relay for; as free as `UNASSIGNED_PORTS`."""
 RESET_AT_CLOSE = struct.pack("ii", 1, 0)
 """`struct linger`: closing sends RST."""
