@@ -49,6 +49,8 @@ FROM_CLIENT: dict[str, dict[str, Any]] = {
     "mute": {"type": "update", "muted": True},
     "rename": {"type": "update", "name": "Alice B."},
     "attributes": {"type": "update", "attributes": {"lk.agent.state": "thinking", "x": ""}},
+    "ping": {"type": "ping", "received": 7},
+    "witness": {"type": "witness", "sid": SID},
     "leave": {"type": "leave"},
 }
 
@@ -59,7 +61,11 @@ FROM_GATEWAY: list[s.GatewayMessage] = [
         participants=[INFO],
         ice_servers=[s.IceServer(urls=["stun:stun.example.org"])],
     ),
+    s.Resumed(received=3, ice_servers=[s.IceServer(urls=["stun:stun.example.org"])]),
     s.PeerJoined(participant=INFO),
+    s.PeerDetached(sid=SID),
+    s.PeerAttached(sid=SID),
+    s.Pong(received=0),
     s.PeerUpdated(participant=INFO),
     s.PeerLeft(sid=SID, identity=Identity("alice"), reason="vanished"),
     s.OfferFrom(sender=SID, connection="abcd1234", sdp="v=0"),

@@ -36,7 +36,9 @@ from mulisa.transport.mesh.signaling import (
     PeerJoined,
     PeerLeft,
     PeerUpdated,
+    Ping,
     Update,
+    Witness,
     check_attributes_size,
     parse_client_message,
 )
@@ -299,6 +301,8 @@ class MeshRelay:
                 return self._forward(room, sid, message)
             case Update():
                 return self._update(room, sid, message)
+            case Ping() | Witness():
+                return []
             case Leave():
                 return self._end(sid, "left")
 

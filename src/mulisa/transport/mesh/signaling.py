@@ -70,6 +70,8 @@ def _check_name(name: str) -> str:
 ConnectionName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9]{8,32}$")]
 Sid = Annotated[ParticipantSid, StringConstraints(min_length=1, max_length=64)]
 Sdp = Annotated[str, AfterValidator(_check_sdp)]
+Count = Annotated[int, Field(ge=0, le=2**53 - 1, strict=True)]
+"""How many messages of the other side have come since `Joined`; exact in JavaScript."""
 DisplayName = Annotated[str, AfterValidator(_check_name)]
 Attributes = Annotated[
     Mapping[Annotated[str, StringConstraints(min_length=1, max_length=256)], str],
@@ -148,6 +150,14 @@ class Joined(_Message):
     ice_servers: list[IceServer] = Field(default_factory=list)
 
 
+class Resumed(_Message):
+    """The stay goes on; what the client missed follows."""
+
+    type: Literal["resumed"] = "resumed"
+    received: Count
+    ice_servers: list[IceServer] = Field(default_factory=list)
+
+
 class PeerJoined(_Message):
     """Somebody new, who will send an offer."""
 
@@ -169,6 +179,20 @@ class PeerLeft(_Message):
     sid: Sid
     identity: Identity
     reason: LeaveReason
+
+
+class PeerDetached(_Message):
+    """Somebody's socket is lost: whoever receives their packets is their witness."""
+
+    type: Literal["participant_detached"] = "participant_detached"
+    sid: Sid
+
+
+class PeerAttached(_Message):
+    """Somebody who was detached is back."""
+
+    type: Literal["participant_attached"] = "participant_attached"
+    sid: Sid
 
 
 class OfferFrom(_Message):
@@ -206,6 +230,13 @@ class ErrorMessage(_Message):
     message: str
 
 
+class Pong(_Message):
+    """The answer to a ping."""
+
+    type: Literal["pong"] = "pong"
+    received: Count
+
+
 class Closing(_Message):
     """The last message; a client comes back by itself only after `shutdown`."""
 
@@ -215,13 +246,17 @@ class Closing(_Message):
 
 GatewayMessage: TypeAlias = (
     Joined
+    | Resumed
     | PeerJoined
     | PeerUpdated
     | PeerLeft
+    | PeerDetached
+    | PeerAttached
     | OfferFrom
     | AnswerFrom
     | CandidateFrom
     | ErrorMessage
+    | Pong
     | Closing
 )
 
@@ -276,13 +311,27 @@ class Update(_FromClient):
         return self
 
 
+class Ping(_FromClient):
+    """Asks for a pong, and says how many of the gateway's messages have come."""
+
+    type: Literal["ping"] = "ping"
+    received: Count
+
+
+class Witness(_FromClient):
+    """Packets of a detached participant came to us just now."""
+
+    type: Literal["witness"] = "witness"
+    sid: Sid
+
+
 class Leave(_FromClient):
     """Going; the gateway closes the socket."""
 
     type: Literal["leave"] = "leave"
 
 
-ClientMessage: TypeAlias = OfferTo | AnswerTo | CandidateTo | Update | Leave
+ClientMessage: TypeAlias = OfferTo | AnswerTo | CandidateTo | Update | Ping | Witness | Leave
 
 _CLIENT: Final[TypeAdapter[ClientMessage]] = TypeAdapter(
     Annotated[ClientMessage, Field(discriminator="type")]
@@ -306,7 +355,7 @@ def parse_gateway_message(text: str) -> GatewayMessage:
 
 def encode(message: ClientMessage | GatewayMessage) -> str:
     """The message as one line of JSON."""
-    absent_is_null = not isinstance(message, Update | Joined)
+    absent_is_null = not isinstance(message, Update | Joined | Resumed)
     return message.model_dump_json(by_alias=True, exclude_none=not absent_is_null)
 
 
