@@ -7,6 +7,8 @@ from typing import Any, Final, Literal, TypeAlias
 
 from mulisa.console import Console
 from mulisa.server.events import (
+    CertificateRefused,
+    CertificateReplaced,
     GatewayEvent,
     JobFailed,
     Joined,
@@ -229,6 +231,27 @@ def _sfu_found(console: Console, event: SfuFound) -> None:
     console.event("sfu_found", "sfu", f"{event.url} answers again", "good", url=event.url)
 
 
+def _certificate_replaced(console: Console, event: CertificateReplaced) -> None:
+    console.event(
+        "certificate_replaced",
+        "https",
+        f"takes the new certificate, valid until {event.valid_until:%Y-%m-%d}",
+        "good",
+        valid_until=event.valid_until,
+        fingerprint=event.fingerprint,
+    )
+
+
+def _certificate_refused(console: Console, event: CertificateRefused) -> None:
+    console.event(
+        "certificate_refused",
+        "https",
+        f"keeps the former certificate: {event.reason}",
+        "warning",
+        reason=event.reason,
+    )
+
+
 def _room_entered(console: Console, event: RoomEntered) -> None:
     console.event("room_entered", event.room, "joined", "good", room=event.room)
 
@@ -263,6 +286,8 @@ _LINES: Final[dict[type[Any], Callable[[Console, Any], None]]] = {
     JobFailed: _job_failed,
     SfuLost: _sfu_lost,
     SfuFound: _sfu_found,
+    CertificateReplaced: _certificate_replaced,
+    CertificateRefused: _certificate_refused,
     ProcessDied: _process_died,
     EngineLoading: _engine_loading,
     CannotStart: _cannot_start,

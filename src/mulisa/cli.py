@@ -44,8 +44,26 @@ HostOption = Annotated[
     typer.Option(
         "--host",
         metavar="ADDRESS",
-        help="Listen here; 127.0.0.1 by default, 0.0.0.0 for the network (where browsers give a "
-        "microphone to https only).",
+        help="Listen here; 127.0.0.1 by default, 0.0.0.0 with --tls: the network (where browsers "
+        "give a microphone to https only).",
+    ),
+]
+TlsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--tls",
+        metavar="auto|CERT,KEY",
+        help="Serve https, with a certificate made here, or with yours: two files in PEM, which "
+        "may be renewed meanwhile.",
+    ),
+]
+TrustOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--trust",
+        metavar="CERT",
+        help="Trust this certificate, too: of a 'mulisa serve --tls auto' elsewhere it is "
+        "tls/certificate.pem in its data folder.",
     ),
 ]
 PortOption = Annotated[
@@ -77,6 +95,24 @@ RtcPortOption = Annotated[
         metavar="PORT",
         help="Where the embedded SFU takes media, UDP and TCP: 8001 by default, any free one "
         "with 0 or beside --port 0. A firewall must let it through.",
+    ),
+]
+PublicAddressOption = Annotated[
+    str | None,
+    typer.Option(
+        "--public-address",
+        metavar="ADDRESS",
+        help="IP address at which people reach this machine, if it does not have it itself: "
+        "behind a 1:1 NAT or in a container.",
+    ),
+]
+MeshPortsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--mesh-ports",
+        metavar="FIRST-LAST",
+        help="UDP ports of her connections in a mesh, where a firewall lets only some through; "
+        "any free ones by default.",
     ),
 ]
 DataOption = Annotated[
@@ -131,6 +167,7 @@ def _root(
     epilog="\b\nExamples:\n"
     "  mulisa serve                           the room at http://localhost:8000\n"
     "  mulisa serve --llm openai:gpt-4o-mini  with OPENAI_API_KEY set\n"
+    "  mulisa serve --tls auto                for phones and others in your network, too\n"
     "  mulisa serve --no-agent                the room alone; 'mulisa worker' may join it\n"
     "  mulisa serve --public-address 203.0.113.7   in a container, or behind a 1:1 NAT\n"
     "  mulisa serve --ice-server turn:turn.example.org:3478 --turn-secret ...   with coturn's\n"
@@ -141,6 +178,7 @@ def _root(
 def serve(
     host: HostOption = None,
     port: PortOption = None,
+    tls: TlsOption = None,
     topology: TopologyOption = None,
     livekit_url: LiveKitOption = None,
     stt: SttOption = None,
@@ -167,20 +205,22 @@ def serve(
         ),
     ] = None,
     rtc_port: RtcPortOption = None,
-    public_address: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ADDRESS",
-            help="IP address at which people reach this machine, if it does not have it itself: "
-            "behind a 1:1 NAT or in a container.",
-        ),
-    ] = None,
+    public_address: PublicAddressOption = None,
+    mesh_ports: MeshPortsOption = None,
     webhook: Annotated[
         list[str] | None,
         typer.Option(
             metavar="URL",
             help="Is told who comes and goes, signed as LiveKit signs it; may be given several "
             "times.",
+        ),
+    ] = None,
+    trusted_proxy: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Address or network of a reverse proxy in front of this that is not on this "
+            "machine; its X-Forwarded-... are believed. May be given several times.",
         ),
     ] = None,
     data: DataOption = None,
@@ -198,6 +238,8 @@ def serve(
         config,
         host=host,
         port=port,
+        tls=tls,
+        trusted_proxies=tuple(trusted_proxy) if trusted_proxy else None,
         topology=topology,
         livekit_url=livekit_url,
         stt=stt,
@@ -209,11 +251,13 @@ def serve(
         turn_secret=turn_secret,
         rtc_port=rtc_port,
         public_address=public_address,
+        mesh_ports=mesh_ports,
         webhooks=tuple(webhook) if webhook else None,
         data=data,
     )
     _check(console, settings)
     _check_server(console, settings)
+    _check_tls(console, settings)
     with _failures(console, debug=debug):
         from mulisa.serving import run_until_interrupted, serve_room
 
@@ -225,6 +269,7 @@ def serve(
     epilog="\b\nExamples:\n"
     "  mulisa worker                          one more for the 'mulisa serve' of this machine\n"
     "  mulisa worker --url ws://HOST:8000     with LIVEKIT_API_KEY and LIVEKIT_API_SECRET set\n"
+    "  mulisa worker --url wss://HOST:8000 --trust CERT   the same if it serves with --tls auto\n"
     "  mulisa worker --url wss://my.livekit.example   every room of a LiveKit server or cluster\n"
     "  mulisa worker --url ... --agent-name mulisa    only rooms that ask for 'mulisa'",
 )
@@ -247,10 +292,13 @@ def worker(
             "(AgentDispatchService, or roomConfig.agents of a token).",
         ),
     ] = "",
+    public_address: PublicAddressOption = None,
+    mesh_ports: MeshPortsOption = None,
     stt: SttOption = None,
     llm: LlmOption = None,
     tts: TtsOption = None,
     persona: PersonaOption = None,
+    trust: TrustOption = None,
     data: DataOption = None,
     config: ConfigOption = None,
     supervised: Annotated[bool, typer.Option("--supervised", hidden=True)] = False,
@@ -266,10 +314,13 @@ def worker(
         console,
         config,
         livekit_url=url,
+        public_address=public_address,
+        mesh_ports=mesh_ports,
         stt=stt,
         llm=llm,
         tts=tts,
         persona=persona,
+        trust=trust,
         data=data,
     )
     if supervised:
@@ -278,7 +329,7 @@ def worker(
         end_with_parent()
     else:
         _check(console, settings)
-    with _failures(console, debug=debug, told=True):
+    with _trusting(console, settings), _failures(console, debug=debug, told=True):
         from mulisa.announce import Announcer
         from mulisa.serving import run_until_interrupted
         from mulisa.worker.status import tell_parent
@@ -312,6 +363,7 @@ def join(
     relay: Annotated[
         bool, typer.Option("--relay", help="Through the server's TURN servers only.")
     ] = False,
+    trust: TrustOption = None,
     data: DataOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
@@ -323,14 +375,22 @@ def join(
     _headline(console)
     configure_logging(debug=debug, quiet=quiet)
     settings = _settings(
-        console, config, livekit_url=url, stt=stt, llm=llm, tts=tts, persona=persona, data=data
+        console,
+        config,
+        livekit_url=url,
+        stt=stt,
+        llm=llm,
+        tts=tts,
+        persona=persona,
+        trust=trust,
+        data=data,
     )
     name = _room_name(console, room)
     _check(console, settings)
     if not settings.livekit_url:
         _stop(console, "which server? name it with --url or LIVEKIT_URL", WRONG_USAGE)
     _check_server(console, settings)
-    with _failures(console, debug=debug, told=True):
+    with _trusting(console, settings), _failures(console, debug=debug, told=True):
         from mulisa.announce import Announcer
         from mulisa.serving import run_until_interrupted
         from mulisa.working import RoomToJoin, join_room
@@ -385,6 +445,7 @@ def transcript(
 def doctor(
     host: HostOption = None,
     port: PortOption = None,
+    tls: TlsOption = None,
     livekit_url: LiveKitOption = None,
     rtc_port: RtcPortOption = None,
     stt: SttOption = None,
@@ -404,6 +465,7 @@ def doctor(
         config,
         host=host,
         port=port,
+        tls=tls,
         livekit_url=livekit_url,
         rtc_port=rtc_port,
         stt=stt,
@@ -474,6 +536,35 @@ def _check_server(console: Console, settings: Config) -> None:
             server_api_keys(settings)
     except ConfigError as error:
         _stop(console, str(error), WRONG_USAGE)
+
+
+def _check_tls(console: Console, settings: Config) -> None:
+    """The same for the operator's certificate."""
+    from mulisa.https import check_certificate, tls_config
+
+    tls = tls_config(settings)
+    try:
+        if tls and not tls.is_self_made:
+            check_certificate(tls)
+    except ConfigError as error:
+        _stop(console, str(error), WRONG_USAGE)
+
+
+@contextmanager
+def _trusting(console: Console, settings: Config) -> Iterator[None]:
+    """Trust the certificate of the settings while inside; before anything speaks TLS."""
+    if settings.trust is None:
+        yield
+        return
+    from mulisa.scratch import ScratchFolder
+    from mulisa.trust import trust
+
+    with ScratchFolder("trust") as folder:
+        try:
+            trust(settings.trust, folder.path)
+        except ConfigError as error:
+            _stop(console, str(error), WRONG_USAGE)
+        yield
 
 
 def _room_name(console: Console, text: str) -> RoomName:

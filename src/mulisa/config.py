@@ -36,6 +36,7 @@ from pydantic_settings import (
 
 from mulisa.core.errors import ConfigError
 from mulisa.core.room import Topology
+from mulisa.wire.ice_url import IceUrl
 
 FILE_NAME: Final = "mulisa.toml"
 KEYS_FILE_NAME: Final = "livekit-keys"
@@ -44,9 +45,14 @@ KEYS_FILE_NAME: Final = "livekit-keys"
 RTC_PORT: Final = 8001
 
 _ENV_PREFIX: Final = "MULISA_"
-_ICE_SCHEMES: Final = ("stun", "stuns", "turn", "turns")
+_ENGINE_SETTINGS: Final = ("vad", "stt", "llm", "tts", "persona", "data", "config", "ollama_url")
+_NETWORK_SETTINGS: Final = ("public_address", "mesh_ports")
 _SERVER_SCHEMES: Final = ("ws", "wss", "http", "https")
-_REPEATED_FLAGS: Final = ("ice_servers", "webhooks")
+_REPEATED_FLAGS: Final = {
+    "ice_servers": "ice_server",
+    "webhooks": "webhook",
+    "trusted_proxies": "trusted_proxy",
+}
 
 
 def default_data() -> Path:
@@ -72,8 +78,16 @@ class Config(BaseSettings):
         populate_by_name=True,
     )
 
-    host: str = Field("127.0.0.1", min_length=1)
-    """Interface to listen on. Browsers give a microphone to plain http on this machine only."""
+    host: str | None = Field(None, min_length=1)
+    """Interface to listen on. None: see `listen_host`."""
+    tls: str = ""
+    """``auto`` for a certificate of our own, ``CERT,KEY`` for files (`TlsSpec`); empty: http."""
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode] = ()
+    """Addresses and networks of reverse proxies besides those of this machine; strings as
+    `ice_servers`.
+    """
+    trust: Path | None = None
+    """A certificate (PEM) that a worker trusts besides those that the system does."""
     port: int = Field(8000, ge=0, le=65535)
     """0 takes any free port."""
     topology: Topology = "sfu"
@@ -89,9 +103,11 @@ class Config(BaseSettings):
     rtc_port: int | None = Field(None, ge=0, le=65535)
     """UDP and TCP port of the embedded SFU; 0 takes any free one. None: see `media_port`."""
     public_address: str = ""
-    """IP address that people outside reach the embedded SFU at, where the machine does not have it
-    itself: behind a 1:1 NAT or in a container.
+    """IP address that people outside reach this machine at, the embedded SFU as well as an agent
+    in a mesh, where the machine does not have it itself: behind a 1:1 NAT or in a container.
     """
+    mesh_ports: str = ""
+    """``FIRST-LAST``: UDP ports of an agent's connections in a mesh; empty takes any free ones."""
     turn_secret: SecretStr = SecretStr("")
     """Shared with the TURN servers (coturn's ``static-auth-secret``), which then need no password:
     everybody gets credentials of their own that expire.
@@ -121,11 +137,48 @@ class Config(BaseSettings):
     """A browser for tests, when it is not on the PATH."""
 
     @property
+    def listen_host(self) -> str:
+        """`host`, else this machine alone, or every interface with TLS.
+
+        Browsers give a microphone to plain http on this machine only, and TLS is for the others.
+        """
+        return self.host or ("0.0.0.0" if self.tls else "127.0.0.1")
+
+    @property
     def media_port(self) -> int:
         """`rtc_port`, else 8001, or any free one beside a gateway on any free port."""
         return self.rtc_port if self.rtc_port is not None else RTC_PORT if self.port else 0
 
-    @field_validator("persona", "data", mode="after")
+    @property
+    def mesh_port_range(self) -> tuple[int, int] | None:
+        """`mesh_ports`; None if any will do."""
+        return _parse_ports(self.mesh_ports) if self.mesh_ports else None
+
+    @field_validator("tls", mode="before")
+    @classmethod
+    def _join_paths(cls, value: object) -> object:
+        return ",".join(map(str, value)) if isinstance(value, (list, tuple)) else value
+
+    @field_validator("tls")
+    @classmethod
+    def _check_tls(cls, text: str) -> str:
+        if text:
+            TlsSpec.parse(text)
+        return text
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _check_proxies(cls, networks: tuple[str, ...]) -> tuple[str, ...]:
+        for network in networks:
+            try:
+                ipaddress.ip_network(network, strict=False)
+            except ValueError as error:
+                raise ValueError(
+                    f"{network!r} is no address and no network, as in 10.0.0.0/8"
+                ) from error
+        return networks
+
+    @field_validator("persona", "data", "trust", mode="after")
     @classmethod
     def _expand_home(cls, path: Path | None) -> Path | None:
         return path.expanduser() if path is not None else None
@@ -146,6 +199,13 @@ class Config(BaseSettings):
     def _check_address(cls, address: str) -> str:
         return str(ipaddress.ip_address(address)) if address else address
 
+    @field_validator("mesh_ports")
+    @classmethod
+    def _check_ports(cls, ports: str) -> str:
+        if ports:
+            _parse_ports(ports)
+        return ports
+
     @field_validator("webhooks")
     @classmethod
     def _check_webhooks(cls, urls: tuple[str, ...]) -> tuple[str, ...]:
@@ -153,7 +213,7 @@ class Config(BaseSettings):
             check_webhook(url)
         return urls
 
-    @field_validator("ice_servers", "webhooks", mode="before")
+    @field_validator("ice_servers", "webhooks", "trusted_proxies", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(value.replace(",", " ").split()) if isinstance(value, str) else value
@@ -191,6 +251,25 @@ class EngineSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class TlsSpec:
+    """``auto``, or the files ``CERT,KEY``."""
+
+    certificate: Path | None = None
+    """None: one of our own."""
+    key: Path | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Raises ValueError."""
+        if text.strip() == "auto":
+            return cls()
+        certificate, _, key = (part.strip() for part in text.partition(","))
+        if not certificate or not key or "," in key:
+            raise ValueError("write auto, or the files CERT,KEY (both in PEM)")
+        return cls(Path(certificate).expanduser(), Path(key).expanduser())
+
+
+@dataclass(frozen=True, slots=True)
 class IceServerSpec:
     """``stun:HOST[:PORT]`` or ``turn:[USER:PASSWORD@]HOST[:PORT][?transport=udp|tcp]``.
 
@@ -208,20 +287,28 @@ class IceServerSpec:
         """Raises ValueError, without the credentials in its message."""
         scheme, _, rest = text.partition(":")
         userinfo, _, host = rest.rpartition("@")
-        if scheme not in _ICE_SCHEMES or not host.strip("/"):
-            raise ValueError(
-                f"an ICE server begins with one of {', '.join(f'{s}:' for s in _ICE_SCHEMES)} "
-                "and names a host, as in stun:stun.example.org:3478"
-            )
+        url = f"{scheme}:{host}"
+        try:
+            IceUrl.parse(url)
+        except ConfigError as error:
+            raise ValueError(str(error)) from error
         username, _, credential = userinfo.partition(":")
         if bool(username) != bool(credential):
             raise ValueError("a TURN server needs credentials: turn:USER:PASSWORD@HOST")
-        return cls(f"{scheme}:{host}", unquote(username), unquote(credential))
+        return cls(url, unquote(username), unquote(credential))
 
     @property
     def needs_secret(self) -> bool:
         """It is a TURN server that was named without credentials."""
         return self.url.startswith("turn") and not self.username
+
+
+def _parse_ports(text: str) -> tuple[int, int]:
+    """Raises ValueError."""
+    first, _, last = text.partition("-")
+    if not (first.isdecimal() and last.isdecimal() and 0 < int(first) <= int(last) < 65536):
+        raise ValueError("write FIRST-LAST, as in 50000-50100; two for each person are enough")
+    return int(first), int(last)
 
 
 def parse_server_url(text: str) -> str:
@@ -336,7 +423,7 @@ def worker_environment(config: Config, keys: ApiKeys, url: str) -> dict[str, str
     """
     settings = {
         f"{_ENV_PREFIX}{name.upper()}": str(getattr(config, name))
-        for name in ("vad", "stt", "llm", "tts", "persona", "data", "config", "ollama_url")
+        for name in _ENGINE_SETTINGS + _NETWORK_SETTINGS
         if getattr(config, name)
     }
     ecosystem = {
@@ -385,8 +472,7 @@ def _complaint(item: Any, flags: Mapping[str, Any], path: Path | None) -> str:
     if item["type"] == "extra_forbidden":
         return f"{path}: there is no setting {name!r}; there are {', '.join(Config.model_fields)}"
     if name in flags:
-        flag = name.removesuffix("s") if name in _REPEATED_FLAGS else name
-        where = f"--{flag}".replace("_", "-")
+        where = f"--{_REPEATED_FLAGS.get(name, name)}".replace("_", "-")
     else:
         set_by = [v for v in variables if os.environ.get(v)]
         where = set_by[0] if set_by else f"{name} in {path}"

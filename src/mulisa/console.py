@@ -21,6 +21,7 @@ Tone: TypeAlias = Literal["", "good", "warning", "bad"]
 
 LABEL_WIDTH: Final = 10
 _STYLES: Final[dict[Tone, str]] = {"": "", "good": "green", "warning": "yellow", "bad": "red"}
+_DRAWING: Final = "bright_white on black"
 _LOG_FORMAT: Final = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 
 
@@ -41,11 +42,22 @@ class Console:
         """The first line."""
         self._emit(event, text, fields)
 
-    def fact(self, label: str, text: str, **fields: object) -> None:
-        """Something about the whole, as ``label  text``."""
-        self._emit(
-            label.replace(" ", "_"), f"  {label:<{LABEL_WIDTH}}{text}", {"text": text} | fields
-        )
+    def fact(self, label: str, text: str, tone: Tone = "", **fields: object) -> None:
+        """Something about the whole, as ``label  text``; without a label, more of the last one."""
+        if label or not self._as_json:
+            line = f"  {label:<{LABEL_WIDTH}}{text}"
+            self._emit(label.replace(" ", "_"), line, {"text": text} | fields, tone)
+
+    def drawing(self, lines: str) -> None:
+        """Something to look at, light on dark; for a terminal that can show it."""
+        if self._as_json or self._quiet or not self._file.isatty():
+            return
+        try:
+            lines.encode(getattr(self._file, "encoding", None) or "ascii")
+        except UnicodeEncodeError:
+            return
+        for line in lines.splitlines():
+            self._write(f"  {line}", _DRAWING)
 
     def event(self, event: str, where: str, text: str, tone: Tone = "", **fields: object) -> None:
         """Something that happened now in `where`, a room for example."""

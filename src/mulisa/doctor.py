@@ -11,12 +11,18 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Final, Literal, TypeAlias
 
 from mulisa.app import EngineChoice, build_persona, choose_engine, find_ollama_models
 from mulisa.config import KEYS_FILE_NAME, Config, load_api_keys, server_api_keys
 from mulisa.core.errors import ConnectionLost, MulisaError
+from mulisa.https import EXPIRES_SOON, check_certificate, tls_config
 from mulisa.providers.registry import Kind
+from mulisa.server.certificate import Certificate
+from mulisa.server.listening import is_loopback
+from mulisa.server.selfmade import is_missing, machine_names
+from mulisa.server.tls import TlsConfig
 
 Status: TypeAlias = Literal["ok", "warn", "fail"]
 
@@ -60,10 +66,62 @@ async def _page(config: Config) -> Check:
 
 
 async def _port(config: Config) -> Check:
-    if error := await _cannot_bind(config.host, config.port, socket.SOCK_STREAM):
-        found = f"cannot listen on {config.host}:{config.port}: {error}"
+    if error := await _cannot_bind(config.listen_host, config.port, socket.SOCK_STREAM):
+        found = f"cannot listen on {config.listen_host}:{config.port}: {error}"
         return Check("port", "fail", found, "end what uses it, or choose another --port")
-    return Check("port", "ok", f"{config.host}:{config.port} is free")
+    return Check("port", "ok", f"{config.listen_host}:{config.port} is free")
+
+
+async def _tls(config: Config) -> Check:
+    """The certificate: that it can be used, for how long, for whom, and who may read its key."""
+    tls = tls_config(config)
+    if tls is None:
+        return _plain_http(config.listen_host)
+    if tls.is_self_made and not tls.files.certificate.exists():
+        return Check("tls", "ok", f"'serve' makes a certificate, {tls.files.certificate}")
+    try:
+        certificate = await asyncio.to_thread(check_certificate, tls)
+    except MulisaError as error:
+        found, mend = _found_and_mend(error)
+        if tls.is_self_made:
+            return Check("tls", "ok", f"{found}; 'serve' makes a new one")
+        return Check("tls", "fail", found, mend)
+    return _complaint(tls, certificate) or Check("tls", "ok", _says(certificate))
+
+
+def _complaint(tls: TlsConfig, certificate: Certificate) -> Check | None:
+    if stat.S_IMODE(tls.files.key.stat().st_mode) & 0o077:
+        return Check(
+            "tls", "warn", f"others may read {tls.files.key}", f"chmod 600 {tls.files.key}"
+        )
+    if not certificate.names:
+        mend = "make one with subject alternative names"
+        return Check("tls", "warn", "the certificate names no host, so browsers refuse it", mend)
+    if tls.is_self_made:
+        missing = is_missing(machine_names(tls.names), certificate)
+        found = f"not for {', '.join(missing)}; 'serve' makes a new certificate"
+        return Check("tls", "ok", found) if missing else None
+    if certificate.valid_until - datetime.now(UTC) < EXPIRES_SOON:
+        return Check(
+            "tls", "warn", _says(certificate), "renew it; 'serve' takes the new one itself"
+        )
+    return None
+
+
+def _says(certificate: Certificate) -> str:
+    maker = ", self-signed" if certificate.is_self_signed else ""
+    names = sorted(certificate.names)
+    others = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return (
+        f"valid until {certificate.valid_until:%Y-%m-%d} for {', '.join(names[:3])}{others}{maker}"
+    )
+
+
+def _plain_http(host: str) -> Check:
+    if is_loopback(host):
+        return Check("tls", "ok", "not needed: http for browsers on this machine")
+    mend = "--tls auto, or a reverse proxy with https"
+    return Check("tls", "warn", "over http other machines' browsers give no microphone", mend)
 
 
 async def _rtc_port(config: Config) -> Check:
@@ -205,6 +263,7 @@ CHECKS: Final[Mapping[str, Callable[[Config], Awaitable[Check]]]] = {
     "python": _python,
     "page": _page,
     "port": _port,
+    "tls": _tls,
     "rtc port": _rtc_port,
     "data": _data,
     "keys": _keys,

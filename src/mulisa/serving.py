@@ -19,6 +19,8 @@ from mulisa.config import (
     worker_environment,
 )
 from mulisa.console import Console
+from mulisa.https import tls_config
+from mulisa.introduction import introduce
 from mulisa.scratch import ScratchFolder
 from mulisa.server.config import GatewayConfig
 from mulisa.server.events import GatewayEvent, Listening
@@ -68,21 +70,21 @@ async def _serve(config: Config, console: Console, debug: bool) -> None:
     from mulisa.server.gateway import serve
 
     keys = serving_keys(config)
-    listening: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    listening: asyncio.Future[Listening] = asyncio.get_running_loop().create_future()
     announce = Announcer(console, build_persona(config).name)
 
     def on_event(event: GatewayEvent) -> None:
         if isinstance(event, Listening):
-            listening.set_result(event.url)
+            listening.set_result(event)
         else:
             announce(event)
 
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(serve(gateway_config(config, keys), on_event), name="gateway")
-        url = await listening
-        _introduce(console, config, keys, url)
+        place = await listening
+        introduce(console, config, keys, place)
         if config.agent:
-            environment = worker_environment(config, keys, url.replace("http", "ws", 1))
+            environment = worker_environment(config, keys, place.agent_url)
             options = ("--supervised", *(["--debug"] if debug else []))
             supervisor = Supervisor(agent_command(*options), environment, announce)
             tasks.create_task(_supervise(supervisor, console), name="agent process")
@@ -110,27 +112,6 @@ def serving_keys(config: Config) -> ApiKeys:
     return server_api_keys(config) if config.livekit_url else load_api_keys(config)
 
 
-def _introduce(console: Console, config: Config, keys: ApiKeys, url: str) -> None:
-    console.fact("link", url, url=url)
-    console.fact("topology", _topology(config), topology=config.topology)
-    console.fact("data", str(config.data), data=config.data)
-    console.fact("api key", f"{keys.key} {keys.origin}", key=keys.key)
-    if not config.agent:
-        console.fact("agent", "none; the room is without Mulisa until a 'mulisa worker' registers")
-
-
-def _topology(config: Config) -> str:
-    if config.topology == "mesh":
-        return "mesh: everybody is connected to everybody"
-    if config.livekit_url:
-        return f"sfu: everybody is connected to {config.livekit_url}, which forwards"
-    return f"sfu: everybody is connected to this machine, which forwards{_media_port(config)}"
-
-
-def _media_port(config: Config) -> str:
-    return f" (UDP and TCP {config.media_port})" if config.media_port else ""
-
-
 def gateway_config(config: Config, keys: ApiKeys) -> GatewayConfig:
     """What the gateway needs of the settings. Raises ConfigError for one that is wrong."""
     persona = build_persona(config)
@@ -138,8 +119,10 @@ def gateway_config(config: Config, keys: ApiKeys) -> GatewayConfig:
         api_key=keys.key,
         api_secret=keys.secret,
         data_dir=config.data,
-        host=config.host,
+        host=config.listen_host,
         port=config.port,
+        tls=tls_config(config),
+        trusted_proxies=config.trusted_proxies,
         topology=config.topology,
         livekit_url=config.livekit_url,
         rtc_port=config.media_port,

@@ -238,7 +238,5 @@ async def _read_token_request(request: web.Request) -> TokenRequest:
 
 
 def _websocket_base(request: web.Request) -> str:
-    """``ws://HOST:PORT`` as this client reached us; only that client believes the header."""
-    forwarded = request.headers.get("X-Forwarded-Proto", "").strip().lower()
-    secure = request.secure or forwarded == "https"
-    return f"{'wss' if secure else 'ws'}://{request.host}"
+    """``ws://HOST:PORT`` as this client reached us."""
+    return f"{'wss' if request.secure else 'ws'}://{request.host}"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from mulisa.core.room import Identity, Topology
+from mulisa.server.tls import TlsConfig
 from mulisa.transport.mesh.signaling import IceServer
 
 PAGE_FOLDER: Final = Path(__file__).parent / "page"
@@ -24,6 +25,10 @@ class GatewayConfig:
     host: str = "127.0.0.1"
     port: int = 8000
     """0 takes any free port; the event `Listening` says which."""
+    tls: TlsConfig | None = None
+    """None: plain http, which browsers give a microphone on this machine only."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Addresses and networks of reverse proxies besides those of this machine."""
     topology: Topology = "sfu"
     """In which a room is opened unless whoever opens it says otherwise."""
     livekit_url: str = ""

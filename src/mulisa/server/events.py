@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TypeAlias
 
 from mulisa.core.room import Participant, RoomName, Topology
+from mulisa.server.certificate import Certificate
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +17,27 @@ class Listening:
 
     url: str
     """As a person on this machine opens it: ``http://localhost:8000``."""
+    agent_url: str
+    """WebSocket base for agent processes of this machine; without TLS, which they do not need."""
+    network_url: str = ""
+    """As somebody else in the network opens it; empty if nobody can."""
+    certificate: Certificate | None = None
+    """What the gateway shows over https."""
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateReplaced:
+    """The files hold another certificate, and new connections get that one."""
+
+    valid_until: datetime
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateRefused:
+    """The files hold something else that cannot be used; the former certificate goes on."""
+
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +121,8 @@ class SfuFound:
 
 GatewayEvent: TypeAlias = (
     Listening
+    | CertificateReplaced
+    | CertificateRefused
     | RoomOpened
     | RoomClosed
     | Joined

@@ -6,7 +6,6 @@ It loads no model and does nothing that blocks; what reads files runs in a threa
 from __future__ import annotations
 
 import asyncio
-import errno
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Final
@@ -14,7 +13,6 @@ from typing import Final
 from aiohttp import web
 from livekit.protocol import models
 
-from mulisa.core.errors import ConfigError
 from mulisa.core.room import RoomName, Topology
 from mulisa.server.agents import AgentEndpoint
 from mulisa.server.api import RoomAPI
@@ -24,22 +22,24 @@ from mulisa.server.events import (
     GatewayEvent,
     Joined,
     Left,
-    Listening,
     OnEvent,
     RoomClosed,
     RoomOpened,
     Updated,
 )
 from mulisa.server.ice import IceServers
+from mulisa.server.listening import is_strict, listen
 from mulisa.server.livekit import LiveKitRooms
 from mulisa.server.mesh import MeshEndpoint
 from mulisa.server.metrics import GatewayMetrics
 from mulisa.server.page import NOT_BUILT, Page
+from mulisa.server.proxies import TrustedProxies
 from mulisa.server.ratelimit import RateLimit
 from mulisa.server.responses import SecurityHeaders, answer_errors, error_response
 from mulisa.server.rooms import AllRooms, RoomDirectory
+from mulisa.server.tls import Tls
 from mulisa.server.tokens import TokenIssuer, TokenVerifier, load_signing
-from mulisa.transport.mesh import relay
+from mulisa.transport.mesh import outcome
 
 __all__ = ["Gateway", "GatewayConfig", "serve"]
 
@@ -58,8 +58,12 @@ class Gateway:
     `on_event` is called at once, in order, and must neither block nor raise.
     """
 
-    def __init__(self, config: GatewayConfig, on_event: OnEvent = _ignore) -> None:
+    def __init__(
+        self, config: GatewayConfig, on_event: OnEvent = _ignore, *, is_strict: bool = False
+    ) -> None:
+        """`is_strict`: browsers are told to speak https to this host only (`SecurityHeaders`)."""
         self._config = config
+        self._is_strict = is_strict
         self._on_event = on_event
         self._metrics = GatewayMetrics()
         self._page = Page(config.page_folder)
@@ -69,6 +73,7 @@ class Gateway:
         self._mesh = MeshEndpoint(
             verifier.verify,
             ice_servers=ice.of,
+            secret=config.api_secret,
             join_limit=RateLimit(config.join_rate, config.join_burst),
             is_elsewhere=lambda room: self._is_in(room, "sfu"),
             on_event=self._follow_room,
@@ -101,8 +106,13 @@ class Gateway:
 
     def application(self) -> web.Application:
         """A new aiohttp application of this gateway."""
-        app = web.Application(middlewares=[answer_errors], client_max_size=MAX_BODY_BYTES)
-        app.on_response_prepare.append(SecurityHeaders(self._config.livekit_url).add)
+        config = self._config
+        app = web.Application(
+            middlewares=[TrustedProxies(config.trusted_proxies).middleware(), answer_errors],
+            client_max_size=MAX_BODY_BYTES,
+        )
+        headers = SecurityHeaders(config.livekit_url, is_strict=self._is_strict)
+        app.on_response_prepare.append(headers.add)
         app.cleanup_ctx.append(self._run_sfu)
         app.on_shutdown.append(self._say_goodbye)
         app.add_routes(self._api.routes())
@@ -187,19 +197,19 @@ class Gateway:
     def _describe(self, room: RoomName) -> models.Room:
         return self._embedded.describe(room) if self._embedded else models.Room(name=room)
 
-    def _follow_room(self, event: relay.RoomEvent) -> None:
+    def _follow_room(self, event: outcome.RoomEvent) -> None:
         match event:
-            case relay.RoomOpened(room):
+            case outcome.RoomOpened(room):
                 self._on_event(RoomOpened(room, "mesh"))
-            case relay.ParticipantEntered(room, participant):
+            case outcome.ParticipantEntered(room, participant):
                 self._on_event(Joined(room, participant))
                 self._count_and_dispatch(room)
-            case relay.ParticipantChanged(room, participant):
+            case outcome.ParticipantChanged(room, participant):
                 self._on_event(Updated(room, participant))
-            case relay.ParticipantGone(room, participant, reason):
+            case outcome.ParticipantGone(room, participant, reason):
                 self._on_event(Left(room, participant, reason))
                 self._count_and_dispatch(room)
-            case relay.RoomClosed(room):
+            case outcome.RoomClosed(room):
                 self._on_event(RoomClosed(room))
                 self._count_and_dispatch(room)
 
@@ -217,35 +227,20 @@ class Gateway:
 async def serve(config: GatewayConfig, on_event: OnEvent = _ignore) -> None:
     """Serve until cancelled; everybody is told goodbye then.
 
-    Raises ConfigError if the address cannot be listened on.
+    Raises ConfigError if the address cannot be listened on, or the certificate not be used.
     """
+    tls = await asyncio.to_thread(Tls, config.tls) if config.tls else None
     runner = web.AppRunner(
-        Gateway(config, on_event).application(),
+        Gateway(config, on_event, is_strict=is_strict(config, tls)).application(),
         access_log=None,  # its lines would hold tokens
         shutdown_timeout=_SHUTDOWN_TIME,
     )
     await runner.setup()
     try:
-        await _listen(runner, config)
-        on_event(Listening(_own_url(runner, config)))
+        on_event(await listen(runner, config, tls))
         await asyncio.to_thread(load_signing)
+        if tls:
+            await tls.watch(on_event)
         await asyncio.get_running_loop().create_future()
     finally:
         await runner.cleanup()
-
-
-async def _listen(runner: web.AppRunner, config: GatewayConfig) -> None:
-    try:
-        await web.TCPSite(runner, config.host, config.port).start()
-    except OSError as error:
-        reason = "it is in use" if error.errno == errno.EADDRINUSE else error.strerror
-        raise ConfigError(
-            f"cannot listen on {config.host}:{config.port}: {reason}; choose another --port"
-        ) from error
-
-
-def _own_url(runner: web.AppRunner, config: GatewayConfig) -> str:
-    port = runner.addresses[0][1]
-    everywhere = config.host in ("", "0.0.0.0", "::", "127.0.0.1", "localhost")
-    host = "localhost" if everywhere else config.host
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}"

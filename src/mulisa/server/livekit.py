@@ -105,6 +105,12 @@ class LiveKitServer:
             raise ConnectionLost(f"{self.url} answers {error.status} {what}") from error
         except TimeoutError as error:
             raise ConnectionLost(f"{self.url} does not answer") from error
+        except aiohttp.ClientConnectorCertificateError as error:
+            reason = getattr(error.certificate_error, "verify_message", "")
+            raise ConnectionLost(
+                f"the certificate of {self.url} is not trusted: {reason or error}; "
+                "a self-made one is named with --trust"
+            ) from error
         except aiohttp.ClientConnectorError as error:
             reason = error.strerror or error
             raise ConnectionLost(f"{self.url} cannot be reached: {reason}") from error

@@ -27,7 +27,9 @@ _SECURITY_HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "microphone=(self), camera=(), geolocation=()",
 }
+_STRICT_TRANSPORT: Final = "max-age=31536000"
 
 
 class TooMany(MulisaError):
@@ -52,10 +54,16 @@ def refuse_unless_websocket(request: web.Request) -> None:
 class SecurityHeaders:
     """For ``app.on_response_prepare``: every answer, files and WebSockets included."""
 
-    def __init__(self, livekit_url: str = "") -> None:
-        """`livekit_url`: the page may connect there, besides here."""
+    def __init__(self, livekit_url: str = "", *, is_strict: bool = False) -> None:
+        """`livekit_url`: the page may connect there, besides here.
+
+        `is_strict`: browsers shall never again speak plain http to this host (RFC 6797), on
+        whichever port.
+        """
         policy = _CONTENT_SECURITY_POLICY.format(servers=_origins(livekit_url))
         self._headers = {"Content-Security-Policy": policy, **_SECURITY_HEADERS}
+        if is_strict:
+            self._headers["Strict-Transport-Security"] = _STRICT_TRANSPORT
 
     async def add(self, _: web.Request, response: web.StreamResponse) -> None:
         """Those that the response does not have yet."""

@@ -19,6 +19,7 @@ from livekit.protocol import models
 from mulisa.core.control import ControlFrame, encode_control, parse_control
 from mulisa.core.errors import ConfigError, ConnectionLost, InputError
 from mulisa.core.room import Identity
+from mulisa.transport.mesh.network import MeshNetwork
 
 HEARTBEAT: Final = 10.0
 """Seconds between pings; the gateway is lost when one is not answered in half of this."""
@@ -43,6 +44,8 @@ class WorkerConfig:
     """LiveKit's name for explicit dispatch; empty takes every room."""
     max_rooms: int = 50
     """Further ones are left to other processes."""
+    network: MeshNetwork = MeshNetwork()
+    """That its machine is in."""
     drain_time: float = 5.0
     """Seconds that sessions have to leave their rooms when the process ends."""
 
@@ -150,6 +153,14 @@ async def _connect(
                 "agents and with the same LIVEKIT_API_KEY and LIVEKIT_API_SECRET"
             ) from error
         raise ConnectionLost(f"{config.url} answers {error.status}") from error
+    except aiohttp.ClientConnectorCertificateError as error:
+        raise ConnectionLost(
+            f"the certificate of {config.url} is not trusted: {_why(error)}; a self-made one is "
+            "named with --trust"
+        ) from error
+    except aiohttp.ServerDisconnectedError as error:
+        hint = "; if it serves https, write wss://" if config.url.startswith("ws:") else ""
+        raise ConnectionLost(f"{config.url} hangs up{hint}") from error
     except aiohttp.ClientConnectorError as error:
         reason = error.strerror or error
         raise ConnectionLost(f"{config.url} cannot be reached: {reason}") from error
@@ -157,6 +168,12 @@ async def _connect(
         raise ConnectionLost(f"{config.url} cannot be reached: {error}") from error
     except TimeoutError as error:
         raise ConnectionLost(f"{config.url} does not answer") from error
+
+
+def _why(error: aiohttp.ClientConnectorCertificateError) -> str:
+    """OpenSSL's reason, without the address that it repeats."""
+    cause = error.certificate_error
+    return str(getattr(cause, "verify_message", "") or cause)
 
 
 async def _register(link: GatewayLink, config: WorkerConfig) -> None:

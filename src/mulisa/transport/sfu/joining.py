@@ -98,7 +98,16 @@ def _refusal(url: str, message: str) -> TransportError:
         return TransportError(
             f"not a server's address: {url!r}; use ws://HOST:PORT or wss://HOST", retryable=False
         )
+    if "invalid peer certificate" in message:
+        return TransportError(
+            f"the certificate of {place(url)} is not trusted: {_certificate_trouble(message)}; "
+            "a self-made one is named with --trust"
+        )
     return TransportError(f"{place(url)} cannot be reached: {_reason(message)}")
+
+
+def _certificate_trouble(message: str) -> str:
+    return message.rpartition("invalid peer certificate: ")[2].strip('")')
 
 
 def _reason(message: str) -> str:
