@@ -17,6 +17,7 @@ from mulisa.core.transport import Transport
 from mulisa.providers.registry import Kind
 from mulisa.server.events import Joined, Left
 from mulisa.store.transcript import TranscriptStore
+from mulisa.transport.mesh.network import MeshNetwork
 from mulisa.worker.link import WorkerConfig
 from mulisa.worker.metrics import AgentMetrics
 from mulisa.worker.process import SessionFactory, run
@@ -47,6 +48,7 @@ async def take_part(config: Config, on_status: OnStatus, agent_name: str = "") -
                 identity=persona.identity,
                 name=persona.name,
                 agent_name=agent_name,
+                network=MeshNetwork(config.public_address, config.mesh_port_range),
             )
             await run(worker, session, on_status)
     except MulisaError as error:

@@ -12,10 +12,11 @@ from types import TracebackType
 from typing import Final, Self
 
 from mulisa.core.errors import ConfigError
-from mulisa.sfu.addresses import candidates, local_addresses, parse_address
+from mulisa.sfu.addresses import candidates
 from mulisa.sfu.peer import PeerConnection, PeerObserver
 from mulisa.sfu.tcp import TcpListener
 from mulisa.sfu.udp import PortCounters, UdpSocket, open_socket
+from mulisa.wire.addresses import local_addresses, parse_address
 from mulisa.wire.description import Candidate
 
 __all__ = ["Candidate", "PortCounters", "RtcPort"]

@@ -12,6 +12,7 @@ import json
 import logging
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, Self, TypeAlias, cast, get_args
 
 from livekit.protocol import agent as wire
@@ -112,12 +113,12 @@ class AgentProcess:
         config: WorkerConfig,
         session_factory: SessionFactory,
         on_status: OnStatus = _ignore,
-        transport_factory: TransportFactory = open_transport,
+        transport_factory: TransportFactory | None = None,
     ) -> None:
         self._config = config
         self._run_session = session_factory
         self._on_status = on_status
-        self._open_transport = transport_factory
+        self._open_transport = transport_factory or partial(open_transport, network=config.network)
         self._sessions: dict[RoomName, _RoomSession] = {}
         self._link: GatewayLink | None = None
         self._is_draining = False

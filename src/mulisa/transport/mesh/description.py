@@ -6,6 +6,7 @@ import ipaddress
 from typing import Final
 
 from aiortc import RTCRtpReceiver, RTCSessionDescription
+from aiortc.codecs import CODECS
 from aiortc.rtcicetransport import RTCIceCandidate
 from aiortc.rtcrtpparameters import (
     RTCRtpCodecCapability,
@@ -20,13 +21,18 @@ from mulisa.transport.mesh.signaling import IceCandidate
 MAX_REMOTE_CANDIDATES: Final = 64
 """Of one connection; each is checked against all of ours."""
 
+_END: Final = "a=end-of-candidates"
+
 
 def opus_only() -> list[RTCRtpCodecCapability]:
-    """No G.711, and no fmtp: a browser then sends mono at about 32 kb/s.
+    """No G.711, and in-band FEC: a browser sends mono at about 32 kb/s, with copies when we report
+    loss (RFC 7587, 6.1). What we send has them whatever the browser asks for.
 
-    We do not ask for in-band FEC (``useinbandfec``), because aiortc's decoder never looks at it;
-    what we send has it whatever the browser asks for.
+    aiortc writes its descriptions from one list of codecs for the whole process.
     """
+    for codec in CODECS["audio"]:
+        if codec.mimeType == "audio/opus":
+            codec.parameters["useinbandfec"] = 1
     capabilities = RTCRtpReceiver.getCapabilities("audio")
     assert capabilities is not None
     return [codec for codec in capabilities.codecs if codec.mimeType == "audio/opus"]
@@ -65,11 +71,23 @@ def check_shape(sdp: str) -> None:
         raise NegotiationError("an m-line has no DTLS fingerprint")
 
 
+def with_more_to_come(sdp: str) -> str:
+    """Our description as that of one who trickles (RFC 8838, 4.1); aiortc says it never does."""
+    lines = sdp.splitlines()
+    return "\r\n".join(line for line in lines if line != _END) + "\r\n"
+
+
 def without_useless_candidates(sdp: str) -> str:
-    """The description with those candidates alone that `usable_candidate` would take."""
+    """The description with those candidates alone that `usable_candidate` would take.
+
+    They never end: a peer that names no address that we can use may still reach ours, and aioice
+    would give up before it does.
+    """
     lines = []
     n_candidates = 0
     for line in sdp.splitlines():
+        if line == _END:
+            continue
         if line.startswith("a=candidate:"):
             n_candidates += 1
             if n_candidates > MAX_REMOTE_CANDIDATES or _parse_candidate(line[2:]) is None:
