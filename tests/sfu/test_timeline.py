@@ -31,14 +31,21 @@ def test_numbers_follow_the_source() -> None:
 
 def test_time_that_stood_still_is_set_forward() -> None:
     timeline = voice()
-    assert timeline.place("A", 101, 7960, now=5.0) == Place(1, 7000 + 5 * SECOND)
-    assert timeline.place("A", 102, 8920, now=5.02) == Place(2, 7000 + 5 * SECOND + 960)
+    assert timeline.place("A", 101, 7960, now=2.0) == Place(1, 7000 + 2 * SECOND)
+    assert timeline.place("A", 102, 8920, now=2.02) == Place(2, 7000 + 2 * SECOND + 960)
     assert timeline.first == 1
+
+
+def test_after_a_long_silence_the_first_word_is_due_at_once() -> None:
+    timeline = voice()
+    placed = 7000 + 5 * SECOND - 7200
+    assert timeline.place("A", 101, 7960, now=5.0) == Place(1, placed)
+    assert timeline.place("A", 102, 8920, now=5.2) == Place(2, placed + SECOND // 5)
 
 
 @pytest.mark.parametrize("now", [0.3, 0.52, 5.0])
 def test_time_that_passed_is_left_alone(now: float) -> None:
-    advance = round(max(now - 0.1, 0.02) * SECOND)
+    advance = round((now - 0.05) * SECOND)
     assert voice().place("A", 101, 7000 + advance, now=now) == Place(1, 7000 + advance)
 
 

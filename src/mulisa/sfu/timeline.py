@@ -5,9 +5,8 @@ stop and go on. Subscribers see one stream without a seam: each packet gets an *
 grows (their sequence numbers are the number plus a constant) and a timestamp that keeps up with the
 wall clock.
 
-Why the timestamp is set forward: the RTP time of a libwebrtc publisher stands still while nothing
-is captured. A receiver then takes the first word after a silence for one that is late by the whole
-silence, and plays it 400 to 700 ms later than it could.
+The timestamp of audio is set forward after a silence in which the publisher's RTP time stood still;
+`Lateness` says by how much, and why.
 """
 
 from __future__ import annotations
@@ -15,12 +14,11 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import Final, NamedTuple
 
+from mulisa.sfu.lateness import Lateness
 from mulisa.wire.rtp import timestamp_delta
 
-SILENCE: Final = 0.3
+SILENCE: Final = 0.1
 """Seconds without a packet after which the timestamp is compared with the clock."""
-_SLACK = 0.12
-"""Seconds that the timestamp may lag behind the clock: jitter, and steps of 20 to 120 ms."""
 _MAX_GAP = 3000
 """Packets: a wider gap in the sequence numbers is a new beginning (RFC 3550, A.1)."""
 _MASK = 0xFFFFFFFF
@@ -39,7 +37,7 @@ class Timeline:
     __slots__ = (
         "_clock_rate",
         "_is_interrupted",
-        "_is_spoken",
+        "_lateness",
         "_newest_at",
         "_newest_timestamp",
         "_offset",
@@ -51,8 +49,8 @@ class Timeline:
 
     def __init__(self, clock_rate: int, *, is_spoken: bool) -> None:
         self._clock_rate = clock_rate
-        self._is_spoken = is_spoken
-        """Audio: only its time may stand still; a video frame must keep one timestamp."""
+        self._lateness = Lateness(clock_rate) if is_spoken else None
+        """Of audio: only its time may stand still; a video frame must keep one timestamp."""
         self._source: Hashable = None
         self._shift = 0
         self._offset = 0
@@ -94,7 +92,8 @@ class Timeline:
         self.first = self.newest + 1
         self._shift = self.first - extended
         if self._source is None:
-            self._offset = 0
+            self._newest_timestamp = timestamp
+            self._newest_at = now
         else:
             passed = max(round((now - self._newest_at) * self._clock_rate), 1)
             self._offset = (self._newest_timestamp + passed - timestamp) & _MASK
@@ -103,16 +102,13 @@ class Timeline:
 
     def _place_next(self, number: int, timestamp: int, now: float) -> Place:
         placed = (timestamp + self._offset) & _MASK
-        if self._is_interrupted:
+        forward = self._lag(timestamp_delta(placed, self._newest_timestamp), now)
+        if forward:
+            self._offset = (self._offset + forward) & _MASK
+            placed = (placed + forward) & _MASK
+        if forward or self._is_interrupted:
             self.first = number
-        if self.newest >= 0:
-            advance = timestamp_delta(placed, self._newest_timestamp)
-            forward = self._lag(advance, now)
-            if forward > 0:
-                self.first = number
-                self._offset = (self._offset + forward) & _MASK
-                placed = (placed + forward) & _MASK
-        self._is_interrupted = False
+            self._is_interrupted = False
         self.newest = number
         self._newest_timestamp = placed
         self._newest_at = now
@@ -121,9 +117,13 @@ class Timeline:
     def _lag(self, advance: int, now: float) -> int:
         """By how much to set the timestamp forward."""
         elapsed = now - self._newest_at
-        passed = round(elapsed * self._clock_rate)
+        drift = round(elapsed * self._clock_rate) - advance
+        lateness = self._lateness
+        forward = 0
         if advance < 0:
-            return passed - advance
-        if not self._is_spoken or not (elapsed > SILENCE or self._is_interrupted):
-            return 0
-        return passed - advance if advance < passed - _SLACK * self._clock_rate else 0
+            forward = drift
+        elif lateness is not None and (elapsed > SILENCE or self._is_interrupted):
+            forward = lateness.of_silence(drift, now)
+        if lateness is not None:
+            lateness.note(drift - forward, now)
+        return forward
