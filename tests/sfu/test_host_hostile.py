@@ -115,6 +115,19 @@ async def test_a_flood_ends_the_stay(here: Hosting) -> None:
         assert last_leave(await closed).action == LEAVE.DISCONNECT
 
 
+async def test_candidates_of_a_client_that_gathers_for_long_are_no_flood(here: Hosting) -> None:
+    init = '{"sdpMid":"0","sdpMLineIndex":0,"candidate":"candidate:1 1 tcp 1 192.0.2.2 9 typ host"}'
+    async with stranger(here) as mallory:
+        await mallory.receive("join")
+        for _ in range(2_000):
+            await mallory.send(rtc.SignalRequest(trickle=rtc.TrickleRequest(candidateInit=init)))
+        await mallory.send(rtc.SignalRequest(ping=1))
+        await mallory.receive("pong")
+        await mallory.send(rtc.SignalRequest(leave=LEAVE()))
+        await mallory.closed()
+    assert here.host.counters.failed == 0
+
+
 async def test_a_message_that_is_too_big_ends_the_stay(here: Hosting) -> None:
     async with stranger(here) as mallory:
         await mallory.receive("join")

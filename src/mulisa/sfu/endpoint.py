@@ -11,8 +11,9 @@ from collections.abc import Callable
 from typing import Final
 
 from aiohttp import WSMsgType, web
+from livekit.protocol import rtc
 
-from mulisa.core.errors import InputError, TokenError
+from mulisa.core.errors import InputError, SignalingError, TokenError
 from mulisa.sfu.allowance import Allowance
 from mulisa.sfu.client import Client
 from mulisa.sfu.config import HostConfig
@@ -21,6 +22,7 @@ from mulisa.sfu.errors import LimitExceeded, NotFound
 from mulisa.sfu.hosted_room import HostedRoom
 from mulisa.sfu.joining import read_ticket, read_wish
 from mulisa.sfu.outbox import FLUSH_TIME, Outbox
+from mulisa.sfu.signal import decode_request
 
 HEARTBEAT: Final = 20.0
 """Seconds between pings of a socket; one that is not answered closes it."""
@@ -28,6 +30,11 @@ MAX_MESSAGE_BYTES: Final = 4 * 1024 * 1024
 """Of a client; the state of a stay in a full room is about 1 MB."""
 _BYTES_OF_ONE: Final = 16 * 1024
 """A message this long counts as two."""
+_CANDIDATES_OF_ONE: Final = 20
+"""So many of a client's ICE candidates count as one message. libwebrtc gathers its TCP ports again
+and again until it is connected, on every address and m-line: hundreds from a busy machine, and none
+of them matters to us.
+"""
 
 _ANYBODY: Final = {
     "Access-Control-Allow-Origin": "*",
@@ -146,11 +153,24 @@ class Endpoint:
         async for message in socket:
             if message.type is WSMsgType.ERROR:
                 return
-            cost = 1 + len(message.data) / _BYTES_OF_ONE
-            if message.type is not WSMsgType.BINARY or not allowance.take(loop.time(), cost):
-                client.fail("it sends text, or too much", is_final=True)
+            if message.type is not WSMsgType.BINARY:
+                client.fail("it sends text", is_final=True)
                 return
-            room.take(client, message.data)
+            try:
+                request = decode_request(message.data)
+            except SignalingError:
+                client.fail("it sends what is no signalling message", is_final=True)
+                return
+            if not allowance.take(loop.time(), _cost(request, len(message.data))):
+                client.fail("it sends too much", is_final=True)
+                return
+            room.take(client, request)
+
+
+def _cost(request: rtc.SignalRequest, size: int) -> float:
+    """What a message of so many bytes takes of its client's allowance."""
+    is_candidate = request.WhichOneof("message") == "trickle"
+    return (1 / _CANDIDATES_OF_ONE if is_candidate else 1) + size / _BYTES_OF_ONE
 
 
 def _token(request: web.Request) -> str:

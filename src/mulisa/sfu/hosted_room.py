@@ -10,7 +10,6 @@ from typing import TypeAlias
 
 from livekit.protocol import models, rtc
 
-from mulisa.core.errors import SignalingError
 from mulisa.core.room import Identity, ParticipantSid, RoomName
 from mulisa.sfu.client import Client
 from mulisa.sfu.events import (
@@ -37,7 +36,6 @@ from mulisa.sfu.events import (
 from mulisa.sfu.forward import Forwarder
 from mulisa.sfu.media import Inbound
 from mulisa.sfu.room import Room
-from mulisa.sfu.signal import decode_request
 
 logger = logging.getLogger(__name__)
 
@@ -106,13 +104,8 @@ class HostedRoom:
         self.receive(resumption)
         self.attempt(client.sid, client.resume)
 
-    def take(self, client: Client, data: bytes) -> None:
-        """A client sent this on its socket; nonsense puts it out."""
-        try:
-            message = decode_request(data)
-        except SignalingError:
-            client.fail("it sent what is no signalling message", is_final=True)
-            return
+    def take(self, client: Client, message: rtc.SignalRequest) -> None:
+        """A client sent this on its socket."""
         self.attempt(client.sid, lambda: client.receive(message))
 
     def attempt(self, sid: ParticipantSid | None, work: Callable[[], None]) -> None:
