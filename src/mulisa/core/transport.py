@@ -60,6 +60,14 @@ class SubscriptionStats:
     packets_lost: int
     packets_received: int = 0
     """Of this participant's voice, on all connections of theirs so far; 0 if nobody counts."""
+    packets_recovered: int = 0
+    """Lost, or too late, and made good by forward error correction."""
+    packets_late: int = 0
+    """Came after they were given up."""
+    frames_concealed: int = 0
+    """Made up, 20 ms each, for what was lost and not recovered."""
+    buffer_delay: float = 0.0
+    """Seconds from a packet's arrival until it was passed on, on average."""
 
 
 class Transport(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from mulisa.sfu.media import AUDIO_LEVEL, Codec, Inbound, TrackSid
-from mulisa.sfu.reception import Reception
+from mulisa.wire.reception import Reception
 
 if TYPE_CHECKING:
     from mulisa.sfu.fanout import Fanout

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -21,6 +22,7 @@ from mulisa.core.routing import Routing
 from mulisa.core.transport import Transport
 from mulisa.server.mesh import MeshEndpoint
 from mulisa.server.tokens import Grant
+from mulisa.transport.mesh.opus import OpusDecoder
 from mulisa.transport.mesh.relay import RoomEvent
 from mulisa.transport.mesh.transport import MeshTransport
 
@@ -155,6 +157,11 @@ async def hear(transport: Transport, identity: Identity, n_frames: int) -> Sampl
             if len(heard) == n_frames:
                 break
     return np.concatenate(heard)
+
+
+def decoders() -> int:
+    """How many voices are being decoded in this process."""
+    return sum(isinstance(each, OpusDecoder) for each in gc.get_objects())
 
 
 @asynccontextmanager

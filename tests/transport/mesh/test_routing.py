@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -35,6 +34,7 @@ from tests.transport.mesh.rooms import (
     Gateway,
     Witness,
     closing,
+    decoders,
     gateway,
     hear,
     mallory,
@@ -93,10 +93,6 @@ async def until_more(listener: MeshTransport, of: Identity, n_packets: int = 10)
     async with asyncio.timeout(PATIENCE):
         while packets_received(listener, of) < goal:  # noqa: ASYNC110, aiortc's counter is mute
             await asyncio.sleep(0.01)
-
-
-def decoders() -> int:
-    return sum("decoder" in thread.name for thread in threading.enumerate())
 
 
 async def test_after_the_acknowledgement_no_packet_more_reaches_who_is_not_spoken_to() -> None:
@@ -244,10 +240,10 @@ async def test_who_is_not_heard_sends_nothing_and_can_be_heard_again() -> None:
         for each in (alice, bob):
             await Witness(each).until(TrackSubscribed, TrackSubscribed)
         connection = peer_of(mulisa, ALICE).connection
-        with_all = decoders()
         async with talking(alice, bob, mulisa):
             for _ in range(5):
                 await until_more(mulisa, ALICE)
+                with_all = decoders()
                 reading = asyncio.create_task(count(mulisa, ALICE))
                 await mulisa.hear(ALICE, False)
                 sent, received = packets_sent(alice, MULISA), packets_received(mulisa, ALICE)
@@ -261,6 +257,7 @@ async def test_who_is_not_heard_sends_nothing_and_can_be_heard_again() -> None:
                 assert packets_received(mulisa, ALICE) == received
                 await mulisa.hear(ALICE, True)
                 await at_mulisa.until(TrackSubscribed(ALICE))
+                await until_more(mulisa, ALICE)
                 assert decoders() == with_all
             heard = await hear(mulisa, ALICE, 40)
             assert pitch(heard[4_800:]) == pytest.approx(440.0, abs=3.0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -25,7 +24,8 @@ from mulisa.core.events import (
 from mulisa.core.room import Identity
 from mulisa.core.transport import Caption, ChatMessage, SubscriptionStats
 from mulisa.transport.mesh import pair as pair_module
-from mulisa.transport.mesh import receiving as receiving_module
+from mulisa.transport.mesh.decoding import MAX_GARBLED
+from mulisa.transport.mesh.opus import OpusDecoder
 from mulisa.transport.mesh.pair import PairEvent
 from mulisa.transport.mesh.peer import Peer
 from mulisa.transport.mesh.transport import MeshTransport
@@ -35,6 +35,7 @@ from tests.transport.mesh.rooms import (
     Gateway,
     Witness,
     closing,
+    decoders,
     gateway,
     hear,
     mallory,
@@ -52,9 +53,8 @@ HEARD = (TrackSubscribed, ListenerConnected)
 
 @pytest.fixture(autouse=True)
 def no_decoder_is_left() -> Iterator[None]:
-    """aiortc decodes each track in a thread."""
     yield
-    assert not [thread.name for thread in threading.enumerate() if "decoder" in thread.name]
+    assert decoders() == 0
 
 
 @asynccontextmanager
@@ -261,14 +261,14 @@ async def test_a_broken_connection_is_replaced() -> None:
 async def test_a_voice_that_cannot_be_decoded_is_a_broken_connection(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def fail(_: object) -> None:
-        raise ValueError("not the audio that was expected")
+    def fail(*_: object) -> int:
+        raise ValueError("not Opus")
 
     async with gateway() as room, call(room, ALICE) as (transports, witnesses):
         hearing = asyncio.create_task(collect(transports[MULISA], ALICE))
         with monkeypatch.context() as patch:
-            patch.setattr(receiving_module, "_mono", fail)
-            await say(transports[ALICE], tone(440.0, 10))
+            patch.setattr(OpusDecoder, "duration", fail)
+            await say(transports[ALICE], tone(440.0, MAX_GARBLED + 5))
             await witnesses[MULISA].until(TrackUnsubscribed(ALICE))
         async with asyncio.timeout(PATIENCE):
             await hearing

@@ -242,7 +242,7 @@ class Peer:
             passing.cancel()
         if not await within(CLOSING_TIME, self._close()):
             logger.warning("a peer connection did not close in time and is abandoned")
-        await self._receiving.aclose()
+        self._receiving.close()
 
     async def _close(self) -> None:
         if self._operation is not None:
@@ -269,7 +269,7 @@ class Peer:
 
     async def _settle(self) -> None:
         former = self._receiving.subscription
-        await self._receiving.settle()
+        self._receiving.settle()
         subscription = self._receiving.subscription
         if subscription is former:
             return

@@ -1,31 +1,33 @@
-"""What one connection receives: decoded frames while the peer sends, and counted packets always.
+"""What one connection receives: frames while the peer is heard, and counted packets always.
 
-aiortc's receiver cannot pause: it ends for good when it is stopped, and when RTCP BYE arrives
-(RFC 3550, 6.6), which a browser sends with its last packet. So one that has ended gives way to a
-fresh one on the same transceiver, and the connection, with our voice on it, goes on.
+A receiver of our own in the place of aiortc's, which holds back 80 ms, conceals nothing, decodes in
+a thread, and ends for good when it is stopped or RTCP BYE arrives (RFC 3550, 6.6), which a browser
+sends with its last packet. Ours begins and pauses as negotiated, for as long as the connection is.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Final
 
-import av
-import numpy as np
 from aiortc import RTCDtlsTransport, RTCRtpReceiver, RTCRtpTransceiver
-from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 from aiortc.rtcrtpparameters import RTCRtpReceiveParameters
+from aiortc.rtp import AnyRtcpPacket, RtcpByePacket, RtcpSrPacket, RtpPacket
 
-from mulisa.core.audio import SAMPLE_RATE_HZ, Samples
 from mulisa.core.transport import SubscriptionStats
+from mulisa.transport.mesh.stream import StreamCounters, VoiceStream
 from mulisa.transport.subscription import Subscription
-
-logger = logging.getLogger(__name__)
+from mulisa.wire.rtcp import ReceiverReport, SenderReport
 
 RECEIVING: Final = ("sendrecv", "recvonly")
 """Directions of our transceiver in which packets may come."""
+SUPERSEDED: Final = 0.1
+"""Seconds without a packet after which another source may take the voice over (RFC 3550, 8.2)."""
+REPORT_INTERVAL: Final = (0.5, 1.5)
+"""Seconds from one receiver report to the next, at random (RFC 3550, 6.2; RFC 4585, 3.4)."""
 
 
 class Receiving:
@@ -34,158 +36,201 @@ class Receiving:
     def __init__(
         self, transceiver: RTCRtpTransceiver, name: str, on_garbage: Callable[[], None]
     ) -> None:
-        """`on_garbage` is called when something comes that cannot be decoded."""
-        self.subscription: Subscription | None = None
-        """What is decoded now; None while nothing shall come."""
+        """`name` is for the names of tasks; `on_garbage` is called once when of all that comes
+        nothing can be decoded, and the subscription has ended.
+        """
         self._transceiver = transceiver
-        self._name = name
-        self._on_garbage = on_garbage
-        self._decoding: asyncio.Task[None] | None = None
-        self._strays = _Strays()
-        self._packets_before = 0
-        self._packets_lost_before = 0
-        self._renew()
+        self._receiver = VoiceReceiver(transceiver.receiver.transport, name, on_garbage)
+        self._receiver._set_rtcp_ssrc(transceiver.sender._ssrc)
+        setattr(transceiver, "_RTCRtpTransceiver__receiver", self._receiver)  # noqa: B010
+
+    @property
+    def subscription(self) -> Subscription | None:
+        """What is decoded now; None while nothing shall come."""
+        return self._receiver.subscription
 
     @property
     def is_on(self) -> bool:
         """As it was negotiated last, packets may come."""
         return self._transceiver.currentDirection in RECEIVING
 
-    async def settle(self) -> None:
+    def settle(self) -> None:
         """Do as was negotiated. Call it in one step with what aiortc negotiated.
 
-        When nothing shall come, the decoder's thread has ended when this returns, and so have
-        the frames of the subscription.
+        When nothing shall come, nothing is decoded any more when this returns, and the frames of
+        the subscription have ended. What comes nevertheless is counted.
         """
+        self._receiver.take([codec.payloadType for codec in self._transceiver._codecs])
         if self.is_on:
-            self._begin_decoding()
-            return
-        types = [codec.payloadType for codec in self._transceiver._codecs]
-        payload_types = [each for each in types if each is not None]
-        router = self._transceiver.receiver.transport._rtp_router
-        router.register_receiver(self._strays, ssrcs=[], payload_types=payload_types)
-        if self._transceiver.receiver.track is not None:
-            await self._transceiver.receiver.stop()
-            await self._end_decoding()
-            self._renew()
+            self._receiver.begin()
+        else:
+            self._receiver.pause()
 
-    async def aclose(self) -> None:
-        """End what belongs to it; the connection is closed. Idempotent."""
-        await self._end_decoding()
+    def close(self) -> None:
+        """End the subscription; the connection is closed. Idempotent."""
+        self._receiver.pause()
 
     def stats(self) -> SubscriptionStats:
         """Counters of this connection; frames of its present subscription."""
+        return self._receiver.stats()
+
+
+class VoiceReceiver(RTCRtpReceiver):
+    """Packets as aiortc's transport hands them out -> frames of a `Subscription`."""
+
+    def __init__(
+        self, transport: RTCDtlsTransport, name: str, on_garbage: Callable[[], None]
+    ) -> None:
+        super().__init__("audio", transport)
+        self.subscription: Subscription | None = None
+        self._name = name
+        self._on_garbage = on_garbage
+        self._ssrc_of_reports = 0
+        self._stream: VoiceStream | None = None
+        self._before = StreamCounters()
+        """Of the streams before."""
+        self._packets = 0
+        self._payload_types: frozenset[int] = frozenset()
+        self._timer: asyncio.TimerHandle | None = None
+        self._reporting: asyncio.Task[None] | None = None
+
+    def take(self, payload_types: Iterable[int | None]) -> None:
+        """From now on packets of these come to us, and those of no other."""
+        self._payload_types = frozenset(each for each in payload_types if each is not None)
+        self.transport._rtp_router.register_receiver(
+            self, ssrcs=[], payload_types=list(self._payload_types)
+        )
+
+    def begin(self) -> None:
+        """Decode what comes. Idempotent."""
+        if self.subscription is None:
+            self.subscription = Subscription()
+
+    def pause(self) -> None:
+        """Only count what comes; the frames end. Idempotent."""
+        self._leave_stream()
+        subscription, self.subscription = self.subscription, None
+        if subscription is not None:
+            subscription.close()
+
+    def stats(self) -> SubscriptionStats:
+        """Counters so far; frames of the present subscription."""
         heard = self.subscription
-        received, lost = _counters(self._transceiver.receiver)
+        counters = self._before
+        if self._stream is not None:
+            counters = counters + self._stream.counters()
         return SubscriptionStats(
             heard.frames_received if heard else 0,
             heard.frames_dropped if heard else 0,
-            self._packets_lost_before + lost,
-            self._packets_before + received + self._strays.packets,
+            counters.lost,
+            self._packets,
+            counters.recovered,
+            counters.late,
+            counters.concealed,
+            counters.mean_delay,
         )
 
-    def _begin_decoding(self) -> None:
-        track = self._transceiver.receiver.track
-        if self.subscription is None and track is not None:
-            self.subscription = Subscription()
-            self._decoding = asyncio.create_task(
-                self._decode(track, self.subscription), name=f"hearing {self._name}"
-            )
-
-    def _renew(self) -> None:
-        """Put a fresh receiver of our kind in the place of one that has ended, or of aiortc's."""
-        former = self._transceiver.receiver
-        received, lost = _counters(former)
-        self._packets_before += received
-        self._packets_lost_before += lost
-        fresh = _Receiver(former.transport, self._strays)
-        fresh._set_rtcp_ssrc(self._transceiver.sender._ssrc)
-        setattr(self._transceiver, "_RTCRtpTransceiver__receiver", fresh)  # noqa: B010
-
-    async def _end_decoding(self) -> None:
-        decoding, self._decoding = self._decoding, None
-        if self.subscription is not None:
-            self.subscription.close()
-            self.subscription = None
-        if decoding is not None:
-            decoding.cancel()
-            await asyncio.wait({decoding})
-
-    async def _decode(self, track: MediaStreamTrack, subscription: Subscription) -> None:
-        """Until the track ends; a connection of which we understand nothing is of no use."""
-        try:
-            await _pass_on(track, subscription)
-        except Exception as error:  # whatever a peer's packets make of a decoder
-            logger.warning("could not decode what the peer says: %r", error)
-            self._on_garbage()
-        finally:
-            subscription.close()
-
-
-class _Receiver(RTCRtpReceiver):
-    """Receives from its start until it is stopped.
-
-    aiortc's own is disabled while an answer is still being applied, and from then on discards
-    uncounted what was on its way.
-    """
-
-    def __init__(self, transport: RTCDtlsTransport, strays: _Strays) -> None:
-        super().__init__("audio", transport)
-        self._strays = strays
-
     async def receive(self, parameters: RTCRtpReceiveParameters) -> None:
-        self.transport._rtp_router.unregister_receiver(self._strays)
-        await super().receive(parameters)
+        """As aiortc asks, once connected and after each description."""
+        self.transport._register_rtp_receiver(self, parameters)
+        if self._reporting is None:
+            self._reporting = asyncio.create_task(self._report(), name=f"reporting to {self._name}")
 
-    @property
-    def _enabled(self) -> bool:
-        return True
+    async def stop(self) -> None:
+        """Irreversibly; aiortc closes the connection."""
+        self.transport._unregister_rtp_receiver(self)
+        self.pause()
+        if self._reporting is not None:
+            self._reporting.cancel()
+            await asyncio.wait({self._reporting})
 
-    @_enabled.setter
-    def _enabled(self, on: bool) -> None:
-        pass
-
-
-class _Strays:
-    """In a receiver's place while nothing shall come: what comes nevertheless is counted."""
-
-    def __init__(self) -> None:
-        self.packets = 0
-
-    async def _handle_rtp_packet(self, packet: object, arrival_time_ms: int) -> None:
-        self.packets += 1
-
-    async def _handle_rtcp_packet(self, packet: object) -> None:
-        """Reports and BYE concern nobody."""
+    def _set_rtcp_ssrc(self, ssrc: int) -> None:
+        self._ssrc_of_reports = ssrc
 
     def _handle_disconnect(self) -> None:
-        """There is no decoder to end."""
+        self.pause()
 
-
-async def _pass_on(track: MediaStreamTrack, subscription: Subscription) -> None:
-    """Give the decoded track to who hears it, until it ends."""
-    loop = asyncio.get_running_loop()
-    while True:
-        try:
-            frame = await track.recv()
-        except MediaStreamError:
+    async def _handle_rtp_packet(self, packet: RtpPacket, arrival_time_ms: int) -> None:
+        """`arrival_time_ms` is the wall clock's."""
+        self._packets += 1
+        if self.subscription is None or packet.payload_type not in self._payload_types:
             return
-        if isinstance(frame, av.AudioFrame):
-            subscription.push(_mono(frame), loop.time())
+        now = asyncio.get_running_loop().time()
+        stream = self._stream_of(packet, now)
+        if stream is None:
+            self.transport._rtp_router.ssrc_table.pop(packet.ssrc, None)  # which would grow
+            return
+        frames = stream.receive(packet.sequence_number, packet.timestamp, packet.payload, now)
+        for samples, at in frames:
+            self.subscription.push(samples, at)
+        self._arm(stream)
+        if stream.is_garbled:
+            self.pause()
+            self._on_garbage()
 
+    async def _handle_rtcp_packet(self, packet: AnyRtcpPacket) -> None:
+        stream = self._stream
+        if stream is None:
+            return
+        if isinstance(packet, RtcpSrPacket) and packet.ssrc == stream.ssrc:
+            ntp = packet.sender_info.ntp_timestamp
+            report = SenderReport(packet.ssrc, ntp, packet.sender_info.rtp_timestamp, 0, 0)
+            stream.reception.receive_report(report, asyncio.get_running_loop().time())
+        elif isinstance(packet, RtcpByePacket) and stream.ssrc in packet.sources:
+            stream.said_bye = True  # it may nevertheless go on: hearing does not end
 
-def _mono(frame: av.AudioFrame) -> Samples:
-    """aiortc decodes Opus to s16, 48 kHz, interleaved stereo; a mono voice is twice the same."""
-    assert frame.sample_rate == SAMPLE_RATE_HZ and frame.format.name == "s16"
-    samples = frame.to_ndarray().reshape(-1, frame.layout.nb_channels)
-    if samples.shape[1] == 1:
-        return samples[:, 0].astype(np.int16)
-    halves = samples.astype(np.int32)
-    return ((halves[:, 0] + halves[:, 1]) >> 1).astype(np.int16)
+    def _stream_of(self, packet: RtpPacket, now: float) -> VoiceStream | None:
+        """One source is heard at a time; another one when that has fallen silent."""
+        stream = self._stream
+        if stream is not None and stream.ssrc != packet.ssrc:
+            if now - stream.reception.heard < SUPERSEDED and not stream.said_bye:
+                return None
+            self._expire(flush=True)
+            self._leave_stream()
+        if self._stream is None:
+            self._stream = VoiceStream(packet.ssrc, packet.sequence_number)
+        return self._stream
 
+    def _leave_stream(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._stream is not None:
+            self._before += self._stream.counters()
+            self._stream = None
 
-def _counters(receiver: RTCRtpReceiver) -> tuple[int, int]:
-    """Packets received and lost. aiortc has them only behind a coroutine that writes a report."""
-    streams = getattr(receiver, "_RTCRtpReceiver__remote_streams").values()  # noqa: B009
-    received = sum(stream.packets_received for stream in streams)
-    return received, sum(max(0, stream.packets_lost) for stream in streams)
+    def _arm(self, stream: VoiceStream) -> None:
+        """While packets wait behind a gap, wake up when it is given up."""
+        deadline = stream.deadline
+        if deadline is None and self._timer is None:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if deadline is not None:
+            self._timer = asyncio.get_running_loop().call_at(deadline, self._expire)
+
+    def _expire(self, *, flush: bool = False) -> None:
+        stream = self._stream
+        if stream is None or self.subscription is None:
+            return
+        now = asyncio.get_running_loop().time()
+        for samples, at in stream.flush(now) if flush else stream.expire(now):
+            self.subscription.push(samples, at)
+        self._arm(stream)
+
+    async def _report(self) -> None:
+        """Receiver reports, by which a browser decides how much FEC it sends."""
+        with suppress(ConnectionError):
+            while True:
+                await asyncio.sleep(random.uniform(*REPORT_INTERVAL))
+                if report := self._next_report():
+                    await self.transport._send_rtp(bytes(report))
+
+    def _next_report(self) -> ReceiverReport | None:
+        """None while nothing comes."""
+        stream = self._stream
+        if stream is None or not stream.reception.is_news:
+            return None
+        now = asyncio.get_running_loop().time()
+        return ReceiverReport(self._ssrc_of_reports, (stream.reception.report(stream.ssrc, now),))

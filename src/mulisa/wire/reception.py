@@ -121,6 +121,11 @@ class Reception:
         for extended in [each for each, (since, _) in self._missing.items() if since < before]:
             del self._missing[extended]
 
+    @property
+    def lost(self) -> int:
+        """Packets that have not come so far."""
+        return max(self.highest - self._first + 1 - self.received, 0)
+
     def receive_report(self, report: SenderReport, now: float) -> None:
         """Remember a report of the sender, which the next block refers to."""
         self._report = report.ntp >> 16 & 0xFFFFFFFF

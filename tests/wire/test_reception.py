@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mulisa.sfu.reception import Reception
+from mulisa.wire.reception import Reception
 from mulisa.wire.rtcp import SenderReport
 
 pytestmark = pytest.mark.unit
