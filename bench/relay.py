@@ -1,7 +1,8 @@
 """One way through an SFU, from a mouth to an ear: the embedded one and a LiveKit server, paired.
 
-    .venv/bin/python bench/relay.py                       100 trials of each, about 5 minutes
+    .venv/bin/python bench/relay.py                       100 trials of each, about 8 minutes
     .venv/bin/python bench/relay.py --silences 0          without the words after a silence
+    .venv/bin/python bench/relay.py --silence 0.2 1 20    other silences, in seconds
     .venv/bin/python bench/relay.py --stacks embedded     without a LiveKit server
 
 Publishers and subscribers are on the livekit SDK, in this process; the servers are two others. A
@@ -20,12 +21,13 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 from rich.console import Console
@@ -48,16 +50,24 @@ NEXT_WORDS = 3
 
 Before: TypeAlias = Literal["open", "nothing"]
 """How somebody was silent: with an open microphone, or capturing nothing."""
-Kind: TypeAlias = Literal["speaking", "open", "open_next", "nothing", "nothing_next"]
-"""A word among others; the first one after silence, and those that follow it."""
-NAMES: Mapping[Kind, str] = {
-    "speaking": "one way",
-    "open": "after silence",
-    "open_next": "the words after that",
-    "nothing": "after no audio at all",
-    "nothing_next": "the words after that",
-}
-NEXT: Mapping[Before, Kind] = {"open": "open_next", "nothing": "nothing_next"}
+NAMES: Mapping[Before, str] = {"open": "after silence", "nothing": "after no audio at all"}
+
+
+class Kind(NamedTuple):
+    """A word among others, the first one after a silence, or one of those that follow it."""
+
+    before: Before | None = None
+    silence: float = 0.0
+    is_next: bool = False
+
+    def __str__(self) -> str:
+        if self.before is None:
+            return "one way"
+        words = ", the next words" if self.is_next else ""
+        return f"{NAMES[self.before]} for {self.silence:g} s{words}"
+
+
+SPEAKING = Kind()
 
 
 class Voice:
@@ -98,9 +108,7 @@ class Relay:
 
     voice: Voice
     ear: Ear
-    delays: dict[Kind, list[float]] = field(
-        default_factory=lambda: {kind: [] for kind in get_args(Kind)}
-    )
+    delays: dict[Kind, list[float]] = field(default_factory=lambda: defaultdict(list))
     """Seconds."""
     unheard: int = 0
 
@@ -119,11 +127,11 @@ class Relay:
         await asyncio.sleep(begin)
         self.voice.is_open = before == "open"
         await asyncio.sleep(silence)
-        await self.try_once(before)
+        await self.try_once(Kind(before, silence))
         self.voice.is_open = True
         for _ in range(NEXT_WORDS):
             await asyncio.sleep(0.5)
-            await self.try_once(NEXT[before])
+            await self.try_once(Kind(before, silence, is_next=True))
 
 
 def main() -> None:
@@ -133,13 +141,12 @@ def main() -> None:
     with running(options.stacks) as sfus:
         relays = asyncio.run(measure(sfus, options))
     rows = {
-        name: {kind: in_milliseconds(seconds) for kind, seconds in relay.delays.items()}
-        | {"unheard": relay.unheard}
+        name: {"unheard": relay.unheard}
+        | {str(kind): in_milliseconds(seconds) for kind, seconds in relay.delays.items()}
         for name, relay in relays.items()
     }
     result = {
         "benchmark": "relay",
-        "silence_s": options.silence,
         "stacks": rows,
         "paired": paired(rows),
     }
@@ -154,8 +161,8 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--stacks", choices=STACKS, nargs="+", help="all that are here by default")
     parser.add_argument("--trials", type=int, default=100, help="at least 100 for a p95")
-    parser.add_argument("--silences", type=int, default=10, help="of either kind")
-    parser.add_argument("--silence", type=float, default=1.5, help="seconds of each")
+    parser.add_argument("--silences", type=int, default=10, help="of either kind and each length")
+    parser.add_argument("--silence", type=float, default=[1.5, 5.0], nargs="+", help="seconds")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result here")
     parser.add_argument("--small", action="store_true", help="a quick look, no p95 to rely on")
     options = parser.parse_args()
@@ -173,13 +180,13 @@ async def measure(sfus: Mapping[Stack, Sfu], options: argparse.Namespace) -> Map
         rng = np.random.default_rng(1)
         for trial in range(options.trials):
             for relay in relays.values():
-                await relay.try_once("speaking")
+                await relay.try_once(SPEAKING)
                 await asyncio.sleep(0.4 + float(rng.uniform(0, 0.2)))
             print(f"\r{trial + 1} of {options.trials}", end="", file=sys.stderr, flush=True)
         print(file=sys.stderr)
         for number in range(options.silences):
-            for before in get_args(Before):
-                await silences(list(relays.values()), before, options.silence)
+            for before, seconds in product(get_args(Before), options.silence):
+                await silences(list(relays.values()), before, seconds)
             print(f"{number + 1} of {options.silences} silences", file=sys.stderr)
     return relays
 
@@ -208,10 +215,10 @@ async def relay_through(sfu: Sfu) -> AsyncIterator[Relay]:
             asyncio.create_task(relay.ear.listen(listener.heard[SPEAKER])),
         ]
         try:
-            while not relay.delays["speaking"]:
-                await relay.try_once("speaking")
+            while not relay.delays[SPEAKING]:
+                await relay.try_once(SPEAKING)
             await asyncio.sleep(2.0)
-            relay.delays["speaking"].clear()
+            relay.delays[SPEAKING].clear()
             yield relay
         finally:
             for task in tasks:
@@ -225,9 +232,14 @@ def paired(rows: Mapping[Stack, Mapping[str, Any]]) -> dict[str, float]:
     ours, theirs = rows["embedded"], rows["livekit"]
     return {
         kind: round(ours[kind]["p50_ms"] - theirs[kind]["p50_ms"], 1)
-        for kind in NAMES
-        if "p50_ms" in ours[kind] and "p50_ms" in theirs[kind]
+        for kind in kinds(rows)
+        if "p50_ms" in ours.get(kind, {}) and "p50_ms" in theirs.get(kind, {})
     }
+
+
+def kinds(rows: Mapping[Stack, Mapping[str, Any]]) -> list[str]:
+    """All that were tried, in that order."""
+    return [kind for kind in next(iter(rows.values())) if kind != "unheard"]
 
 
 def show(result: Mapping[str, Any]) -> None:
@@ -235,12 +247,11 @@ def show(result: Mapping[str, Any]) -> None:
     table = Table("", "SFU", title="mouth to ear, one way")
     for column in ("trials", "p50 ms", "p95 ms", "max ms"):
         table.add_column(column, justify="right")
-    for kind, name in NAMES.items():
+    for kind in kinds(result["stacks"]):
         for stack, row in result["stacks"].items():
-            figures = (
-                row[kind].get(what, "-") for what in ("trials", "p50_ms", "p95_ms", "max_ms")
-            )
-            table.add_row(name, stack, *map(str, figures))
+            words = row.get(kind, {})
+            figures = (words.get(what, "-") for what in ("trials", "p50_ms", "p95_ms", "max_ms"))
+            table.add_row(kind, stack, *map(str, figures))
     console = Console()
     console.print(table)
     for stack, row in result["stacks"].items():
