@@ -206,13 +206,22 @@ export class Room extends EventTarget {
     if (state === "unreachable") {
       return `The server does not answer. Still trying, ${seconds(waited)}.`;
     }
-    const heard = this.#reach((person) => person.connection === "connected");
+    const heard = this.#reach((person) => isReached(person));
     const still = heard.length > 0 ? ` You still hear ${listed(heard)}.` : "";
     if (state === "lost") return `Reconnecting to the room, ${seconds(waited)}.${still}`;
     const interrupted = this.#waitingFor("interrupted", "Reconnecting", now);
     const slow = this.#waitingFor("connecting", "Connecting", now - PATIENCE_MS, PATIENCE_MS);
     const trouble = [interrupted, slow].filter((sentence) => sentence !== null).join(" ");
-    return trouble === "" ? null : `${trouble}${still}`;
+    const deaf = this.#deaf();
+    if (trouble === "") return deaf;
+    return `${trouble}${still}${deaf === null ? "" : ` ${deaf}`}`;
+  }
+
+  /** "Bob does not hear you. Mending the connection.": who says that nothing of ours comes. */
+  #deaf(): string | null {
+    const names = this.#reach(({ connection }) => connection === "unheard");
+    if (names.length === 0) return null;
+    return `${listed(names)} ${names.length === 1 ? "does" : "do"} not hear you. Mending the connection.`;
   }
 
   /** "Reconnecting to Bob, 3 s.": whose connection has been in this state since before `by`. */
@@ -349,6 +358,11 @@ export class Room extends EventTarget {
   #changed(): void {
     this.dispatchEvent(new Event("change"));
   }
+}
+
+/** What this person says can arrive here. */
+function isReached({ connection }: Person): boolean {
+  return connection === "connected" || connection === "unheard";
 }
 
 /** What a person typed, and was not said. */

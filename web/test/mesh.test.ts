@@ -56,6 +56,25 @@ class FakeConnection {
   };
   closed = false;
   iceRestarts = 0;
+  ontrack: ((event: { track: unknown }) => void) | null = null;
+  /** Nothing comes from the peer any more, not even STUN. */
+  silent = false;
+  /** Packets of our voice that leave between two looks. */
+  sends = 50;
+  #signs = 0;
+  #sent = 0;
+
+  getStats() {
+    if (!this.silent) this.#signs += 1;
+    this.#sent += this.sends;
+    return Promise.resolve(
+      new Map<string, object>([
+        ["T", { type: "transport", packetsReceived: 0 }],
+        ["P", { type: "candidate-pair", requestsReceived: this.#signs, responsesReceived: 0 }],
+        ["O", { type: "outbound-rtp", packetsSent: this.#sent }],
+      ]),
+    );
+  }
 
   constructor(readonly configuration: RTCConfiguration) {
     FakeConnection.all.push(this);
@@ -125,6 +144,13 @@ class FakeConnection {
   }
 }
 
+class FakeStream {
+  readonly tracks: unknown[] = [];
+  addTrack(track: unknown): void {
+    this.tracks.push(track);
+  }
+}
+
 function participant(name: string, kind: Participant["kind"] = "standard"): Participant {
   const identity = name.toLowerCase();
   return { sid: `PA_${identity}`, identity, name, kind, muted: false, attributes: {} };
@@ -167,6 +193,16 @@ function sent<T extends FromClient["type"]>(socket: FakeSocket, type: T) {
   });
 }
 
+function states(): string[] {
+  return events.flatMap((event) => (event.type === "connection_changed" ? [event.state] : []));
+}
+
+function tracks(): unknown[] {
+  return events.flatMap((event) => {
+    return event.type === "track_subscribed" ? (event.stream as unknown as FakeStream).tracks : [];
+  });
+}
+
 function types(): string[] {
   return events.map(({ type }) => type);
 }
@@ -175,7 +211,8 @@ beforeEach(() => {
   vi.useFakeTimers();
   vi.stubGlobal("WebSocket", FakeSocket);
   vi.stubGlobal("RTCPeerConnection", FakeConnection);
-  vi.stubGlobal("MediaStream", EventTarget);
+  vi.stubGlobal("MediaStream", FakeStream);
+  vi.stubGlobal("window", new EventTarget());
   FakeSocket.all = [];
   FakeConnection.all = [];
   FakeConnection.refusesAnswers = false;
@@ -310,16 +347,58 @@ describe("a broken connection", () => {
     return socket;
   }
 
-  it("between browsers is given time to heal, then its ICE is restarted", async () => {
+  it("between browsers has a moment to heal, then its ICE is restarted", async () => {
     await answered(BOB);
     const [pc] = FakeConnection.all;
     pc?.become("disconnected");
     expect(events.at(-1)).toMatchObject({ type: "connection_changed", state: "interrupted" });
-    await vi.advanceTimersByTimeAsync(2_000);
+    await vi.advanceTimersByTimeAsync(400);
     expect(pc?.iceRestarts).toBe(0);
-    await vi.advanceTimersByTimeAsync(2_000);
+    await vi.advanceTimersByTimeAsync(600);
     expect(pc?.iceRestarts).toBe(1);
     expect(FakeConnection.all).toHaveLength(1);
+  });
+
+  it("is noticed by its silence before the browser says so, and once", async () => {
+    await answered(BOB);
+    const [pc] = FakeConnection.all;
+    await vi.advanceTimersByTimeAsync(10_000);
+    expect(states()).toEqual(["connected"]);
+    if (pc !== undefined) pc.silent = true;
+    await vi.advanceTimersByTimeAsync(3_000);
+    expect(states()).toEqual(["connected"]);
+    await vi.advanceTimersByTimeAsync(2_500);
+    expect(states()).toEqual(["connected", "interrupted"]);
+    expect(pc?.iceRestarts).toBe(1);
+    if (pc !== undefined) pc.silent = false;
+    await vi.advanceTimersByTimeAsync(1_000);
+    expect(states()).toEqual(["connected", "interrupted", "connected"]);
+    await vi.advanceTimersByTimeAsync(60_000);
+    expect(pc?.iceRestarts).toBe(1);
+  });
+
+  it("is suspected when the network changes, and mended if it is silent since", async () => {
+    await answered(BOB);
+    const [pc] = FakeConnection.all;
+    window.dispatchEvent(new Event("online"));
+    await vi.advanceTimersByTimeAsync(5_000);
+    expect(states()).toEqual(["connected"]);
+    if (pc !== undefined) pc.silent = true;
+    window.dispatchEvent(new Event("online"));
+    await vi.advanceTimersByTimeAsync(2_100);
+    expect(states()).toEqual(["connected", "interrupted"]);
+  });
+
+  it("that flaps is mended ever more slowly", async () => {
+    await answered(BOB);
+    const [pc] = FakeConnection.all;
+    for (let round = 0; round < 20; round += 1) {
+      pc?.become("disconnected");
+      await vi.advanceTimersByTimeAsync(1_000);
+      pc?.become("connected");
+      await vi.advanceTimersByTimeAsync(1_000);
+    }
+    expect(pc?.iceRestarts).toBe(1);
   });
 
   it("that heals alone is left alone", async () => {
@@ -332,17 +411,98 @@ describe("a broken connection", () => {
     expect(events.at(-1)).toMatchObject({ type: "connection_changed", state: "connected" });
   });
 
-  it("with an agent is replaced under a new name", async () => {
+  it("with an agent is replaced under a new name, and carries on until the other one does", async () => {
     const socket = await answered(MULISA);
-    FakeConnection.all[0]?.become("failed");
+    const [former] = FakeConnection.all;
+    former?.ontrack?.({ track: "former" });
+    former?.become("disconnected");
     await vi.advanceTimersByTimeAsync(5_000);
     const names = sent(socket, "offer").map(({ connection }) => connection);
     expect(names).toHaveLength(2);
     expect(names[0]).not.toBe(names[1]);
-    expect(FakeConnection.all.map(({ closed, iceRestarts }) => [closed, iceRestarts])).toEqual([
-      [true, 0],
-      [false, 0],
-    ]);
+    socket.give({ type: "answer", from: "PA_mulisa", connection: names[1] ?? "", sdp: "answer" });
+    await settle();
+    const [, next] = FakeConnection.all;
+    next?.ontrack?.({ track: "next" });
+    expect(former?.closed).toBe(false);
+    expect(tracks()).toEqual(["former"]);
+
+    former?.become("connected"); // the path returned by itself
+    expect(states()).toEqual(["connected", "interrupted", "connected"]);
+    expect(transport.connections().get("mulisa")).toBe(former);
+    next?.become("connected");
+    expect(former?.closed).toBe(true);
+    expect(tracks()).toEqual(["former", "next"]);
+    expect(states()).toEqual(["connected", "interrupted", "connected"]);
+    await vi.advanceTimersByTimeAsync(60_000);
+    expect(FakeConnection.all).toHaveLength(2);
+    expect(FakeConnection.all.map(({ iceRestarts }) => iceRestarts)).toEqual([0, 0]);
+  });
+
+  it("that an agent replaces is not replaced by us as well", async () => {
+    const socket = await answered(MULISA);
+    const [former] = FakeConnection.all;
+    if (former !== undefined) former.silent = true;
+    await vi.advanceTimersByTimeAsync(5_000);
+    socket.give({ type: "offer", from: "PA_mulisa", connection: "hers0001", sdp: "offer" });
+    await vi.advanceTimersByTimeAsync(6_000);
+    expect(FakeConnection.all).toHaveLength(2);
+    expect(sent(socket, "offer")).toHaveLength(1);
+    expect(former?.closed).toBe(false);
+  });
+
+  it("is closed at once if it had failed, or never came", async () => {
+    const socket = await answered(MULISA);
+    FakeConnection.all[0]?.become("failed");
+    socket.give({ type: "offer", from: "PA_mulisa", connection: "hers0001", sdp: "offer" });
+    await settle();
+    expect(FakeConnection.all.map(({ closed }) => closed)).toEqual([true, false]);
+    socket.give({ type: "offer", from: "PA_mulisa", connection: "hers0002", sdp: "offer" });
+    await settle();
+    expect(FakeConnection.all.map(({ closed }) => closed)).toEqual([true, true, false]);
+  });
+
+  it("over which we are not heard is named, restarted, then replaced, ever more slowly", async () => {
+    const socket = await answered(BOB);
+    const reports = async (count: number, ...heard: string[]) => {
+      for (let n = 0; n < count; n += 1) {
+        await vi.advanceTimersByTimeAsync(1_000);
+        const text = JSON.stringify({ topic: "mulisa.reception", heard });
+        FakeConnection.all.at(-1)?.receiveText(text);
+      }
+    };
+    await reports(5, "alice");
+    await reports(2);
+    expect(states()).toEqual(["connected"]);
+    await reports(1);
+    expect(states()).toEqual(["connected", "unheard"]);
+    await settle();
+    expect(FakeConnection.all[0]?.iceRestarts).toBe(1);
+    FakeConnection.all[0]?.become("connected");
+    expect(states(), "the path was never the matter").toEqual(["connected", "unheard"]);
+    await reports(6);
+    const names = sent(socket, "offer").map(({ connection }) => connection);
+    expect(names).toHaveLength(2);
+    socket.give({ type: "answer", from: "PA_bob", connection: names[1] ?? "", sdp: "answer" });
+    await settle();
+    FakeConnection.all[1]?.become("connected");
+    expect(states()).toEqual(["connected", "unheard", "connected"]);
+    await reports(30);
+    expect(states().filter((state) => state === "unheard").length).toBeLessThanOrEqual(3);
+    expect(FakeConnection.all.length).toBeLessThanOrEqual(4);
+    await reports(1, "alice");
+    expect(states().at(-1)).toBe("connected");
+  });
+
+  it("over which nothing leaves raises no alarm", async () => {
+    await answered(BOB);
+    const [pc] = FakeConnection.all;
+    if (pc !== undefined) pc.sends = 3; // comfort noise
+    for (let n = 0; n < 20; n += 1) {
+      await vi.advanceTimersByTimeAsync(1_000);
+      pc?.receiveText(JSON.stringify({ topic: "mulisa.reception", heard: [] }));
+    }
+    expect(states()).toEqual(["connected"]);
   });
 
   it("is replaced when the answer to it cannot be used", async () => {

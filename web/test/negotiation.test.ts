@@ -97,6 +97,7 @@ class Side {
         this.state = "stable";
         break;
       case "close_connection":
+      case "supersede_connection":
         this.connection = null;
         break;
       case "send_offer":

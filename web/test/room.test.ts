@@ -153,6 +153,19 @@ describe("trouble", () => {
     expect(room.trouble(64_000)).toBeNull();
   });
 
+  it("names who does not hear us, though we hear them", () => {
+    connect("mulisa");
+    room.receive({ type: "connection_changed", identity: "bob", state: "unheard" }, 9_000);
+    expect(room.trouble(9_500)).toBe("Bob does not hear you. Mending the connection.");
+    room.receive({ type: "connection_changed", identity: "mulisa", state: "interrupted" }, 9_000);
+    expect(room.trouble(11_000)).toBe(
+      "Reconnecting to Mulisa, 2 s. You still hear Bob. Bob does not hear you. Mending the connection.",
+    );
+    room.receive({ type: "connection_changed", identity: "bob", state: "connected" }, 12_000);
+    room.receive({ type: "connection_changed", identity: "mulisa", state: "connected" }, 12_000);
+    expect(room.trouble(12_000)).toBeNull();
+  });
+
   it("counts from the first loss of the way to the server", () => {
     connect("bob");
     room.receive({ type: "signaling_lost" }, 10_000);

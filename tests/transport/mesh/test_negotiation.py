@@ -134,7 +134,7 @@ class Pair:
             case n.OpenConnection(name):
                 assert name not in mine
                 mine.add(name)
-            case n.CloseConnection(name):
+            case n.CloseConnection(name) | n.SupersedeConnection(name):
                 mine.remove(name)
             case n.SendOffer(name):
                 assert name in mine

@@ -12,6 +12,7 @@ import pytest
 from aiortc import RTCPeerConnection, RTCSessionDescription
 
 from mulisa.core.room import Identity
+from mulisa.transport.mesh.network import MeshNetwork
 from mulisa.transport.mesh.peer import Peer, PeerEvent, PeerText, PeerTextOpen
 from mulisa.transport.mesh.text import CHANNEL_ID, CHANNEL_LABEL
 from mulisa.transport.mesh.voice import Voice
@@ -36,6 +37,7 @@ class Mallory:
             voice=Voice(),
             audio="inactive",
             ice_servers=[],
+            network=MeshNetwork(),
             report=lambda _, event: self.events.put_nowait(event),
         )
 

@@ -40,6 +40,11 @@ export type NegotiationEvent =
     };
 
 export type NegotiationAction =
+  /**
+   * Another connection takes the place of this one: while it works it may carry what it can until
+   * the other one is connected.
+   */
+  | { readonly type: "supersede_connection"; readonly connection: string }
   | {
       /** Make, or close, an RTCPeerConnection with our track and the data channel. */
       readonly type: "open_connection" | "close_connection";
@@ -88,7 +93,7 @@ export class Negotiation {
       case "connection_broken":
         return this.#replace();
       case "description_refused":
-        return event.connection === this.#connection ? this.#retire() : [];
+        return event.connection === this.#connection ? this.#retire("close_connection") : [];
       case "offer_received":
         return this.#offerReceived(event.connection, event.sdp);
       case "answer_received":
@@ -107,16 +112,20 @@ export class Negotiation {
 
   #replace(): NegotiationAction[] {
     const name = this.#newName();
-    return [...this.#retire(), ...this.#open(name), ...this.#offer(name)];
+    return [...this.#supersede(name), ...this.#offer(name)];
   }
 
-  #retire(): NegotiationAction[] {
+  #supersede(name: string): NegotiationAction[] {
+    return [...this.#retire("supersede_connection"), ...this.#open(name)];
+  }
+
+  #retire(type: "close_connection" | "supersede_connection"): NegotiationAction[] {
     const connection = this.#connection;
     if (connection === null) return [];
     this.#connection = null;
     this.#retired = [...this.#retired, connection].slice(-RETIRED_NAMES);
     this.#offerPending = this.#wantsOffer = this.#hasRemoteDescription = false;
-    return [{ type: "close_connection", connection }];
+    return [{ type, connection }];
   }
 
   #open(connection: string): NegotiationAction[] {
@@ -135,7 +144,7 @@ export class Negotiation {
     if (this.#retired.includes(connection) || this.#ignoresOffer(connection)) return [];
     const actions: NegotiationAction[] = [];
     if (connection !== this.#connection) {
-      actions.push(...this.#retire(), ...this.#open(connection));
+      actions.push(...this.#supersede(connection));
     } else if (this.#offerPending) {
       actions.push({ type: "roll_back", connection });
       this.#offerPending = false;

@@ -1,22 +1,29 @@
 /**
  * Everything between us and one other participant of a mesh room: performs what `Negotiation`
  * says, keeps text until it can be sent, and mends the connection when it breaks.
+ *
+ * A connection that is replaced carries what it can until the new one is connected: a path that
+ * merely returns needs no new connection, and one that works loses nothing.
  */
 
 import { Negotiation, type NegotiationAction, type NegotiationEvent, roleTowards } from "./negotiation";
 import { Peer } from "./peer";
 import type { Candidate, FromClient } from "./signaling";
 import { ChatAllowance, parseText } from "./text";
-import type { Participant, Receive } from "./types";
+import type { ConnectionState, Participant, Receive } from "./types";
+import { Unheard } from "./unheard";
+import { Vitals } from "./vitals";
 
 const FIRST_CONNECTION_MS = 10_000;
-/** A `disconnected` connection often heals alone. */
-const HEALS_ALONE_MS = 3_000;
+/** A connection that seems interrupted often heals alone. */
+const HEALS_ALONE_MS = 500;
 /** Of two browsers the polite one restarts ICE; the other only if that did not help. */
 const IMPOLITE_WAITS_MS = 3_000;
 /** An agent replaces what broke by itself, and sooner than we notice. */
 const AGENT_REPLACES_MS = 4_000;
 const NEXT_ATTEMPT_MS = 5_000;
+/** A connection that worked so long was none of a series of failures. */
+const STEADY_MS = 10_000;
 const LAST_ATTEMPT_MS = 30_000;
 const ICE_RESTARTS = 2;
 const MAX_WAITING_TEXTS = 100;
@@ -36,6 +43,15 @@ export class Pair {
   readonly #isPolite: boolean;
   readonly #negotiation: Negotiation;
   #peer: Peer | null = null;
+  /** What `#peer` is to take the place of: it was connected, and `#peer` is not yet. */
+  #former: Peer | null = null;
+  /** What `#peer` will be heard by once it is connected. */
+  #stream: MediaStream | null = null;
+  #isConnected = false;
+  #state: ConnectionState = "connecting";
+  #since = 0;
+  #vitals: Vitals | null = null;
+  readonly #unheard = new Unheard();
   /** Resolved once all events so far are settled; never rejected. */
   #settled: Promise<void> = Promise.resolve();
   readonly #waiting: string[] = [];
@@ -52,12 +68,18 @@ export class Pair {
     this.#negotiation = new Negotiation(role);
   }
 
+  /** The one that carries our voices now. */
   get connection(): RTCPeerConnection | null {
-    return this.#peer?.connection ?? null;
+    return this.#inCharge?.connection ?? null;
   }
 
   get audioLevel(): number | null {
-    return this.#peer?.audioLevel ?? null;
+    return this.#inCharge?.audioLevel ?? null;
+  }
+
+  /** When the peer last gave a sign of life on the path, as far as we looked; ms. */
+  get heardAt(): number {
+    return this.#vitals?.heardAt ?? -Infinity;
   }
 
   /** As the newcomer: make the pair's connection and offer it. */
@@ -68,11 +90,31 @@ export class Pair {
 
   /** The peer sent this through the gateway. */
   receive(event: NegotiationEvent): void {
+    const isMending = this.#state === "interrupted" || this.#state === "unheard";
+    if (isMending && event.type === "offer_received") this.#mendAfter(NEXT_ATTEMPT_MS);
     this.#give(event);
   }
 
   setTrack(track: MediaStreamTrack | null): void {
     this.#peer?.setTrack(track);
+    this.#former?.setTrack(track);
+  }
+
+  /** See whether the path still works; to be called once a second. */
+  async look(): Promise<void> {
+    const peer = this.#inCharge;
+    if (this.#vitals === null || peer === null) return;
+    const stats = await peer.connection.getStats();
+    if (this.#closed || peer !== this.#inCharge) return;
+    const now = performance.now();
+    this.#vitals.look(stats, now);
+    if (this.#vitals.isLost(now)) this.#interrupted();
+    else if (this.#state === "interrupted" && peer.isConnected) this.#working();
+  }
+
+  /** The network changed, or we slept: what comes from now on tells whether the path works. */
+  suspect(): void {
+    this.#vitals?.suspect(performance.now());
   }
 
   /** Text that cannot be sent yet waits for the data channel, the oldest giving way. */
@@ -84,14 +126,14 @@ export class Pair {
 
   /** Text that is of no use later: who cannot be reached now misses it. */
   sendTextNow(data: string): void {
-    this.#peer?.sendText(data);
+    this.#inCharge?.sendText(data);
   }
 
   close(): void {
     this.#closed = true;
     clearTimeout(this.#timer);
-    this.#peer?.close();
-    this.#peer = null;
+    this.#closeFormer();
+    this.#closePeer();
   }
 
   /** Each event is settled before the next one, which is what `Negotiation` relies on. */
@@ -107,7 +149,8 @@ export class Pair {
       } catch (error) {
         if (this.#isClosed()) return;
         console.warn(`negotiation with ${this.participant.identity} failed`, error);
-        this.#interrupted(NEXT_ATTEMPT_MS);
+        this.#become("interrupted");
+        this.#mendAfter(NEXT_ATTEMPT_MS);
         const { connection } = action;
         await this.#settle({ type: "description_refused", connection });
         return;
@@ -118,6 +161,7 @@ export class Pair {
   async #perform(action: NegotiationAction): Promise<void> {
     if (action.type === "open_connection") this.#openPeer(action.connection);
     else if (action.type === "close_connection") this.#closePeer();
+    else if (action.type === "supersede_connection") this.#supersedePeer();
     else if (this.#peer !== null) await this.#describe(this.#peer, action);
   }
 
@@ -149,22 +193,46 @@ export class Pair {
   }
 
   #openPeer(connection: string): void {
-    const { sid: to, identity } = this.participant;
-    const { send, receive, configuration, track } = this.#room;
-    const stream = new MediaStream();
-    this.#peer = new Peer(configuration, track(), {
+    const { sid: to } = this.participant;
+    const { send, configuration, track } = this.#room;
+    this.#stream = null;
+    this.#isConnected = false;
+    const peer = new Peer(configuration, track(), {
       candidateFound: (candidate: Candidate | null) => {
         send({ type: "candidate", to, connection, candidate });
       },
-      trackReceived: (received) => {
-        stream.addTrack(received);
-        receive({ type: "track_subscribed", identity, stream, several: false });
-      },
+      trackReceived: (received) => this.#trackReceived(peer, received),
       textReceived: (data) => this.#receiveText(data),
       textOpened: () => this.#sendWaiting(),
-      connectionStateChanged: (state) => this.#connectionStateChanged(state),
-      negotiationNeeded: () => this.#give({ type: "negotiation_needed" }),
+      connectionStateChanged: (state) => this.#connectionStateChanged(peer, state),
+      negotiationNeeded: () => {
+        if (peer === this.#peer) this.#give({ type: "negotiation_needed" });
+      },
     });
+    this.#peer = peer;
+    // Whoever opened it, it has its time; an interruption of the former one is over or being mended.
+    if (this.#state !== "connecting") this.#mendAfter(FIRST_CONNECTION_MS);
+  }
+
+  #trackReceived(peer: Peer, track: MediaStreamTrack): void {
+    if (peer !== this.#peer) return;
+    this.#stream ??= new MediaStream();
+    this.#stream.addTrack(track);
+    if (this.#former === null) this.#play();
+  }
+
+  #play(): void {
+    if (this.#stream === null) return;
+    const { identity } = this.participant;
+    this.#room.receive({ type: "track_subscribed", identity, stream: this.#stream, several: false });
+  }
+
+  #supersedePeer(): void {
+    const peer = this.#peer;
+    if (this.#former === null && peer?.wasConnected === true) {
+      this.#former = peer;
+      this.#peer = null;
+    } else this.#closePeer();
   }
 
   #closePeer(): void {
@@ -172,11 +240,21 @@ export class Pair {
     this.#peer = null;
   }
 
+  #closeFormer(): void {
+    this.#former?.close();
+    this.#former = null;
+  }
+
+  get #inCharge(): Peer | null {
+    return this.#former ?? this.#peer;
+  }
+
   #sendWaiting(): void {
-    while (this.#peer?.canSendText === true) {
+    const peer = this.#inCharge;
+    while (this.#state !== "interrupted" && peer?.canSendText === true) {
       const data = this.#waiting.shift();
       if (data === undefined) return;
-      this.#peer.sendText(data);
+      peer.sendText(data);
     }
   }
 
@@ -194,28 +272,76 @@ export class Pair {
         break;
       case "mulisa.reception":
         this.#room.receive({ type: "reception_received", identity, heard: message.heard });
+        this.#reported(message.heard);
         break;
     }
   }
 
-  #connectionStateChanged(state: RTCPeerConnectionState): void {
-    const { identity } = this.participant;
-    if (state === "connected") {
-      clearTimeout(this.#timer);
-      this.#failures = 0;
-      this.#room.receive({ type: "connection_changed", identity, state: "connected" });
-    } else if (state === "disconnected") {
-      this.#interrupted(this.#isAgent ? AGENT_REPLACES_MS : HEALS_ALONE_MS);
-    } else if (state === "failed") {
-      if (this.#isAgent) this.#interrupted(AGENT_REPLACES_MS);
-      else this.#interrupted(this.#isPolite ? 0 : IMPOLITE_WAITS_MS);
-    }
+  #connectionStateChanged(peer: Peer, state: RTCPeerConnectionState): void {
+    if (peer === this.#peer && state === "connected" && !this.#isConnected) this.#connected();
+    else if (peer !== this.#inCharge) return;
+    else if (state === "connected") this.#recovered();
+    else if (state === "disconnected") this.#interrupted();
+    else if (state === "failed") this.#interrupted();
   }
 
-  #interrupted(mendAfterMs: number): void {
-    const { identity } = this.participant;
-    this.#room.receive({ type: "connection_changed", identity, state: "interrupted" });
-    this.#mendAfter(mendAfterMs);
+  /** The present connection is there, and alone from now on. */
+  #connected(): void {
+    this.#isConnected = true;
+    if (this.#former !== null) {
+      this.#closeFormer();
+      this.#play();
+    }
+    this.#vitals = new Vitals(performance.now());
+    this.#unheard.reset();
+    this.#working();
+  }
+
+  /** The path is back; that we are heard, if we were not, is theirs to say. */
+  #recovered(): void {
+    if (this.#state !== "unheard") this.#working();
+  }
+
+  /** A new connection that is being made has its time nevertheless. */
+  #working(): void {
+    if (this.#former === null) clearTimeout(this.#timer);
+    this.#become("connected");
+    this.#sendWaiting();
+  }
+
+  #interrupted(): void {
+    if (this.#state === "interrupted") return;
+    this.#become("interrupted");
+    this.#mendAfter(Math.max(this.#patience, this.#backoff));
+  }
+
+  /** The peer told whose voices came to them: perhaps not ours, though we send it. */
+  #reported(heard: readonly string[]): void {
+    const unheard = this.#unheard;
+    unheard.report(heard.includes(this.#room.local.identity), this.#vitals?.packetsSent ?? 0);
+    if (unheard.isUnheard && this.#state === "connected") {
+      this.#become("unheard");
+      this.#mendAfter(this.#backoff);
+    } else if (!unheard.isUnheard && this.#state === "unheard") this.#working();
+  }
+
+  #become(state: ConnectionState): void {
+    if (state === this.#state) return;
+    const now = performance.now();
+    if (this.#state === "connected" && now - this.#since >= STEADY_MS) this.#failures = 0;
+    this.#state = state;
+    this.#since = now;
+    this.#room.receive({ type: "connection_changed", identity: this.participant.identity, state });
+  }
+
+  /** How long the other side, or the connection itself, has to mend before we do. */
+  get #patience(): number {
+    if (this.#isAgent) return AGENT_REPLACES_MS;
+    return this.#isPolite ? HEALS_ALONE_MS : IMPOLITE_WAITS_MS;
+  }
+
+  get #backoff(): number {
+    return Math.min(NEXT_ATTEMPT_MS * this.#failures, LAST_ATTEMPT_MS);
   }
 
   #mendAfter(ms: number): void {
@@ -226,11 +352,16 @@ export class Pair {
   /** Restart ICE, and if that does not help replace; aiortc only knows replacing. */
   #mend(): void {
     this.#failures += 1;
-    const connection = this.connection;
-    const agreedOnce = connection !== null && connection.currentRemoteDescription !== null;
-    if (!this.#isAgent && agreedOnce && this.#failures <= ICE_RESTARTS) this.#peer?.restartIce();
+    if (this.#mayRestart) this.#peer?.restartIce();
     else this.#give({ type: "connection_broken" });
-    this.#mendAfter(Math.min(NEXT_ATTEMPT_MS * this.#failures, LAST_ATTEMPT_MS));
+    this.#mendAfter(this.#backoff);
+  }
+
+  /** Where ICE runs and nothing is heard, a restart is tried once. */
+  get #mayRestart(): boolean {
+    const wasAgreed = this.#former === null && this.#peer?.connection.currentRemoteDescription != null;
+    const restarts = this.#state === "unheard" ? 1 : ICE_RESTARTS;
+    return wasAgreed && !this.#isAgent && this.#failures <= restarts;
   }
 
   get #isAgent(): boolean {

@@ -83,6 +83,15 @@ export class Peer {
     if (this.#text?.readyState === "open") this.#text.send(data);
   }
 
+  get isConnected(): boolean {
+    return this.connection.connectionState === "connected";
+  }
+
+  /** It was connected once, and has not failed since. */
+  get wasConnected(): boolean {
+    return this.isConnected || this.connection.connectionState === "disconnected";
+  }
+
   /** Loudness of the peer's voice, 0..1, as its RTP packets tell; null if they do not. */
   get audioLevel(): number | null {
     return this.#audio?.receiver.getSynchronizationSources()[0]?.audioLevel ?? null;

@@ -47,8 +47,11 @@ export type LeaveReason = "left" | "vanished" | "replaced" | "removed";
 export type EndReason =
   "left" | "replaced" | "removed" | "room_closed" | "too_fast" | "full" | "refused";
 
-/** How a participant's media fares: `interrupted` may heal by itself. */
-export type ConnectionState = "connecting" | "connected" | "interrupted";
+/**
+ * How a participant's media fares. `interrupted` may heal by itself; `unheard`: they say that
+ * nothing of ours comes, though we send it.
+ */
+export type ConnectionState = "connecting" | "connected" | "interrupted" | "unheard";
 
 export type TransportEvent =
   | {

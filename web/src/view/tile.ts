@@ -10,7 +10,7 @@ import type { Switchboard } from "../switchboard";
 import { Every, View, Watch } from "./base";
 import { icons } from "./icons";
 import { orb } from "./orb";
-import { whisperWords } from "./words";
+import { connectionWords, whisperWords } from "./words";
 
 export class Tile extends View {
   static override properties = {
@@ -73,7 +73,10 @@ export class Tile extends View {
   }
 
   #note(isLocal: boolean): TemplateResult | string | null {
-    if (!isLocal && this.person.connection !== "connected") return "connecting";
+    if (!isLocal) {
+      const words = connectionWords(this.person.connection);
+      if (words !== null) return words;
+    }
     return this.person.participant.muted ? html`${icons.micOff} muted` : null;
   }
 
@@ -104,6 +107,7 @@ export class Tile extends View {
   #agent(): TemplateResult {
     const { participant, connection } = this.person;
     const state = agentState(participant);
+    const words = connectionWords(connection);
     const talking = this.#talking();
     const holding = state !== "speaking" && talking.length > 0;
     return html`${orb(state, holding)}
@@ -116,7 +120,7 @@ export class Tile extends View {
           <span class="state-dot" data-state=${state}></span
           ><span data-testid="agent-state">${state}</span
           >${holding && state === "listening" ? html`<span> to ${listed(talking)}</span>` : nothing}
-          ${connection === "connected" ? nothing : html`<span class="note">connecting</span>`}
+          ${words === null ? nothing : html`<span class="note">${words}</span>`}
         </p>
         ${this.#sentence()}
       </div>`;

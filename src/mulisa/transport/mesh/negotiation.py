@@ -136,6 +136,17 @@ class CloseConnection:
 
 
 @dataclass(frozen=True, slots=True)
+class SupersedeConnection:
+    """Another one takes the place of this connection.
+
+    Nothing about it is sent any more; while it works it may carry what it can until the other
+    one is connected.
+    """
+
+    connection: str
+
+
+@dataclass(frozen=True, slots=True)
 class SendOffer:
     """createOffer, setLocalDescription, send."""
 
@@ -183,6 +194,7 @@ class AddCandidate:
 Action: TypeAlias = (
     OpenConnection
     | CloseConnection
+    | SupersedeConnection
     | SendOffer
     | RollBack
     | AcceptOffer
@@ -224,7 +236,8 @@ class Negotiation:
             case ConnectionBroken():
                 return self._replace()
             case DescriptionRefused(connection):
-                return self._retire() if connection == self._connection else []
+                is_current = connection == self._connection
+                return self._retire(CloseConnection) if is_current else []
             case OfferReceived(connection, sdp):
                 return self._on_offer(connection, sdp)
             case AnswerReceived(connection, sdp):
@@ -245,16 +258,19 @@ class Negotiation:
     def _replace(self) -> list[Action]:
         if self._role is Role.ANSWERER:
             return []
-        return [*self._retire(), *self._open(self._new_name()), *self._offer()]
+        return [*self._supersede(self._new_name()), *self._offer()]
 
-    def _retire(self) -> list[Action]:
+    def _supersede(self, name: str) -> list[Action]:
+        return [*self._retire(SupersedeConnection), *self._open(name)]
+
+    def _retire(self, how: type[CloseConnection | SupersedeConnection]) -> list[Action]:
         """Forget the current connection."""
         if self._connection is None:
             return []
         retired, self._connection = self._connection, None
         self._retired.append(retired)
         self._offer_pending = self._wants_offer = self._has_remote_description = False
-        return [CloseConnection(retired)]
+        return [how(retired)]
 
     def _open(self, name: str) -> list[Action]:
         self._connection = name
@@ -274,7 +290,7 @@ class Negotiation:
             return []
         actions: list[Action] = []
         if name != self._connection:
-            actions += [*self._retire(), *self._open(name)]
+            actions += self._supersede(name)
         elif self._offer_pending:
             actions.append(RollBack(name))
             self._offer_pending = False

@@ -1,9 +1,7 @@
 """One RTCPeerConnection to one participant: a track each way and the channel ``text``.
 
-Our track is always offered; whether the peer's comes is agreed anew whenever it changes. aiortc
-gathers all candidates before it hands out a description, so ours travel in the SDP and only the
-other side trickles. What its callbacks tell is passed on as events; the pair that owns the
-connection acts on them.
+Our track is always offered; whether the peer's comes is agreed anew whenever it changes. What
+aiortc's callbacks tell is passed on as events; the pair that owns the connection acts on them.
 """
 
 from __future__ import annotations
@@ -11,17 +9,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 
-from aioice.stun import TransactionFailed
+from aioice.candidate import Candidate
 from aiortc import (
     RTCBundlePolicy,
     RTCConfiguration,
-    RTCIceServer,
     RTCPeerConnection,
-    RTCRtpTransceiver,
     RTCSessionDescription,
 )
 from aiortc.exceptions import InvalidStateError
@@ -36,10 +32,14 @@ from mulisa.transport.mesh.description import (
     opus_only,
     renegotiating,
     usable_candidate,
+    with_more_to_come,
     without_useless_candidates,
 )
+from mulisa.transport.mesh.gathering import Gathering
+from mulisa.transport.mesh.network import MeshNetwork
+from mulisa.transport.mesh.path import Path
 from mulisa.transport.mesh.receiving import RECEIVING, Receiving
-from mulisa.transport.mesh.signaling import IceCandidate, IceServer
+from mulisa.transport.mesh.signaling import ClientCandidate, IceCandidate, IceServer
 from mulisa.transport.mesh.text import CHANNEL_ID, CHANNEL_LABEL, MAX_TEXT_BYTES
 from mulisa.transport.mesh.voice import Voice
 from mulisa.transport.subscription import Subscription
@@ -94,12 +94,38 @@ class PeerText:
 
 
 @dataclass(frozen=True, slots=True)
+class PeerLost:
+    """Nothing comes any more, or nothing of ours arrives; the connection itself still stands."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeerBack:
+    """What was lost is back."""
+
+
+@dataclass(frozen=True, slots=True)
 class PeerFailed:
     """The connection is of no use any more."""
 
 
+@dataclass(frozen=True, slots=True)
+class PeerCandidate:
+    """A further address of ours, for the peer to try; None: there will be no more."""
+
+    candidate: ClientCandidate | None
+
+
 PeerEvent: TypeAlias = (
-    PeerConnected | PeerSpeaking | PeerSilent | PeerListening | PeerTextOpen | PeerText | PeerFailed
+    PeerConnected
+    | PeerSpeaking
+    | PeerSilent
+    | PeerListening
+    | PeerTextOpen
+    | PeerText
+    | PeerLost
+    | PeerBack
+    | PeerFailed
+    | PeerCandidate
 )
 
 
@@ -114,12 +140,10 @@ class Peer:
         voice: Voice,
         audio: AudioDirection,
         ice_servers: Sequence[IceServer],
+        network: MeshNetwork,
         report: Callable[[Peer, PeerEvent], None],
     ) -> None:
-        """`report` is called from within the loop and only enqueues.
-
-        Raises NegotiationError if an ICE server is nonsense.
-        """
+        """`report` is called from within the loop and only enqueues."""
         self.connection = connection
         self._report = report
         self._n_candidates = 0
@@ -127,7 +151,7 @@ class Peer:
         self._passing: set[asyncio.Task[None]] = set()
         self._offered: str | None = None
         with _refusing("set up the connection"):
-            self._rtc = RTCPeerConnection(_configuration(ice_servers))
+            self._rtc = RTCPeerConnection(_configuration())
             self._track = voice.track(identity, lambda: report(self, PeerListening()))
             self._audio = self._rtc.addTransceiver(self._track, direction=audio)
             self._audio.setCodecPreferences(opus_only())
@@ -135,6 +159,8 @@ class Peer:
             limit(self._text.transport)
             ice = self._text.transport.transport.transport
             ice._recv = _possible(ice._recv)
+            self._gathering = Gathering(ice._connection, ice_servers, network, self._on_candidate)
+            self._path = Path(ice._connection, self._on_path)
         self._receiving = Receiving(self._audio, connection, lambda: report(self, PeerFailed()))
         self._rtc.on("connectionstatechange", self._on_connection_state)
         self._text.on("open", lambda: report(self, PeerTextOpen()))
@@ -152,9 +178,29 @@ class Peer:
         return state == "connected"
 
     @property
+    def carries(self) -> bool:
+        """Packets do come and go."""
+        return self.is_connected and not self._path.is_lost
+
+    @property
+    def heard_at(self) -> float:
+        """Loop time at which the peer last gave a sign of life on the path; -inf if never."""
+        return self._path.heard_at
+
+    @property
+    def way(self) -> str:
+        """Types of the candidates that packets take, ours first (``relay to host``)."""
+        return self._gathering.selected
+
+    @property
     def is_listening(self) -> bool:
         """What we say now is sent to the peer."""
         return self._track.is_listening
+
+    @property
+    def packets_sent(self) -> int:
+        """Of our voice, on this connection."""
+        return self._track.packets_sent
 
     @property
     def may_be_heard(self) -> bool:
@@ -162,16 +208,16 @@ class Peer:
         return self._receiving.is_on or self._offered in RECEIVING
 
     async def offer(self) -> str:
-        """Our offer as SDP, candidates included. Raises NegotiationError."""
+        """Our offer as SDP, with the candidates so far. Raises NegotiationError."""
         with _refusing("make an offer"):
             await self._to_the_end(self._offer())
-        return self._rtc.localDescription.sdp
+        return self._local_sdp
 
     async def answer(self) -> str:
-        """Our answer as SDP, candidates included. Raises NegotiationError."""
+        """Our answer as SDP, with the candidates so far. Raises NegotiationError."""
         with _refusing("make an answer"):
             await self._to_the_end(self._answer())
-        return self._rtc.localDescription.sdp
+        return self._local_sdp
 
     async def accept(self, kind: Literal["offer", "answer"], sdp: str) -> None:
         """Apply the peer's description. Raises NegotiationError."""
@@ -181,16 +227,16 @@ class Peer:
             await self._to_the_end(self._accept(RTCSessionDescription(sdp=sdp, type=kind)))
 
     async def add_candidate(self, candidate: IceCandidate | None) -> None:
-        """Try a further address of the peer; None, or an empty one, ends them.
+        """Try a further address of the peer. One that we cannot use is ignored (mDNS, TCP).
 
-        One that cannot be used (mDNS, TCP, garbage) is ignored.
+        So is their end: a peer that names no address that we can use may still reach ours.
         """
-        usable = None
-        if candidate is not None and candidate.candidate:
-            usable = usable_candidate(candidate)
-            if usable is None:
-                logger.debug("a candidate that cannot be used is ignored")
-                return
+        if candidate is None or not candidate.candidate:
+            return
+        usable = usable_candidate(candidate)
+        if usable is None:
+            logger.debug("a candidate that cannot be used is ignored")
+            return
         self._n_candidates += 1
         if self._n_candidates > MAX_REMOTE_CANDIDATES:
             return
@@ -219,7 +265,7 @@ class Peer:
         """
         if not self.is_connected:
             return
-        passing = asyncio.create_task(_ping(self._audio), name=f"pinging {self.connection}")
+        passing = asyncio.create_task(self._path.exchange(), name=f"pinging {self.connection}")
         self._passing.add(passing)
         passing.add_done_callback(self._passing.discard)
         try:
@@ -240,9 +286,16 @@ class Peer:
         self._track.stop()
         for passing in self._passing:
             passing.cancel()
+        await self._path.aclose()
+        await self._gathering.aclose()
         if not await within(CLOSING_TIME, self._close()):
             logger.warning("a peer connection did not close in time and is abandoned")
         self._receiving.close()
+
+    @property
+    def _local_sdp(self) -> str:
+        sdp: str = self._rtc.localDescription.sdp
+        return sdp if self._gathering.is_over else with_more_to_come(sdp)
 
     async def _close(self) -> None:
         if self._operation is not None:
@@ -287,11 +340,22 @@ class Peer:
     def _on_connection_state(self) -> None:
         state = self._rtc.connectionState
         if state == "connected":
+            self._path.begin()
             self._report(self, PeerConnected())
             if self._receiving.subscription is not None:
                 self._report(self, PeerSpeaking(self._receiving.subscription))
         elif state in ("failed", "closed"):
             self._report(self, PeerFailed())
+
+    def _on_candidate(self, found: Candidate | None) -> None:
+        candidate = None
+        if found is not None:
+            text = f"candidate:{found.to_sdp()}"
+            candidate = ClientCandidate(candidate=text, sdp_mid=self._audio.mid)
+        self._report(self, PeerCandidate(candidate))
+
+    def _on_path(self) -> None:
+        self._report(self, PeerLost() if self._path.is_lost else PeerBack())
 
     def _on_text(self, data: str | bytes) -> None:
         if isinstance(data, str) and len(data) <= MAX_TEXT_BYTES:
@@ -319,15 +383,9 @@ def _refusing(attempt: str) -> Iterator[None]:
         raise NegotiationError(f"could not {attempt}: {type(error).__name__} {error}") from error
 
 
-def _configuration(servers: Sequence[IceServer]) -> RTCConfiguration:
-    """One transport for audio and text; without servers no STUN, where aiortc would ask Google."""
-    return RTCConfiguration(
-        iceServers=[
-            RTCIceServer(urls=server.urls, username=server.username, credential=server.credential)
-            for server in servers
-        ],
-        bundlePolicy=RTCBundlePolicy.MAX_BUNDLE,
-    )
+def _configuration() -> RTCConfiguration:
+    """One transport for audio and text; without servers, which are asked by `Gathering`."""
+    return RTCConfiguration(iceServers=[], bundlePolicy=RTCBundlePolicy.MAX_BUNDLE)
 
 
 def _possible(receive: _Receive) -> _Receive:
@@ -339,15 +397,3 @@ def _possible(receive: _Receive) -> _Receive:
         return data
 
     return next_possible
-
-
-async def _ping(audio: RTCRtpTransceiver) -> None:
-    """One STUN transaction with the peer, as aioice makes them for consent (RFC 7675)."""
-    ice = audio.receiver.transport.transport._connection
-    assert ice.remote_password is not None, "it is connected"
-    for pair in list(ice._nominated.values()):
-        request = ice.build_request(pair, nominate=False)
-        with suppress(TransactionFailed):  # which is an answer, too
-            await pair.protocol.request(
-                request, pair.remote_addr, integrity_key=ice.remote_password.encode()
-            )

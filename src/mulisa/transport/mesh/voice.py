@@ -112,6 +112,8 @@ class VoiceTrack(MediaStreamTrack):
     ) -> None:
         super().__init__()
         self.listener = listener
+        self.packets_sent = 0
+        """Handed to the connection, which sends them at once."""
         self._on_listening = on_listening
         self._on_stop = on_stop
         self._is_listening = False
@@ -142,7 +144,9 @@ class VoiceTrack(MediaStreamTrack):
         if not self._is_listening:
             self._is_listening = True
             self._on_listening()
-        return await self._packets.get()
+        packet = await self._packets.get()
+        self.packets_sent += 1
+        return packet
 
     def stop(self) -> None:
         """Take no more packets. Idempotent."""
