@@ -9,6 +9,9 @@ import { Tallies } from "./tally";
 import { chatText, receptionText } from "./text";
 import type { EndReason, Participant, Received, Receive, Transport } from "./types";
 
+/** How often we see whether paths still work; `Vitals` counts on it. */
+const LOOK_INTERVAL_MS = 1_000;
+
 export interface MeshOptions {
   /** A fresh token for the same identity; called before each try. Throws Refusal. */
   readonly admit: () => Promise<Admission>;
@@ -28,12 +31,17 @@ export class MeshTransport implements Transport {
   #muted = false;
   #retry: ReturnType<typeof setTimeout> | undefined;
   #over = false;
+  #looking: ReturnType<typeof setInterval> | undefined;
+  readonly #listeners = new AbortController();
 
   constructor(options: MeshOptions) {
     this.#options = options;
   }
 
   join(): void {
+    const { signal } = this.#listeners;
+    window.addEventListener("online", () => this.#suspect(), { signal });
+    this.#looking = setInterval(() => this.#look(), LOOK_INTERVAL_MS);
     void this.#open();
   }
 
@@ -186,6 +194,15 @@ export class MeshTransport implements Transport {
     this.#signaling?.send(message);
   }
 
+  #look(): void {
+    for (const pair of this.#pairs.values()) void pair.look();
+  }
+
+  /** Our network may be another one. */
+  #suspect(): void {
+    for (const pair of this.#pairs.values()) pair.suspect();
+  }
+
   #end(reason: EndReason): void {
     this.#close();
     this.#options.receive({ type: "ended", reason });
@@ -193,6 +210,8 @@ export class MeshTransport implements Transport {
 
   #close(): void {
     this.#over = true;
+    this.#listeners.abort();
+    clearInterval(this.#looking);
     clearTimeout(this.#retry);
     this.#signaling?.close();
     this.#signaling = null;

@@ -2,7 +2,7 @@
 
 import type { MicProblem } from "../mic";
 import type { Listener } from "../room";
-import type { EndReason } from "../transport/types";
+import type { ConnectionState, EndReason } from "../transport/types";
 
 export interface Trouble {
   readonly what: string;
@@ -21,8 +21,10 @@ export function micTrouble(problem: MicProblem): Trouble {
       mend: "Close the other program that uses it, then try again.",
     },
     insecure: {
-      what: "Your browser gives no microphone to this address.",
-      mend: "Open the room with an https:// link, or on the server's own machine as localhost.",
+      what: "Your browser gives a microphone to https:// addresses only, and this is http://.",
+      mend:
+        "Ask the host for an https:// link (mulisa serve --tls auto shows one). On the host's own " +
+        "machine the room works as http://localhost, too.",
     },
   }[problem];
 }
@@ -45,6 +47,13 @@ function howToAllow(): string {
 export function arrivalWords(listener: string, arrives: boolean | null): string {
   if (arrives === null) return `${listener} does not tell what arrives`;
   return arrives ? "arrives now" : "nothing arrives now";
+}
+
+/** How the way to somebody is, if there is anything to say about it. */
+export function connectionWords(connection: ConnectionState): string | null {
+  if (connection === "connected") return null;
+  if (connection === "unheard") return "does not hear you";
+  return connection === "interrupted" ? "reconnecting" : "connecting";
 }
 
 /** For whom a whisper is: "to you only"; `you` is one's own identity. */
