@@ -30,6 +30,14 @@ def after(lateness: Lateness, drift: int, now: float) -> int:
     return taken
 
 
+def come_at_once(lateness: Lateness, now: float, packets: int = 10) -> None:
+    """What was spoken at the usual pace comes together; later packets are even again."""
+    for _ in range(packets):
+        lateness.note(-FRAME, now)
+    for second in (1.0, 2.0):
+        lateness.note(0, now + second)
+
+
 def test_a_silence_is_taken_out() -> None:
     assert after(even(), SECOND, now=1.0) == SECOND
 
@@ -61,11 +69,17 @@ def test_a_bit_is_left_of_a_long_silence_and_is_no_lateness_afterwards() -> None
 def test_what_was_held_up_on_its_way_is_left_alone_the_next_time() -> None:
     lateness = even()
     assert after(lateness, SECOND // 5, now=0.22) == SECOND // 5
-    for number in range(1, 11):
-        lateness.note(-FRAME, 0.22 + number / 1000)
-    assert after(lateness, SECOND // 4, now=1.0) == 0
-    assert after(lateness, 5 * SECOND, now=6.0) > 4 * SECOND
-    assert after(lateness, SECOND // 4, now=12.0) == SECOND // 4
+    come_at_once(lateness, now=0.23)
+    assert after(lateness, SECOND // 6, now=3.0) == 0
+    assert after(lateness, SECOND, now=5.0) > SECOND // 2
+    assert after(lateness, SECOND // 6, now=12.0) == SECOND // 6
+
+
+def test_a_second_without_a_packet_is_silence_whatever_comes_after_it() -> None:
+    lateness = even()
+    assert after(lateness, SECOND, now=1.0) == SECOND
+    come_at_once(lateness, now=1.01, packets=50)
+    assert after(lateness, SECOND // 5, now=4.0) == SECOND // 5
 
 
 def test_words_at_their_own_pace_raise_no_doubt() -> None:

@@ -15,8 +15,8 @@ word whose time seems to be over is played at once, as at the beginning of a str
 is chosen anew.
 
 The first packet after a silence does not say whether it was spoken late or held up on its way. The
-next ones do: what was held up comes all at once. Such a publisher's short silences are left alone
-for a while, so that receivers learn how uneven its way is.
+next ones do: what was held up comes all at once. Silences up to that one are then left alone for a
+while, so that receivers learn how uneven the way is.
 """
 
 from __future__ import annotations
@@ -31,8 +31,10 @@ _MEMORY: Final = 2.1
 """Seconds of RTP time after which a receiver has forgotten how punctual packets were, and 5 %."""
 _AT_ONCE: Final = 0.15
 """Seconds to leave in after a silence longer than that: more than most receivers hold back."""
+_HELD_UP: Final = 0.5
+"""Seconds: a longer silence is one, whatever comes after it."""
 _DOUBT: Final = 10.0
-"""Seconds for which short silences are left alone when one was none."""
+"""Seconds for which silences are left alone up to one that was none."""
 
 
 class Lateness:
@@ -47,9 +49,11 @@ class Lateness:
         "_best_before",
         "_block_until",
         "_clock_rate",
+        "_doubted",
         "_doubts_until",
-        "_held_up",
         "_newest",
+        "_refuted_at",
+        "_taken",
     )
 
     def __init__(self, clock_rate: int) -> None:
@@ -58,8 +62,11 @@ class Lateness:
         self._best = 0
         self._best_before = 0
         self._block_until = 0.0
-        self._held_up: int | None = None
-        """A packet this punctual shows that the last silence was none."""
+        self._taken = 0
+        """The last silence, if the next packets may show that it was none."""
+        self._refuted_at = 0
+        """A packet this punctual does."""
+        self._doubted = 0
         self._doubts_until = 0.0
 
     def note(self, drift: int, now: float) -> None:
@@ -70,8 +77,8 @@ class Lateness:
             self._best_before, self._best = self._best, newest
         elif newest < self._best:
             self._best = newest
-        if self._held_up is not None and newest <= self._held_up:
-            self._held_up = None
+        if self._taken and newest <= self._refuted_at:
+            self._doubted, self._taken = self._taken, 0
             self._doubts_until = now + _DOUBT
 
     def of_silence(self, drift: int, now: float) -> int:
@@ -80,12 +87,13 @@ class Lateness:
         best = min(self._best, self._best_before)
         silence = newest - best
         rate = self._clock_rate
-        self._held_up = None
+        self._taken = 0
         if silence > (_MEMORY + _AT_ONCE) * rate:
             kept = round(_AT_ONCE * rate)
             self._best = self._best_before = best + kept
             return silence - kept
-        if silence <= _SLACK * rate or now < self._doubts_until:
+        if silence <= _SLACK * rate or (silence <= self._doubted and now < self._doubts_until):
             return 0
-        self._held_up = best - silence // 2
+        if silence <= _HELD_UP * rate:
+            self._taken, self._refuted_at = silence, best - silence // 2
         return silence
