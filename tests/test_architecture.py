@@ -23,7 +23,12 @@ MUST_BE_PURE = {
     "mulisa.agent.gate",
     "mulisa.agent.sentences",
     "mulisa.transport.mesh.negotiation",
+    "mulisa.transport.mesh.backlog",
+    "mulisa.transport.mesh.outcome",
+    "mulisa.transport.mesh.past",
     "mulisa.transport.mesh.relay",
+    "mulisa.transport.mesh.sids",
+    "mulisa.transport.mesh.stays",
     "mulisa.transport.mesh.signaling",
 }
 """Beside these, every module whose docstring says "Pure." or "Pure:"."""

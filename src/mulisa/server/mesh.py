@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Final
 
-from aiohttp import WSCloseCode, WSMsgType, web
+from aiohttp import WSCloseCode, WSMessage, WSMsgType, web
 
 from mulisa.core.errors import TokenError
 from mulisa.core.room import Identity, ParticipantSid, RoomName
@@ -16,33 +16,24 @@ from mulisa.server.ratelimit import RateLimit
 from mulisa.server.responses import error_response, refuse_unless_websocket
 from mulisa.server.rooms import RoomState, Stay
 from mulisa.server.tokens import Grant
-from mulisa.transport.mesh.relay import (
-    MAX_PEOPLE,
-    Close,
-    MeshRelay,
-    Outcome,
-    RoomEvent,
-    RoomFull,
-    RoomSnapshot,
-    Send,
-)
-from mulisa.transport.mesh.signaling import (
-    MAX_MESSAGE_BYTES,
-    IceServer,
-    LeaveReason,
-    encode,
-)
+from mulisa.transport.mesh.outcome import Close, Outcome, RoomEvent, RoomSnapshot, Send
+from mulisa.transport.mesh.relay import MAX_PEOPLE, MeshRelay, Resumption, RoomFull
+from mulisa.transport.mesh.signaling import MAX_MESSAGE_BYTES, IceServer
 
 logger = logging.getLogger(__name__)
 
-PING_INTERVAL: Final = 5.0
-VANISHED_AFTER: Final = 15.0
-"""Without anything from a client, answers to pings included."""
+PING_INTERVAL: Final = 1.5
+SILENCE: Final = 4.5
+"""Seconds without anything from a client, answers to pings included, after which its socket is
+lost."""
 OUTBOX_MESSAGES: Final = 512
 """Messages that wait for a client which does not read; one more and it is closed."""
 FLUSH_TIME: Final = 2.0
 """What a closed client has to take its last messages and to say goodbye."""
 
+_GOING: Final = (WSCloseCode.OK, WSCloseCode.GOING_AWAY)
+"""With these a client closes that does not come back: it is done, or its page is closed."""
+_COUNT_DIGITS: Final = 16
 _ABSURD_BYTES: Final = 4 * MAX_MESSAGE_BYTES
 """Up to here a message is answered with `too_large`; beyond it the socket is closed (1009)."""
 
@@ -55,6 +46,7 @@ class MeshEndpoint:
         verify: Callable[[str], Grant],
         *,
         ice_servers: Callable[[Identity, datetime], list[IceServer]] = lambda identity, at: [],
+        secret: str = "",
         max_people: int = MAX_PEOPLE,
         join_limit: RateLimit | None = None,
         is_elsewhere: Callable[[RoomName], bool] = lambda room: False,
@@ -63,17 +55,24 @@ class MeshEndpoint:
     ) -> None:
         """`verify` raises TokenError. `join_limit` is for people; agents come by dispatch.
 
+        `secret` signs sids, which lets stays outlive the gateway.
         `is_elsewhere` tells of a room that is open in another topology now.
         `on_event` is called at once, in order, and may not raise.
         `on_message` is called for each message of a client, good or bad.
         """
         self._verify = verify
-        self._relay = MeshRelay(ice_servers=ice_servers, max_people=max_people)
+        self._loop = asyncio.get_running_loop()
+        self._relay = MeshRelay(
+            ice_servers=ice_servers, max_people=max_people, secret=secret, now=self._loop.time()
+        )
         self._join_limit = join_limit
         self._is_elsewhere = is_elsewhere
         self._on_event = on_event
         self._on_message = on_message
         self._clients: dict[ParticipantSid, _Client] = {}
+        self._sockets: set[_Client] = set()
+        """Of `_clients`, and those that are superseded or still closing."""
+        self._expiry: asyncio.TimerHandle | None = None
         self._is_open = True
         self._all_gone = asyncio.Event()
         self._all_gone.set()
@@ -81,7 +80,7 @@ class MeshEndpoint:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Serve one socket until it closes.
 
-        Refuses with 401, 403, 409, 426, 429 or 503 before the upgrade.
+        Refuses with 400, 401, 403, 409, 426, 429 or 503 before the upgrade.
         """
         try:
             grant = self._verify(request.query.get("access_token", ""))
@@ -90,6 +89,10 @@ class MeshEndpoint:
         if not grant.room_join or grant.room is None:
             return error_response(403, "this token does not allow to join a room")
         refuse_unless_websocket(request)
+        try:
+            resumption = _resumption(request.query)
+        except ValueError:
+            return error_response(400, "resume and received are a sid and a number")
         if not self._admits(request.remote, grant):
             return error_response(429, "too many joins from your address; wait a minute")
         if not self._is_open:
@@ -107,7 +110,7 @@ class MeshEndpoint:
         if not self._is_open:  # shut down while this socket was being upgraded
             await socket.close(code=WSCloseCode.GOING_AWAY)
             return socket
-        await self._serve(request, socket, grant, grant.room)
+        await self._serve(_Client(socket, request.transport), grant, grant.room, resumption)
         return socket
 
     def room(self, name: RoomName) -> RoomState | None:
@@ -135,17 +138,18 @@ class MeshEndpoint:
         """Tell everybody that the gateway goes, and wait until all sockets are closed."""
         self._is_open = False
         self._perform(self._relay.shut_down())
+        for client in self._sockets:
+            client.finish()
         await self._all_gone.wait()
 
     def _admits(self, address: str | None, grant: Grant) -> bool:
         if self._join_limit is None or grant.kind == "agent":
             return True
-        return self._join_limit.admit(address or "", asyncio.get_running_loop().time())
+        return self._join_limit.admit(address or "", self._loop.time())
 
     async def _serve(
-        self, request: web.Request, socket: web.WebSocketResponse, grant: Grant, room: RoomName
+        self, client: _Client, grant: Grant, room: RoomName, resumption: Resumption | None
     ) -> None:
-        loop = asyncio.get_running_loop()
         try:
             sid, outcome = self._relay.enter(
                 room,
@@ -154,60 +158,94 @@ class MeshEndpoint:
                 grant.kind,
                 grant.attributes,
                 may_update=grant.can_update_metadata,
-                now=loop.time(),
+                resumption=resumption,
+                now=self._loop.time(),
                 at=datetime.now(UTC),
             )
         except RoomFull as error:  # it filled up while this socket was being upgraded
-            await socket.close(code=WSCloseCode.TRY_AGAIN_LATER, message=str(error).encode())
+            await client.refuse(str(error))
             return
-        client = self._clients[sid] = _Client(socket, request.transport)
+        if former := self._clients.get(sid):
+            former.abort()  # it is half open, or its client would not be here
+        self._clients[sid] = client
+        self._sockets.add(client)
         self._all_gone.clear()
         writing = asyncio.create_task(client.write(), name=f"mesh socket of {sid}")
-        reason: LeaveReason = "vanished"
+        has_left = False
         try:
             self._perform(outcome)
-            reason = await self._read(socket, sid)
+            has_left = await self._read(client, sid)
         finally:
-            self._perform(self._relay.leave(sid, reason))
+            self._lost(client, sid, has_left=has_left)
             client.finish()
-            del self._clients[sid]
-            if not self._clients:
-                self._all_gone.set()
             await writing
+            self._sockets.discard(client)
+            if not self._sockets:
+                self._all_gone.set()
 
-    async def _read(self, socket: web.WebSocketResponse, sid: ParticipantSid) -> LeaveReason:
-        """Take messages until the client leaves, vanishes or is closed."""
-        loop = asyncio.get_running_loop()
+    async def _read(self, client: _Client, sid: ParticipantSid) -> bool:
+        """Take messages until the socket ends; whether its client said that it goes."""
         while True:
             try:
-                message = await socket.receive(timeout=VANISHED_AFTER)
+                message = await client.receive()
             except TimeoutError:
-                return "vanished"
+                client.abort()
+                return False
+            if self._clients.get(sid) is not client:
+                return False
             match message.type:
                 case WSMsgType.TEXT:
                     self._on_message()
-                    self._perform(self._relay.receive(sid, message.data, loop.time()))
+                    self._perform(self._relay.receive(sid, message.data, self._loop.time()))
                 case WSMsgType.BINARY:  # the relay refuses it, and counts it as any other
                     self._on_message()
-                    self._perform(self._relay.receive(sid, "", loop.time()))
+                    self._perform(self._relay.receive(sid, "", self._loop.time()))
                 case WSMsgType.PING:
-                    self._clients[sid].pong(message.data)
+                    client.pong(message.data)
                 case WSMsgType.PONG:
                     pass
+                case WSMsgType.CLOSE:
+                    return message.data in _GOING
                 case _:
-                    return "left" if message.type is WSMsgType.CLOSE else "vanished"
+                    return False
+
+    def _lost(self, client: _Client, sid: ParticipantSid, *, has_left: bool) -> None:
+        """The socket has ended; it is not the stay's any more if another one resumed that."""
+        if self._clients.get(sid) is client:
+            del self._clients[sid]
+            gone = self._relay.leave(sid) if has_left else self._detach(sid)
+            self._perform(gone)
+
+    def _detach(self, sid: ParticipantSid) -> Outcome:
+        return self._relay.detach(sid, self._loop.time())
 
     def _perform(self, outcome: Outcome) -> None:
         for each in outcome:
             match each:
-                case Send(sid, message):
+                case Send(sid, text):
                     if client := self._clients.get(sid):
-                        client.send(encode(message))
+                        client.send(text)
                 case Close(sid):
                     if client := self._clients.get(sid):
                         client.finish()
                 case _:
                     self._on_event(each)
+        self._set_expiry()
+
+    def _set_expiry(self) -> None:
+        """Wake up when the time of somebody who is detached is over."""
+        deadline = self._relay.deadline()
+        if self._expiry is not None:
+            if self._expiry.when() == deadline:
+                return
+            self._expiry.cancel()
+        self._expiry = None if deadline is None else self._loop.call_at(deadline, self._expire)
+
+    def _expire(self) -> None:
+        self._expiry = None
+        # A loop may call a little too early, by its clock's resolution.
+        deadline = self._relay.deadline() or 0.0
+        self._perform(self._relay.expire(max(deadline, self._loop.time())))
 
 
 class _Client:
@@ -218,6 +256,14 @@ class _Client:
         self._transport = transport
         self._outbox: asyncio.Queue[str | bytes | None] = asyncio.Queue(OUTBOX_MESSAGES)
         self._is_finished = False
+
+    async def receive(self) -> WSMessage:
+        """The next message of whatever kind. Raises TimeoutError if nothing comes for SILENCE."""
+        return await self._socket.receive(timeout=SILENCE)
+
+    async def refuse(self, reason: str) -> None:
+        """Close the socket before anything was sent."""
+        await self._socket.close(code=WSCloseCode.TRY_AGAIN_LATER, message=reason.encode())
 
     def send(self, text: str) -> None:
         """Queue a message. A client that lets too many wait is closed."""
@@ -240,11 +286,14 @@ class _Client:
             self._outbox.put_nowait(item)
         except asyncio.QueueFull:
             logger.info("a mesh client does not read its messages and is closed")
-            self._is_finished = True
-            self._abort()
+            self.abort()
 
-    def _abort(self) -> None:
-        """Drop the connection: `write` fails with it, and the reader ends."""
+    def abort(self) -> None:
+        """Drop the connection: `write` fails with it, and the reader ends. Idempotent."""
+        self._is_finished = True
+        while not self._outbox.empty():
+            self._outbox.get_nowait()
+        self._outbox.put_nowait(None)
         if self._transport is not None:
             self._transport.abort()
 
@@ -255,7 +304,7 @@ class _Client:
             async with asyncio.timeout(2 * FLUSH_TIME):
                 await self._socket.close()
         except (ConnectionError, TimeoutError):
-            self._abort()
+            self.abort()
 
     async def _write(self) -> None:
         loop = asyncio.get_running_loop()
@@ -270,11 +319,22 @@ class _Client:
                 continue
             if item is None:
                 return
-            async with asyncio.timeout(VANISHED_AFTER):
+            async with asyncio.timeout(SILENCE):
                 if isinstance(item, str):
                     await self._socket.send_str(item)
                 else:
                     await self._socket.pong(item)
+
+
+def _resumption(query: Mapping[str, str]) -> Resumption | None:
+    """What a client that comes back asks for. Raises ValueError."""
+    sid = query.get("resume")
+    if sid is None:
+        return None
+    received = query.get("received", "")
+    if not (received.isascii() and received.isdigit() and len(received) <= _COUNT_DIGITS):
+        raise ValueError(received)
+    return Resumption(ParticipantSid(sid), int(received))
 
 
 def _state(room: RoomSnapshot) -> RoomState:

@@ -23,7 +23,7 @@ from mulisa.core.transport import Transport
 from mulisa.server.mesh import MeshEndpoint
 from mulisa.server.tokens import Grant
 from mulisa.transport.mesh.opus import OpusDecoder
-from mulisa.transport.mesh.relay import RoomEvent
+from mulisa.transport.mesh.outcome import RoomEvent
 from mulisa.transport.mesh.transport import MeshTransport
 
 PATIENCE = 20.0

@@ -2,75 +2,26 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import random
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mulisa.core.room import Identity, ParticipantKind, ParticipantSid, RoomName
-from mulisa.transport.mesh import relay as r
-from mulisa.transport.mesh.relay import Close, MeshRelay, Outcome, Send
-from mulisa.transport.mesh.signaling import encode
+from mulisa.core.room import Identity, ParticipantSid
+from mulisa.transport.mesh.outcome import (
+    ParticipantEntered,
+    ParticipantGone,
+    RoomClosed,
+    RoomOpened,
+)
+from mulisa.transport.mesh.relay import RoomFull
+from mulisa.transport.mesh.stays import FLOOD_PATIENCE, MESSAGE_BURST, MESSAGES_PER_SECOND
+from tests.transport.mesh.relays import HALL, KITCHEN, NOON, Gateway
 
 pytestmark = pytest.mark.unit
-
-KITCHEN, HALL = RoomName("kitchen"), RoomName("hall")
-NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
-
-
-class Gateway:
-    """A relay, the clock, and what each client got."""
-
-    def __init__(self, max_people: int = r.MAX_PEOPLE) -> None:
-        numbers = itertools.count(1)
-        self.relay = MeshRelay(
-            max_people=max_people, new_sid=lambda: ParticipantSid(f"PA_{next(numbers)}")
-        )
-        self.now = 100.0
-        self.got: dict[ParticipantSid, list[dict[str, Any]]] = {}
-        self.closed: dict[ParticipantSid, str] = {}
-        self.events: list[r.RoomEvent] = []
-
-    def enter(
-        self,
-        identity: str,
-        room: RoomName = KITCHEN,
-        kind: ParticipantKind = "standard",
-        may_update: bool = True,
-    ) -> ParticipantSid:
-        name = identity.title()
-        sid, outcome = self.relay.enter(
-            room, Identity(identity), name, kind, may_update=may_update, now=self.now, at=NOON
-        )
-        self.perform(outcome)
-        return sid
-
-    def send(self, sid: ParticipantSid, **message: Any) -> None:
-        self.send_text(sid, json.dumps(message))
-
-    def send_text(self, sid: ParticipantSid, text: str) -> None:
-        self.perform(self.relay.receive(sid, text, self.now))
-
-    def perform(self, outcome: Outcome) -> None:
-        for each in outcome:
-            match each:
-                case Send(sid, message):
-                    assert sid not in self.closed, "nothing is sent after the close"
-                    self.got.setdefault(sid, []).append(json.loads(encode(message)))
-                case Close(sid, reason):
-                    assert sid not in self.closed
-                    self.closed[sid] = reason
-                case _:
-                    self.events.append(each)
-
-    def news(self, sid: ParticipantSid) -> list[dict[str, Any]]:
-        """What a client got since the last time."""
-        return self.got.pop(sid, [])
 
 
 def test_a_newcomer_learns_who_is_there_and_the_others_of_the_newcomer() -> None:
@@ -220,7 +171,7 @@ def test_who_leaves_is_closed_and_the_others_know() -> None:
     left = {"type": "participant_left", "sid": alice, "identity": "alice", "reason": "left"}
     assert gateway.got == {bob: [left]}
     assert gateway.closed == {alice: "left"}
-    gateway.perform(gateway.relay.leave(alice, "vanished"))
+    gateway.perform(gateway.relay.leave(alice))
     gateway.send(alice, type="offer", to=bob, connection="abcd1234", sdp="v=0")
     assert gateway.got == {bob: [left]}
 
@@ -245,7 +196,7 @@ def test_a_reload_of_the_only_participant_keeps_the_room() -> None:
     gateway.enter("alice")
     gateway.events.clear()
     gateway.enter("alice")
-    assert [type(event) for event in gateway.events] == [r.ParticipantGone, r.ParticipantEntered]
+    assert [type(event) for event in gateway.events] == [ParticipantGone, ParticipantEntered]
     assert [len(room.stays) for room in gateway.relay.rooms()] == [1]
 
 
@@ -253,16 +204,16 @@ def test_a_room_opens_with_the_first_and_closes_with_the_last() -> None:
     gateway = Gateway()
     alice, bob = gateway.enter("alice"), gateway.enter("bob")
     assert [type(event) for event in gateway.events] == [
-        r.RoomOpened,
-        r.ParticipantEntered,
-        r.ParticipantEntered,
+        RoomOpened,
+        ParticipantEntered,
+        ParticipantEntered,
     ]
     gateway.send(alice, type="leave")
     gateway.events.clear()
-    gateway.perform(gateway.relay.leave(bob, "vanished"))
+    gateway.perform(gateway.relay.leave(bob))
     gone, closed = gateway.events
-    assert isinstance(gone, r.ParticipantGone) and gone.reason == "vanished"
-    assert closed == r.RoomClosed(KITCHEN)
+    assert isinstance(gone, ParticipantGone) and gone.reason == "left"
+    assert closed == RoomClosed(KITCHEN)
     assert gateway.relay.rooms() == [] and gateway.relay.room(KITCHEN) is None
 
 
@@ -270,7 +221,7 @@ def test_a_full_room_still_takes_agents_and_those_who_return() -> None:
     gateway = Gateway(max_people=2)
     gateway.enter("alice")
     gateway.enter("bob")
-    with pytest.raises(r.RoomFull):
+    with pytest.raises(RoomFull):
         gateway.enter("carol")
     gateway.enter("mulisa", kind="agent")
     gateway.enter("bob")
@@ -281,10 +232,10 @@ def test_a_flood_is_warned_once_then_closed() -> None:
     gateway = Gateway()
     alice, bob = gateway.enter("alice"), gateway.enter("bob")
     gateway.got.clear()
-    for _ in range(int(r.MESSAGE_BURST)):
+    for _ in range(int(MESSAGE_BURST)):
         gateway.send(alice, type="candidate", to=bob, connection="abcd1234", candidate=None)
-    assert len(gateway.news(bob)) == r.MESSAGE_BURST and gateway.news(alice) == []
-    for _ in range(r.FLOOD_PATIENCE):
+    assert len(gateway.news(bob)) == MESSAGE_BURST and gateway.news(alice) == []
+    for _ in range(FLOOD_PATIENCE):
         gateway.send_text(alice, "nonsense counts as well")
     assert [m["code"] for m in gateway.news(alice)] == ["too_fast"]
     gateway.send(alice, type="leave")
@@ -298,7 +249,7 @@ def test_the_permitted_rate_goes_on_for_ever() -> None:
     alice = gateway.enter("alice")
     gateway.got.clear()
     for i in range(3_000):
-        gateway.now += 1.01 / r.MESSAGES_PER_SECOND
+        gateway.now += 1.01 / MESSAGES_PER_SECOND
         gateway.send(alice, type="update", muted=i % 2 == 0)
     assert {m["type"] for m in gateway.news(alice)} == {"participant_updated"}
 
@@ -363,11 +314,11 @@ def storm(seed: int, n_messages: int) -> None:
         if dice < 0.05 or not present:
             try:
                 sid = gateway.enter(rng.choice("abcdefgh"), rng.choice([KITCHEN, HALL]))
-            except r.RoomFull:
+            except RoomFull:
                 continue
             present.append(sid)
         elif dice < 0.08:
-            gateway.perform(gateway.relay.leave(rng.choice(present), "vanished"))
+            gateway.perform(gateway.relay.leave(rng.choice(present)))
         else:
             gateway.send_text(rng.choice(present), random_message(rng, present))
         present = [sid for sid in present if sid not in gateway.closed]

@@ -2,18 +2,34 @@
 
 Pure. Each method returns what its caller has to do (`Send`, `Close`) and what happened (room
 events), in order. `now` is seconds on a monotonic clock, `at` is the wall clock in UTC.
+
+A stay is *attached* while it has a socket, and *detached* from when that is lost until it is
+resumed or ends (docs/protocol.md, "A lost socket").
 """
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Final, TypeAlias
+from typing import Final
 
 from mulisa.core.errors import InputError, SignalingError
 from mulisa.core.room import Identity, Participant, ParticipantKind, ParticipantSid, RoomName
+from mulisa.transport.mesh.outcome import (
+    Close,
+    Outcome,
+    ParticipantChanged,
+    ParticipantEntered,
+    ParticipantGone,
+    RoomClosed,
+    RoomOpened,
+    RoomSnapshot,
+    Send,
+)
+from mulisa.transport.mesh.past import RESTORE_TIME, Past
+from mulisa.transport.mesh.sids import StaySids
 from mulisa.transport.mesh.signaling import (
     AnswerFrom,
     AnswerTo,
@@ -24,7 +40,6 @@ from mulisa.transport.mesh.signaling import (
     ClosingReason,
     ErrorCode,
     ErrorMessage,
-    GatewayMessage,
     IceServer,
     Joined,
     Leave,
@@ -33,22 +48,31 @@ from mulisa.transport.mesh.signaling import (
     OfferFrom,
     OfferTo,
     ParticipantInfo,
+    PeerAttached,
+    PeerDetached,
     PeerJoined,
     PeerLeft,
     PeerUpdated,
     Ping,
+    Pong,
+    Resumed,
     Update,
     Witness,
     check_attributes_size,
+    encode,
     parse_client_message,
+)
+from mulisa.transport.mesh.stays import (
+    FLOOD_PATIENCE,
+    MESSAGES_PER_SECOND,
+    UNWITNESSED_FOR,
+    Flood,
+    Room,
+    Stay,
 )
 
 MAX_PEOPLE: Final = 12
 """Of one room; every one more costs each of the others an upload."""
-MESSAGES_PER_SECOND: Final = 50.0
-MESSAGE_BURST: Final = 400.0
-FLOOD_PATIENCE: Final = 50
-"""Messages over the limit that are refused one by one before their sender is closed."""
 
 
 class RoomFull(InputError):
@@ -56,93 +80,12 @@ class RoomFull(InputError):
 
 
 @dataclass(frozen=True, slots=True)
-class Send:
-    """Deliver a message to one stay."""
+class Resumption:
+    """What a client says that had a stay before."""
 
     sid: ParticipantSid
-    message: GatewayMessage
-
-
-@dataclass(frozen=True, slots=True)
-class Close:
-    """Close the socket of a stay that is no longer in its room; `Send` has said why."""
-
-    sid: ParticipantSid
-    reason: ClosingReason | LeaveReason
-
-
-@dataclass(frozen=True, slots=True)
-class RoomOpened:
-    """The first participant came."""
-
-    room: RoomName
-
-
-@dataclass(frozen=True, slots=True)
-class ParticipantEntered:
-    """Somebody came; a reload is a `ParticipantGone` (replaced) and a `ParticipantEntered`."""
-
-    room: RoomName
-    participant: Participant
-
-
-@dataclass(frozen=True, slots=True)
-class ParticipantChanged:
-    """Name, mute or attributes changed."""
-
-    room: RoomName
-    participant: Participant
-
-
-@dataclass(frozen=True, slots=True)
-class ParticipantGone:
-    """Somebody left."""
-
-    room: RoomName
-    participant: Participant
-    reason: LeaveReason
-
-
-@dataclass(frozen=True, slots=True)
-class RoomClosed:
-    """The last participant is gone, and the room with them."""
-
-    room: RoomName
-
-
-Action: TypeAlias = Send | Close
-RoomEvent: TypeAlias = (
-    RoomOpened | ParticipantEntered | ParticipantChanged | ParticipantGone | RoomClosed
-)
-Outcome: TypeAlias = list[Action | RoomEvent]
-
-
-@dataclass(frozen=True, slots=True)
-class StaySnapshot:
-    """A participant, and since when they are in the room."""
-
-    participant: Participant
-    joined_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class RoomSnapshot:
-    """A room with somebody in it."""
-
-    name: RoomName
-    created_at: datetime
-    stays: tuple[StaySnapshot, ...]
-    """In the order in which they came."""
-
-    @property
-    def people(self) -> tuple[Participant, ...]:
-        """Those who are not agents."""
-        return tuple(s.participant for s in self.stays if not s.participant.is_agent)
-
-
-def random_sid() -> ParticipantSid:
-    """A new name for a stay."""
-    return ParticipantSid(f"PA_{secrets.token_hex(8)}")
+    received: int
+    """How many of our messages it got."""
 
 
 class MeshRelay:
@@ -153,13 +96,21 @@ class MeshRelay:
         *,
         ice_servers: Callable[[Identity, datetime], list[IceServer]] = lambda identity, at: [],
         max_people: int = MAX_PEOPLE,
-        new_sid: Callable[[], ParticipantSid] = random_sid,
+        secret: str = "",
+        now: float = 0.0,
     ) -> None:
+        """`secret` signs sids; without it those of another relay are not known.
+
+        `now` is when the gateway began.
+        """
         self._ice_servers = ice_servers
         self._max_people = max_people
-        self._new_sid = new_sid
-        self._rooms: dict[RoomName, _Room] = {}
-        self._room_of: dict[ParticipantSid, _Room] = {}
+        self._sids = StaySids(secret or secrets.token_hex())
+        self._rooms: dict[RoomName, Room] = {}
+        self._room_of: dict[ParticipantSid, Room] = {}
+        self._away: set[ParticipantSid] = set()
+        """Who is detached."""
+        self._past = Past(restores_until=now + RESTORE_TIME)
 
     def check_space(self, room: RoomName, identity: Identity, kind: ParticipantKind) -> None:
         """Raises RoomFull if this person does not fit. Agents and returning people always do."""
@@ -179,68 +130,110 @@ class MeshRelay:
         attributes: Mapping[str, str] | None = None,
         *,
         may_update: bool,
+        resumption: Resumption | None = None,
         now: float,
         at: datetime,
     ) -> tuple[ParticipantSid, Outcome]:
-        """Somebody comes in; a former stay of the same identity is ended first.
+        """Somebody comes in, or back: then the sid is that of their former stay.
 
+        Otherwise a former stay of the same identity is ended first.
         `may_update`: name and attributes, as the token says; everybody may mute themselves.
         Raises RoomFull.
         """
+        if resumption and self._can_resume(room, identity, resumption):
+            return resumption.sid, self._resume(resumption, may_update, now, at)
         self.check_space(room, identity, kind)
         outcome: Outcome = []
         found = self._rooms.get(room)
         if found is None:
-            found = self._rooms[room] = _Room(room, created_at=at)
+            found = self._rooms[room] = Room(room, created_at=at)
             outcome.append(RoomOpened(room))
         former = found.find(identity)
         if former is not None:
-            outcome += self._end(former.participant.sid, "replaced", closing="replaced")
+            outcome += self._end(former.sid, "replaced", closing="replaced")
+        sid = self._name(room, identity, resumption, now)
         participant = Participant(
-            identity, name, sid=self._new_sid(), kind=kind, attributes=dict(attributes or {})
+            identity, name, sid=sid, kind=kind, attributes=dict(attributes or {})
         )
-        return participant.sid, outcome + self._admit(found, participant, may_update, now, at)
+        return sid, outcome + self._admit(found, participant, may_update, now, at)
 
     def receive(self, sid: ParticipantSid, text: str, now: float) -> Outcome:
         """A client sent a message; whatever it holds, only its sender can suffer from it."""
         room = self._room_of.get(sid)
-        if room is None:
+        if room is None or not room.stays[sid].is_attached:
             return []
-        flood = room.stays[sid].flood
-        if not flood.allows(now):
-            return self._refuse_flood(sid, flood)
+        stay = room.stays[sid]
+        if not stay.flood.allows(now):
+            stay.received += 1
+            return self._refuse_flood(stay)
         try:
             message = parse_client_message(text)
         except MessageTooLarge as error:
-            return [_error(sid, "too_large", str(error))]
+            stay.received += 1
+            return _error(stay, "too_large", str(error))
         except SignalingError as error:
-            return [_error(sid, "bad_message", str(error))]
-        return self._handle(room, sid, message)
+            stay.received += 1
+            return _error(stay, "bad_message", str(error))
+        return self._handle(room, stay, message, now)
 
-    def leave(self, sid: ParticipantSid, reason: LeaveReason) -> Outcome:
-        """A socket is gone: its client left, or vanished. Idempotent."""
-        return self._end(sid, reason)
+    def leave(self, sid: ParticipantSid) -> Outcome:
+        """Somebody goes for good. Idempotent."""
+        return self._end(sid, "left")
+
+    def detach(self, sid: ParticipantSid, now: float) -> Outcome:
+        """The socket of a stay is lost; its client may come back. Idempotent."""
+        room = self._room_of.get(sid)
+        if room is None or not room.stays[sid].is_attached:
+            return []
+        room.stays[sid].detached_until = now + UNWITNESSED_FOR
+        if room.is_dark:  # nobody is left to be a witness
+            for stay in room.stays.values():
+                stay.detached_until = now + UNWITNESSED_FOR
+        self._away.add(sid)
+        return room.tell(PeerDetached(sid=sid), room.all_but(room.stays[sid]))
+
+    def deadline(self) -> float | None:
+        """When to call `expire`; None while nobody is detached."""
+        times = (stay.detached_until for stay in self._detached())
+        return min((time for time in times if time is not None), default=None)
+
+    def expire(self, now: float) -> Outcome:
+        """End the stays whose time is over."""
+        outcome: Outcome = []
+        for stay in self._detached():
+            room = self._room_of.get(stay.sid)
+            if room is None or stay.detached_until is None or stay.detached_until > now:
+                continue
+            outcome += (
+                self._close_dark(room, now) if room.is_dark else self._end(stay.sid, "vanished")
+            )
+        return outcome
 
     def remove(self, room: RoomName, identity: Identity) -> Outcome:
         """Put somebody out of the room."""
         found = self._rooms.get(room)
         stay = found.find(identity) if found else None
-        return self._end(stay.participant.sid, "removed", closing="removed") if stay else []
+        return self._end(stay.sid, "removed", closing="removed") if stay else []
 
-    def close_room(self, room: RoomName, reason: ClosingReason = "room_closed") -> Outcome:
+    def close_room(self, room: RoomName) -> Outcome:
         """Put everybody out of the room."""
         found = self._rooms.get(room)
         if found is None:
             return []
         outcome: Outcome = []
         for sid in list(found.stays):
-            outcome += self._end(sid, "removed", closing=reason)
+            outcome += self._end(sid, "removed", closing="room_closed")
         return outcome
 
     def shut_down(self) -> Outcome:
-        """Close all rooms; clients come back when the gateway does."""
-        rooms = list(self._rooms)
-        return [each for room in rooms for each in self.close_room(room, "shutdown")]
+        """Close all sockets; clients come back to the next gateway, and none has left."""
+        outcome: Outcome = []
+        for sid, room in self._room_of.items():
+            outcome += _close(room.stays[sid], "removed", "shutdown")
+        self._rooms.clear()
+        self._room_of.clear()
+        self._away.clear()
+        return outcome
 
     def room(self, name: RoomName) -> RoomSnapshot | None:
         """The room as it is now; None while nobody is in it."""
@@ -251,9 +244,50 @@ class MeshRelay:
         """All rooms with somebody in them, oldest first."""
         return [room.snapshot() for room in self._rooms.values()]
 
-    def _admit(
-        self, room: _Room, participant: Participant, may_update: bool, now: float, at: datetime
+    def _can_resume(self, room: RoomName, identity: Identity, wanted: Resumption) -> bool:
+        found = self._room_of.get(wanted.sid)
+        if found is None or found.name != room:
+            return False
+        stay = found.stays[wanted.sid]
+        if stay.participant.identity != identity:
+            return False
+        return stay.backlog.after(wanted.received) is not None
+
+    def _resume(
+        self, resumption: Resumption, may_update: bool, now: float, at: datetime
     ) -> Outcome:
+        room = self._room_of[resumption.sid]
+        stay = room.stays[resumption.sid]
+        was_detached, was_dark = not stay.is_attached, room.is_dark
+        self._away.discard(stay.sid)
+        stay.may_update = may_update
+        stay.detached_until = None
+        stay.backlog.acknowledge(resumption.received)
+        if was_dark:
+            room.give_time(now)
+        ice_servers = self._ice_servers(stay.participant.identity, at)
+        resumed = Resumed(received=stay.received, ice_servers=ice_servers)
+        missed = stay.backlog.after(resumption.received) or []
+        outcome: Outcome = [Send(stay.sid, text) for text in (encode(resumed), *missed)]
+        if was_detached:
+            attached = PeerAttached(sid=stay.sid)
+            outcome += room.tell(attached, room.all_but(stay))
+        return outcome
+
+    def _name(
+        self, room: RoomName, identity: Identity, wanted: Resumption | None, now: float
+    ) -> ParticipantSid:
+        """The sid that was asked for, if we gave it and have forgotten it; else a new one."""
+        if wanted and self._sids.is_ours(wanted.sid, room, identity):
+            if wanted.sid not in self._room_of and self._past.restores(wanted.sid, now):
+                return wanted.sid
+        return self._sids.new(room, identity)
+
+    def _admit(
+        self, room: Room, participant: Participant, may_update: bool, now: float, at: datetime
+    ) -> Outcome:
+        if room.is_dark:
+            room.give_time(now)
         info = ParticipantInfo.of(participant)
         present = [ParticipantInfo.of(stay.participant) for stay in room.stays.values()]
         joined = Joined(
@@ -262,9 +296,9 @@ class MeshRelay:
             participants=present,
             ice_servers=self._ice_servers(participant.identity, at),
         )
-        outcome: Outcome = [Send(participant.sid, joined)]
+        outcome: Outcome = [Send(participant.sid, encode(joined))]
         outcome += room.tell_everybody(PeerJoined(participant=info))
-        room.stays[participant.sid] = _Stay(participant, may_update, at, _Flood(now))
+        room.stays[participant.sid] = Stay(participant, may_update, at, Flood(now))
         self._room_of[participant.sid] = room
         return [*outcome, ParticipantEntered(room.name, participant)]
 
@@ -274,56 +308,72 @@ class MeshRelay:
         room = self._room_of.pop(sid, None)
         if room is None:
             return []
-        participant = room.stays.pop(sid).participant
-        outcome: Outcome = []
-        if closing is not None:
-            outcome.append(Send(sid, Closing(reason=closing)))
-        outcome.append(Close(sid, closing or reason))
-        left = PeerLeft(sid=sid, identity=participant.identity, reason=reason)
+        stay = room.stays.pop(sid)
+        self._away.discard(sid)
+        self._past.ended(sid)
+        outcome = _close(stay, reason, closing)
+        left = PeerLeft(sid=sid, identity=stay.participant.identity, reason=reason)
         outcome += room.tell_everybody(left)
-        outcome.append(ParticipantGone(room.name, participant, reason))
+        outcome.append(ParticipantGone(room.name, stay.participant, reason))
         if not room.stays and reason != "replaced":
             del self._rooms[room.name]
             outcome.append(RoomClosed(room.name))
         return outcome
 
-    def _refuse_flood(self, sid: ParticipantSid, flood: _Flood) -> Outcome:
-        if flood.refused > FLOOD_PATIENCE:
-            return self._end(sid, "removed", closing="too_fast")
-        if flood.refused > 1:
+    def _close_dark(self, room: Room, now: float) -> Outcome:
+        """Nobody is attached, so nobody is told, and all may be restored."""
+        outcome: Outcome = []
+        for stay in room.stays.values():
+            del self._room_of[stay.sid]
+            self._away.discard(stay.sid)
+            self._past.faded(stay.sid, now)
+            outcome.append(ParticipantGone(room.name, stay.participant, "vanished"))
+        del self._rooms[room.name]
+        return [*outcome, RoomClosed(room.name)]
+
+    def _detached(self) -> list[Stay]:
+        return [self._room_of[sid].stays[sid] for sid in self._away]
+
+    def _refuse_flood(self, stay: Stay) -> Outcome:
+        if stay.flood.refused > FLOOD_PATIENCE:
+            return self._end(stay.sid, "removed", closing="too_fast")
+        if stay.flood.refused > 1:
             return []
         limit = f"more than {MESSAGES_PER_SECOND:.0f} messages a second; not delivered"
-        return [_error(sid, "too_fast", limit)]
+        return _error(stay, "too_fast", limit)
 
-    def _handle(self, room: _Room, sid: ParticipantSid, message: ClientMessage) -> Outcome:
+    def _handle(self, room: Room, stay: Stay, message: ClientMessage, now: float) -> Outcome:
         match message:
-            case OfferTo() | AnswerTo() | CandidateTo():
-                return self._forward(room, sid, message)
-            case Update():
-                return self._update(room, sid, message)
-            case Ping() | Witness():
+            case Ping(received=received):
+                return _answer_ping(stay, received)
+            case Witness(sid=sid):
+                _bear_witness(room, sid, now)
                 return []
             case Leave():
-                return self._end(sid, "left")
+                return self._end(stay.sid, "left")
+        stay.received += 1
+        if isinstance(message, Update):
+            return self._update(room, stay, message)
+        return self._forward(room, stay, message)
 
     def _forward(
-        self, room: _Room, sid: ParticipantSid, message: OfferTo | AnswerTo | CandidateTo
+        self, room: Room, stay: Stay, message: OfferTo | AnswerTo | CandidateTo
     ) -> Outcome:
-        if message.to not in room.stays or message.to == sid:
-            return [_error(sid, "unknown_participant", f"nobody else here is {message.to}")]
-        return [Send(message.to, _as_sent_by(sid, message))]
+        receiver = room.stays.get(message.to)
+        if receiver is None or receiver is stay:
+            return _error(stay, "unknown_participant", f"nobody else here is {message.to}")
+        return room.tell(_as_sent_by(stay.sid, message), [receiver])
 
-    def _update(self, room: _Room, sid: ParticipantSid, update: Update) -> Outcome:
-        stay = room.stays[sid]
+    def _update(self, room: Room, stay: Stay, update: Update) -> Outcome:
         if not stay.may_update and (update.name is not None or update.attributes is not None):
-            return [_error(sid, "not_allowed", "this token does not allow name and attributes")]
+            return _error(stay, "not_allowed", "this token does not allow name and attributes")
         old = stay.participant
         merged = {**old.attributes, **(update.attributes or {})}
         attributes = {key: value for key, value in merged.items() if value}
         try:
             check_attributes_size(attributes)
         except ValueError as error:
-            return [_error(sid, "bad_message", str(error))]
+            return _error(stay, "bad_message", str(error))
         new = replace(
             old,
             name=old.name if update.name is None else update.name,
@@ -337,57 +387,35 @@ class MeshRelay:
         return [*room.tell_everybody(updated), ParticipantChanged(room.name, new)]
 
 
-@dataclass(slots=True)
-class _Flood:
-    """A token bucket: `MESSAGE_BURST` messages at once, `MESSAGES_PER_SECOND` for ever."""
-
-    updated_at: float
-    tokens: float = MESSAGE_BURST
-    refused: int = 0
-    """Messages since the limit was crossed; forgotten once the bucket is half full again."""
-
-    def allows(self, now: float) -> bool:
-        elapsed = max(0.0, now - self.updated_at)
-        self.updated_at = now
-        self.tokens = min(MESSAGE_BURST, self.tokens + elapsed * MESSAGES_PER_SECOND)
-        if self.tokens >= MESSAGE_BURST / 2:
-            self.refused = 0
-        if self.tokens < 1.0:
-            self.refused += 1
-            return False
-        self.tokens -= 1.0
-        return True
+def _bear_witness(room: Room, sid: ParticipantSid, now: float) -> None:
+    """One about somebody who is back, or gone, or never was here, comes to nothing."""
+    stay = room.stays.get(sid)
+    if stay is not None and not stay.is_attached:
+        stay.detached_until = now + UNWITNESSED_FOR
 
 
-@dataclass(slots=True)
-class _Stay:
-    participant: Participant
-    may_update: bool
-    joined_at: datetime
-    flood: _Flood
+def _close(
+    stay: Stay, reason: ClosingReason | LeaveReason, closing: ClosingReason | None
+) -> Outcome:
+    """Close the socket, if there is one; `closing` is what its client is told before."""
+    if not stay.is_attached:
+        return []
+    told = [Send(stay.sid, encode(Closing(reason=closing)))] if closing else []
+    return [*told, Close(stay.sid, closing or reason)]
 
 
-@dataclass(slots=True)
-class _Room:
-    name: RoomName
-    created_at: datetime
-    stays: dict[ParticipantSid, _Stay] = field(default_factory=dict)
-
-    def find(self, identity: Identity) -> _Stay | None:
-        return next(
-            (stay for stay in self.stays.values() if stay.participant.identity == identity), None
-        )
-
-    def tell_everybody(self, message: GatewayMessage) -> Iterator[Send]:
-        return (Send(sid, message) for sid in list(self.stays))
-
-    def snapshot(self) -> RoomSnapshot:
-        stays = (StaySnapshot(stay.participant, stay.joined_at) for stay in self.stays.values())
-        return RoomSnapshot(self.name, self.created_at, tuple(stays))
+def _answer_ping(stay: Stay, received: int) -> Outcome:
+    try:
+        stay.backlog.acknowledge(received)
+    except SignalingError as error:
+        return _error(stay, "bad_message", str(error))
+    return [Send(stay.sid, encode(Pong(received=stay.received)))]
 
 
-def _error(sid: ParticipantSid, code: ErrorCode, message: str) -> Send:
-    return Send(sid, ErrorMessage(code=code, message=message))
+def _error(stay: Stay, code: ErrorCode, message: str) -> Outcome:
+    text = encode(ErrorMessage(code=code, message=message))
+    stay.backlog.add(text)
+    return [Send(stay.sid, text)]
 
 
 def _as_sent_by(
