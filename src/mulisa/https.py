@@ -12,6 +12,7 @@ from mulisa.server.certificate import (
     read_certificate,
     server_context,
 )
+from mulisa.server.listening import network_address
 from mulisa.server.selfmade import self_made_files
 from mulisa.server.tls import TlsConfig
 
@@ -26,7 +27,8 @@ def tls_config(config: Config) -> TlsConfig | None:
     spec = TlsSpec.parse(config.tls)
     if spec.certificate and spec.key:
         return TlsConfig(CertificateFiles(spec.certificate, spec.key))
-    names = tuple(name for name in (config.host, config.public_address) if name)
+    known = (config.host, config.public_address, network_address())
+    names = tuple(name for name in known if name)
     return TlsConfig(self_made_files(config.data), is_self_made=True, names=names)
 
 

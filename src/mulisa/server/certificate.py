@@ -12,6 +12,7 @@ from typing import Final, Self
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -22,6 +23,7 @@ from cryptography.hazmat.primitives.serialization import (
 from mulisa.core.errors import ConfigError
 
 _DAY: Final = "%Y-%m-%d"
+_SPKI: Final = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 _LOCAL: Final = ("localhost", "127.0.0.1", "::1")
 
 
@@ -77,18 +79,8 @@ def read_certificate(files: CertificateFiles, now: datetime) -> Certificate:
 
     Raises ConfigError that says which file is wrong, how, and what to do.
     """
-    certificate, encoded = _read_certificate(files.certificate), _read(files.key, "key")
-    try:
-        key = load_pem_private_key(encoded, password=None)
-    except TypeError as error:
-        raise ConfigError(
-            f"the key {files.key} is encrypted; "
-            f"take its passphrase off with: openssl pkey -in {files.key} -out KEY"
-        ) from error
-    except (ValueError, UnsupportedAlgorithm) as error:
-        raise ConfigError(f"{files.key} holds no private key in PEM; write CERT,KEY") from error
-    spki = Encoding.DER, PublicFormat.SubjectPublicKeyInfo
-    if key.public_key().public_bytes(*spki) != certificate.public_key().public_bytes(*spki):
+    certificate, certified = _read_certificate(files.certificate)
+    if _read_key(files.key).public_bytes(*_SPKI) != certified:
         raise ConfigError(
             f"the key {files.key} does not fit the certificate {files.certificate}; "
             "give the key that this certificate was made with"
@@ -101,7 +93,6 @@ def read_certificate(files: CertificateFiles, now: datetime) -> Certificate:
 def server_context(files: CertificateFiles) -> ssl.SSLContext:
     """What servers listen with: TLS 1.2 or newer, this certificate. Raises ConfigError."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
     try:
         context.load_cert_chain(files.certificate, files.key)
@@ -112,11 +103,27 @@ def server_context(files: CertificateFiles) -> ssl.SSLContext:
     return context
 
 
-def _read_certificate(path: Path) -> x509.Certificate:
+def _read_certificate(path: Path) -> tuple[x509.Certificate, bytes]:
+    """With the key that it is about."""
     try:
-        return x509.load_pem_x509_certificate(_read(path, "certificate"))
-    except ValueError as error:
+        certificate = x509.load_pem_x509_certificate(_read(path, "certificate"))
+        return certificate, certificate.public_key().public_bytes(*_SPKI)
+    except (ValueError, UnsupportedAlgorithm) as error:
         raise ConfigError(f"{path} holds no certificate in PEM; write CERT,KEY") from error
+
+
+def _read_key(path: Path) -> PublicKeyTypes:
+    """The public half."""
+    encoded = _read(path, "key")
+    try:
+        return load_pem_private_key(encoded, password=None).public_key()
+    except TypeError as error:
+        raise ConfigError(
+            f"the key {path} is encrypted; "
+            f"take its passphrase off with: openssl pkey -in {path} -out KEY"
+        ) from error
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise ConfigError(f"{path} holds no private key in PEM; write CERT,KEY") from error
 
 
 def _read(path: Path, what: str) -> bytes:

@@ -72,6 +72,11 @@ class Tls:
         self._stamp, self._refusal, self.certificate = stamp, "", latest
         return CertificateReplaced(latest.valid_until, latest.fingerprint)
 
+    @property
+    def files(self) -> CertificateFiles:
+        """Where certificate and key lie."""
+        return self._config.files
+
     def _keep(self) -> None:
         config = self._config
         if config.is_self_made:
