@@ -101,6 +101,23 @@ class Namespace:
         table = "table inet loss"
         self.run("nft", "-f", "-", given=f"{table}\ndelete {table}\n{table} {{\n{chains}}}\n")
 
+    def cut(self, *others: Namespace) -> None:
+        """From now on no UDP goes to these hosts or comes from them; with none that ends."""
+        rules = {
+            end: "".join(
+                f"meta l4proto udp {family} {end}addr {address} drop\n"
+                for other in others
+                for family, address in (("ip", other.address), ("ip6", _v6_of(other.address)))
+            )
+            for end in ("s", "d")
+        }
+        chains = "".join(
+            f"chain {way} {{\ntype filter hook {way} priority raw\n{rules[end]}}}\n"
+            for way, end in (("input", "s"), ("output", "d"))
+        )
+        table = "table inet cut"
+        self.run("nft", "-f", "-", given=f"{table}\ndelete {table}\n{table} {{\n{chains}}}\n")
+
     def throttle(self, kbit_per_second: int, latency_ms: int = 200) -> None:
         """Send no faster from now on; a packet that would wait longer is dropped."""
         rate = ("rate", f"{kbit_per_second}kbit", "burst", "4kb", "latency", f"{latency_ms}ms")
@@ -129,7 +146,7 @@ class Internet:
         """A host with the public addresses of this number (2 to 99)."""
         inside = self._namespace(name)
         address = self._connect(inside, number)
-        v6 = f"{PUBLIC_V6[number]}/{PUBLIC_V6.prefixlen}"
+        v6 = f"{_v6_of(address)}/{PUBLIC_V6.prefixlen}"
         self._in(inside, f"-6 addr add {v6} dev {INTERFACE} nodad")
         self._in(inside, f"-6 route add default via {PUBLIC_V6[1]}")
         return Namespace(inside, address)
@@ -204,6 +221,11 @@ def internet() -> Iterator[Internet]:
     finally:
         if made is not None:
             made.close()
+
+
+def _v6_of(address: str) -> ipaddress.IPv6Address:
+    """The IPv6 address of the host with this public one."""
+    return PUBLIC_V6[int(address.rpartition(".")[2])]
 
 
 def _why_not() -> str:
