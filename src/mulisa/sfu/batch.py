@@ -10,7 +10,6 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
 from cffi import FFI  # type: ignore[import-untyped]
 
 from mulisa.wire import srtp
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from mulisa.sfu.peer import PeerConnection
 
 HEAD: Final = 20
-"""Where every row's payload begins: behind the longest header that we write."""
+"""Bytes of the longest header that we write."""
 ROWS: Final = 64
 """Of one batch: as few as make a system call cheap, so that a newcomer changes few of them."""
 WIDTH: Final = 1664
@@ -63,55 +62,42 @@ _libc = _open_libc()
 class Batch:
     """Rows of memory with one packet each, and where they go: rows of one socket together."""
 
-    def __init__(self, headers: Sequence[int], peers: Sequence[PeerConnection]) -> None:
-        """`headers` are the bytes of each row's header; every peer has a path and keys."""
-        count = len(headers)
-        self.rows: np.ndarray[tuple[int, int], np.dtype[np.uint8]] = np.zeros(
-            (count, WIDTH), np.uint8
-        )
-        """Each row's payload is at `HEAD`, its header right before it."""
+    def __init__(self, peers: Sequence[PeerConnection]) -> None:
+        """Every peer has a path and keys."""
+        count = len(peers)
+        memory = bytearray(count * WIDTH)
+        self.rows = memoryview(memory)
+        """A row's packet begins at its number times `WIDTH`."""
         self._vectors = _ffi.new("struct iovec[]", count)
-        vectors = np.frombuffer(_ffi.buffer(self._vectors), np.uintp).reshape(count, 2)
-        self.sizes = vectors[:, 1]
+        self.sizes = memoryview(_ffi.buffer(self._vectors)).cast("B").cast("L")[1::2]
         """Bytes of each row's packet; protecting it adds those of the tag."""
-        self._headers = headers
         self._paths = [peer.path for peer in peers if peer.path is not None]
         self._keys = [peer.srtp for peer in peers if peer.srtp is not None]
         self._contexts = [keys.outbound for keys in self._keys]
         self._runs = _runs(self._paths)
-        first = self.rows.ctypes.data + HEAD
-        vectors[:, 0] = [first + WIDTH * row - size for row, size in enumerate(headers)]
-        self._packets = [srtp.ffi.cast("void *", int(start)) for start in vectors[:, 0]]
-        sizes = vectors.ctypes.data + _SIZE_AT
-        self._lengths = [
-            srtp.ffi.cast("int *", sizes + _ffi.sizeof("struct iovec") * row)
-            for row in range(count)
-        ]
+        first = srtp.ffi.from_buffer(memory)
+        self._packets = [first + WIDTH * row for row in range(count)]
+        sizes = srtp.ffi.cast("char *", int(_ffi.cast("uintptr_t", self._vectors))) + _SIZE_AT
+        step = _ffi.sizeof("struct iovec")
+        self._lengths = [srtp.ffi.cast("int *", sizes + step * row) for row in range(count)]
         if _libc is not None:
-            self._address()
+            self._address(memory)
 
-    def _address(self) -> None:
+    def _address(self, memory: bytearray) -> None:
         """Fill in the system call's array: all but the packets' sizes stays as it is."""
-        count = len(self._paths)
         names = b"".join(path.sockaddr.ljust(_NAME_BYTES, b"\0") for path in self._paths)
         self._names = _ffi.from_buffer(names)
-        self._messages = _ffi.new("struct mmsghdr[]", count)
-        name = int(_ffi.cast("uintptr_t", self._names))
-        vector = int(_ffi.cast("uintptr_t", self._vectors))
-        steps = np.arange(count, dtype=np.uintp)
-        self._field("msg_name", np.uintp)[:] = name + steps * np.uintp(_NAME_BYTES)
-        self._field("msg_namelen", np.uint32)[:] = [len(path.sockaddr) for path in self._paths]
-        self._field("msg_iov", np.uintp)[:] = vector + steps * np.uintp(_ffi.sizeof("struct iovec"))
-        self._field("msg_iovlen", np.uintp)[:] = 1
-
-    def _field(self, name: str, dtype: type) -> np.ndarray[Any, Any]:
-        return np.ndarray(
-            (len(self._paths),),
-            dtype,
-            buffer=_ffi.buffer(self._messages),
-            offset=_ffi.offsetof("struct msghdr", name),
-            strides=(_ffi.sizeof("struct mmsghdr"),),
-        )
+        self._messages = _ffi.new("struct mmsghdr[]", len(self._paths))
+        first = _ffi.from_buffer(memory)
+        for row, path in enumerate(self._paths):
+            vector = self._vectors + row
+            vector.iov_base = first + WIDTH * row
+            header = self._messages[row].msg_hdr
+            header.msg_name, header.msg_namelen = (
+                self._names + _NAME_BYTES * row,
+                len(path.sockaddr),
+            )
+            header.msg_iov, header.msg_iovlen = vector, 1
 
     def send(self) -> int:
         """Protect the packets that were written to the rows and send them; how many went out."""
@@ -145,9 +131,8 @@ class Batch:
     def _send_singly(self, rows: Iterable[int]) -> int:
         sent = 0
         for row in rows:
-            start = HEAD - self._headers[row]
-            packet = self.rows[row, start : start + int(self.sizes[row])]
-            sent += self._paths[row].send(packet.tobytes())
+            packet = self.rows[row * WIDTH : row * WIDTH + self.sizes[row]]
+            sent += self._paths[row].send(bytes(packet))
         return sent
 
 
