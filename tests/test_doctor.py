@@ -18,6 +18,7 @@ from mulisa.doctor import CHECKS, Check
 from mulisa.server import config as server_config
 from mulisa.store.database import FILE_NAME
 from tests.livekit_server import LiveKitServer
+from tests.turn_server import CREDENTIAL, turn_server
 
 pytestmark = pytest.mark.network
 
@@ -208,3 +209,18 @@ async def test_a_livekit_server_and_its_key(
     check = await CHECKS["livekit"](config(livekit_url=livekit.url))
     assert check.status == status
     assert ("LIVEKIT_API_SECRET" in check.mend) is bool(secret)
+
+
+async def test_ice_servers_are_asked_as_a_participant_would(tmp_path: Path) -> None:
+    with turn_server(tmp_path) as coturn:
+        await coturn.answers()
+        stun = f"stun:127.0.0.1:{coturn.port}"
+        check = await CHECKS["ice servers"](config(ice_servers=(stun, coturn.ice_server)))
+        assert check.status == "ok"
+        assert "sees us as 127.0.0.1" in check.found and "relays from 127.0.0.1" in check.found
+        wrong = coturn.ice_server.replace(CREDENTIAL, "wrong")
+        check = await CHECKS["ice servers"](config(ice_servers=(stun, wrong)))
+    assert check.status == "warn"
+    assert "401" in check.found and "wrong" not in check.found
+    assert "--ice-server" in check.mend
+    assert (await CHECKS["ice servers"](config())).status == "ok"

@@ -17,6 +17,7 @@ from typing import Final, Literal, TypeAlias
 from mulisa.app import EngineChoice, build_persona, choose_engine, find_ollama_models
 from mulisa.config import KEYS_FILE_NAME, Config, load_api_keys, server_api_keys
 from mulisa.core.errors import ConnectionLost, MulisaError
+from mulisa.core.room import Identity
 from mulisa.https import EXPIRES_SOON, check_certificate, tls_config
 from mulisa.providers.registry import Kind
 from mulisa.server.certificate import Certificate
@@ -135,6 +136,28 @@ async def _rtc_port(config: Config) -> Check:
                 "rtc port", "fail", found, "end what uses it, or choose another --rtc-port"
             )
     return Check("rtc port", "ok", f"{config.media_port} is free, UDP and TCP")
+
+
+async def _ice_servers(config: Config) -> Check:
+    """STUN and TURN servers, asked as a participant would ask them."""
+    from mulisa.server.ice import IceServers, ice_server
+    from mulisa.transport.mesh.ice_probe import probe  # loads aiortc
+
+    if not config.ice_servers:
+        found = "none configured; people behind strict NATs need a TURN server in a mesh"
+        return Check("ice servers", "ok", found)
+    secret = config.turn_secret.get_secret_value()
+    servers = IceServers(map(ice_server, config.ice_servers), secret)
+    answers = await probe(servers.of(Identity("doctor"), datetime.now(UTC)))
+    bad = [f"{each.url} {each.problem}" for each in answers if each.problem]
+    if bad:
+        mend = "start it, let it through the firewall, or correct --ice-server or --turn-secret"
+        return Check("ice servers", "warn", "; ".join(bad), mend)
+    good = [
+        f"{each.url} {'relays from' if each.url.is_relay else 'sees us as'} {each.address}"
+        for each in answers
+    ]
+    return Check("ice servers", "ok", "; ".join(good) or "none that can be asked from here")
 
 
 async def _cannot_bind(host: str | None, port: int, kind: socket.SocketKind) -> str:
@@ -265,6 +288,7 @@ CHECKS: Final[Mapping[str, Callable[[Config], Awaitable[Check]]]] = {
     "port": _port,
     "tls": _tls,
     "rtc port": _rtc_port,
+    "ice servers": _ice_servers,
     "data": _data,
     "keys": _keys,
     "livekit": _livekit,

@@ -12,7 +12,6 @@ from mulisa.app import build_persona
 from mulisa.config import (
     ApiKeys,
     Config,
-    IceServerSpec,
     load_api_keys,
     server_api_keys,
     share_metrics,
@@ -24,7 +23,7 @@ from mulisa.introduction import introduce
 from mulisa.scratch import ScratchFolder
 from mulisa.server.config import GatewayConfig
 from mulisa.server.events import GatewayEvent, Listening
-from mulisa.transport.mesh.signaling import IceServer
+from mulisa.server.ice import ice_server
 from mulisa.worker.supervisor import AgentProcessFailed, Supervisor, agent_command
 
 
@@ -127,17 +126,10 @@ def gateway_config(config: Config, keys: ApiKeys) -> GatewayConfig:
         livekit_url=config.livekit_url,
         rtc_port=config.media_port,
         public_address=config.public_address,
-        ice_servers=tuple(map(_ice_server, config.ice_servers)),
+        ice_servers=tuple(map(ice_server, config.ice_servers)),
         turn_secret=config.turn_secret.get_secret_value(),
         webhooks=config.webhooks,
         agent=config.agent,
         agent_identity=persona.identity,
         agent_name=persona.name,
-    )
-
-
-def _ice_server(text: str) -> IceServer:
-    spec = IceServerSpec.parse(text)
-    return IceServer(
-        urls=spec.url, username=spec.username or None, credential=spec.credential or None
     )

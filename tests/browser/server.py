@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -35,12 +35,16 @@ class Program:
         *options: str,
         environment: Mapping[str, str] | None = None,
         log: IO[str] | None = None,
+        prefix: Sequence[str] = (),
     ) -> None:
-        """`log` gets what is written to standard error; without it that is ours."""
+        """`log` gets what is written to standard error; without it that is ours.
+
+        `prefix` is a command that runs another one in its place.
+        """
         self.events: list[dict[str, Any]] = []
         self._lines: queue.Queue[str | None] = queue.Queue()
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "mulisa", command, "--json", *options],
+            [*prefix, sys.executable, "-m", "mulisa", command, "--json", *options],
             stdout=subprocess.PIPE,
             stderr=log,
             text=True,
@@ -87,6 +91,7 @@ class Server(Program):
         *options: str,
         environment: Mapping[str, str] | None = None,
         log: IO[str] | None = None,
+        prefix: Sequence[str] = (),
         topology: Topology = "mesh",
         livekit: LiveKitServer | None = None,
         livekit_url: str = "",
@@ -102,7 +107,10 @@ class Server(Program):
         options += ("--topology", self.topology, "--rtc-port", "0")
         self.data = data
         super().__init__(
-            "serve", "--port", "0", "--data", str(data), *options, environment=given, log=log
+            *("serve", "--port", "0", "--data", str(data), *options),
+            environment=given,
+            log=log,
+            prefix=prefix,
         )
         try:
             self.url = str(self.wait_for("link")["url"])

@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Final
 
+from mulisa.config import IceServerSpec
 from mulisa.core.room import Identity
 from mulisa.transport.mesh.signaling import IceServer
 
@@ -41,6 +42,14 @@ class IceServers:
         digest = hmac.digest(self._secret, username.encode(), hashlib.sha1)
         credential = base64.b64encode(digest).decode()
         return IceServer(urls=server.urls, username=username, credential=credential)
+
+
+def ice_server(text: str) -> IceServer:
+    """As the operator names it. Raises ValueError."""
+    spec = IceServerSpec.parse(text)
+    return IceServer(
+        urls=spec.url, username=spec.username or None, credential=spec.credential or None
+    )
 
 
 def _is_turn(server: IceServer) -> bool:

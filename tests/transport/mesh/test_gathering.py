@@ -12,6 +12,7 @@ from aioice.candidate import Candidate
 from aioice.ice import Connection
 
 from mulisa.transport.mesh.gathering import Gathering
+from mulisa.transport.mesh.ice_probe import probe
 from mulisa.transport.mesh.ice_servers import UsableServers
 from mulisa.transport.mesh.network import MeshNetwork
 from mulisa.transport.mesh.signaling import IceServer
@@ -112,6 +113,17 @@ async def test_a_relay_that_comes_late_joins_the_checks(coturn: TurnServer) -> N
         assert relay in [pair.local_candidate for pair in found.connection._check_list]
 
 
+async def test_a_probe_tells_what_each_server_is_good_for(coturn: TurnServer, silent: str) -> None:
+    await coturn.answers()
+    here = coturn.url("udp").removeprefix("turn:").partition("?")[0]
+    good = [IceServer(urls=f"stun:{here}"), turn(coturn.url("udp"))]
+    refused = [turn(coturn.url("tcp"), credential="wrong"), turn(f"turn:{silent}?transport=tcp")]
+    answers = {str(each.url): each for each in await probe([*good, *refused])}
+    assert [each.address for each in answers.values()] == ["127.0.0.1", "127.0.0.1", "", ""]
+    assert "401" in answers[coturn.url("tcp")].problem
+    assert answers[f"turn:{silent}?transport=tcp"].problem
+
+
 async def test_ports_are_those_that_the_firewall_lets_through() -> None:
     ports = (15_300, 15_307)
     async with gathered([], MeshNetwork(ports=ports)) as found:
@@ -137,7 +149,11 @@ def test_what_aioice_cannot_use_is_left_to_browsers_and_udp_goes_first() -> None
             turn("turns:c.example?transport=udp", "turn:[2001:db8::1]:9"),
         ]
     )
-    assert usable.stun == (("a.example", 3478), ("b.example", 3478), ("2001:db8::1", 9))
+    assert [(each.host, each.port) for each in usable.stun] == [
+        ("a.example", 3478),
+        ("b.example", 3478),
+        ("2001:db8::1", 9),
+    ]
     assert [str(each.url) for each in usable.turn] == [
         "turn:b.example:3478?transport=udp",
         "turn:[2001:db8::1]:9?transport=udp",

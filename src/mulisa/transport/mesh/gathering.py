@@ -12,14 +12,14 @@ import random
 import socket
 from collections.abc import Callable, Iterable, Sequence
 from ipaddress import ip_address
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from aioice.candidate import Candidate, candidate_foundation, candidate_priority
 from aioice.ice import Connection, StunProtocol, server_reflexive_candidate
 from aioice.stun import TransactionError
 from aioice.turn import UDP_SOCKET_BUFFER_SIZE
 
-from mulisa.transport.mesh.ice_servers import COMPONENT, Address, UsableServers, first_relay
+from mulisa.transport.mesh.ice_servers import COMPONENT, UsableServers, first_relay
 from mulisa.transport.mesh.network import MeshNetwork
 from mulisa.transport.mesh.signaling import IceServer
 from mulisa.wire.addresses import local_addresses
@@ -28,6 +28,8 @@ GATHERING_TIME: Final = 10.0
 """Seconds after which servers that do not answer are not waited for any more."""
 MOST_PREFERRED: Final = 65_535
 """Local preference of the first address (RFC 8445, 5.1.2.1)."""
+Address: TypeAlias = tuple[str, int]
+
 _ANYWHERE: Final = 9
 """The discard port: nothing is sent there."""
 
@@ -59,6 +61,12 @@ class Gathering:
     def is_over(self) -> bool:
         """No more candidates will be found."""
         return self._asking is not None and self._asking.done()
+
+    @property
+    def selected(self) -> str:
+        """Types of the candidates that packets take, ours first; empty while there are none."""
+        pair = self._connection._nominated.get(COMPONENT)
+        return f"{pair.local_candidate.type} to {pair.remote_candidate.type}" if pair else ""
 
     async def aclose(self) -> None:
         """Ask no server any more. Idempotent; comes before the connection is closed."""
@@ -132,7 +140,8 @@ class Gathering:
                 for protocol in protocols:
                     if ip_address(protocol.local_candidate.host).version == 4:
                         for server in self._servers.stun:
-                            tasks.create_task(self._reflect(protocol, server))
+                            asking = self._reflect(protocol, (server.host, server.port))
+                            tasks.create_task(asking)
         except TimeoutError:
             pass
         self._found(None)

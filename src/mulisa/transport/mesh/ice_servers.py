@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Final, TypeAlias
+from typing import Final
 
 from aioice.candidate import Candidate
 from aioice.ice import Connection, StunProtocol, relayed_candidate
@@ -27,8 +27,6 @@ HEAD_START: Final = 0.25
 """Seconds a TURN server has before the next one is asked as well (RFC 8305, 5)."""
 COMPONENT: Final = 1
 """RTP, RTCP and all else share one (RFC 8843)."""
-
-Address: TypeAlias = tuple[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +61,7 @@ class TurnServer:
 class UsableServers:
     """What can be asked of a list of ICE servers."""
 
-    stun: tuple[Address, ...] = ()
+    stun: tuple[IceUrl, ...] = ()
     """Each tells our address over UDP; TURN servers do that as well, without credentials."""
     turn: tuple[TurnServer, ...] = ()
     """The fastest way of sending first: UDP, TCP, TLS."""
@@ -71,16 +69,16 @@ class UsableServers:
     @classmethod
     def of(cls, servers: Iterable[IceServer]) -> UsableServers:
         """Those that aioice has a way to; others (STUN over TLS, DTLS) are for browsers."""
-        stun: dict[Address, None] = {}
+        stun: dict[tuple[str, int], IceUrl] = {}
         turn: list[TurnServer] = []
         for server in servers:
             for url in _urls_of(server):
                 if url.transport == "udp" and not url.is_secure:
-                    stun[url.host, url.port] = None
+                    stun.setdefault((url.host, url.port), url)
                 if url.is_relay and not (url.is_secure and url.transport == "udp"):
                     turn.append(TurnServer(url, server.username or "", server.credential or ""))
         turn.sort(key=lambda each: (each.url.is_secure, each.url.transport == "tcp"))
-        return cls(tuple(stun), tuple(turn))
+        return cls(tuple(stun.values()), tuple(turn))
 
 
 async def first_relay(

@@ -1,0 +1,172 @@
+"""People at home: a browser in a network namespace each, and the servers they have in common."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from playwright.async_api import async_playwright
+
+from mulisa.core.room import Topology
+from tests.browser.people import FLAGS, Person, person_in, until
+from tests.browser.server import Server
+from tests.namespaces import Internet, Namespace, Nat, program_in
+from tests.turn_server import SECRET, TurnServer, turn_program
+
+PORT: Final = 8000
+TURN_PORT: Final = 3478
+SCRIPTED: Final = ("--stt", "scripted", "--llm", "scripted", "--tts", "scripted")
+
+PATHS: Final = """
+() => Promise.all(Object.entries(window.mulisa.connections).map(async ([name, connection]) => {
+  const stats = await connection.getStats();
+  const path = {name, local: "", remote: "", protocol: "", relay: "", asked: 0, answered: 0};
+  for (const report of stats.values()) {
+    if (report.type === "candidate-pair") {
+      path.asked += report.requestsSent;
+      path.answered += report.responsesReceived;
+    }
+    if (report.type !== "transport" || !report.selectedCandidatePairId) continue;
+    const pair = stats.get(report.selectedCandidatePairId);
+    if (pair.responsesReceived === 0) continue;
+    const local = stats.get(pair.localCandidateId);
+    path.local = local.candidateType;
+    path.protocol = local.protocol;
+    path.relay = local.relayProtocol ?? "";
+    path.remote = stats.get(pair.remoteCandidateId).candidateType;
+  }
+  return path;
+}))
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class PathSeen:
+    """What a browser says of one of its connections."""
+
+    name: str
+    """The identity of whom it leads to; ``publisher`` or ``subscriber`` on an SFU."""
+    local: str
+    """Type of the selected candidate at this end; empty while none is selected."""
+    remote: str
+    protocol: str
+    """Towards the peer: ``udp`` or ``tcp``."""
+    relay: str
+    """Towards the TURN server: ``udp``, ``tcp`` or ``tls``."""
+    asked: int
+    """Connectivity checks so far, on all pairs of candidates."""
+    answered: int
+
+
+class Inhabitant:
+    """Somebody at home, and what their NAT is like."""
+
+    def __init__(self, nat: Nat, person: Person, url: str) -> None:
+        self.nat: Nat = nat
+        self.person = person
+        self._url = url
+        self.identity = ""
+
+    @property
+    def name(self) -> str:
+        """In the room."""
+        return self.person.name
+
+    async def enter(self, room: str, options: str = "") -> None:
+        """Join."""
+        await self.person.enter(self._url, room, options)
+        self.identity = await self.person.identity()
+
+    async def paths(self) -> dict[str, PathSeen]:
+        """All connections, by the name of where they lead."""
+        seen: list[dict[str, Any]] = await self.person.page.evaluate(PATHS)
+        return {path["name"]: PathSeen(**path) for path in seen}
+
+    async def path_to(self, name: str) -> PathSeen:
+        """Wait until this connection has a path."""
+        paths = await until(
+            self.paths,
+            lambda paths: name in paths and bool(paths[name].local),
+            f"a path from {self.name} to {name}",
+        )
+        return paths[name]
+
+
+class Public:
+    """A gateway with an agent, and coturn, on two hosts of the internet."""
+
+    def __init__(self, server: Server, url: str, turn: TurnServer, log: Path) -> None:
+        self.server = server
+        self.url = url
+        self.turn = turn
+        self._log = log
+
+    def ways(self) -> list[str]:
+        """Types of candidates of Mulisa's connections that are over, hers first, as they ended."""
+        return re.findall(r"a connection ends; packets went (\w+ to \w+)", self._log.read_text())
+
+
+@contextmanager
+def public(
+    net: Internet, folder: Path, topology: Topology, servers: Sequence[str], *options: str
+) -> Iterator[Public]:
+    """`servers` are those of ``stun``, ``udp``, ``tcp`` and ``tls`` that people are told of."""
+    program = turn_program()
+    relay, host = net.host("relay", 20), net.host("server", 10)
+    turn = TurnServer(
+        program, folder, address=relay.address, port=TURN_PORT, secret=SECRET, prefix=relay.prefix
+    )
+    urls = {"stun": f"stun:{relay.address}:{TURN_PORT}"}
+    urls |= {transport: turn.url(transport) for transport in ("udp", "tcp", "tls")}
+    given = [part for each in servers for part in ("--ice-server", urls[each])]
+    log = folder / "server.log"
+    try:
+        with log.open("w") as file:
+            server = Server(
+                folder / "data",
+                *SCRIPTED,
+                *("--host", "0.0.0.0", "--port", str(PORT), "--turn-secret", SECRET, "--debug"),
+                *given,
+                *options,
+                environment={
+                    "MULISA_VAD": "scripted",
+                    "SSL_CERT_FILE": str(turn.files.certificate),
+                },
+                log=file,
+                topology=topology,
+                prefix=host.prefix,
+            )
+            try:
+                server.wait_for("agent_ready")
+                yield Public(server, f"http://{host.address}:{PORT}", turn, log)
+            finally:
+                assert server.stop() == 0
+    finally:
+        turn.stop()
+
+
+@asynccontextmanager
+async def inhabitants(
+    chromium: str, homes: Mapping[str, tuple[Nat, Namespace]], url: str, folder: Path
+) -> AsyncIterator[list[Inhabitant]]:
+    """A browser in each of these homes, by the name of who lives there."""
+    flags = [
+        *FLAGS,
+        f"--unsafely-treat-insecure-origin-as-secure={url}",
+        "--ignore-certificate-errors",
+    ]
+    async with async_playwright() as playwright, AsyncExitStack() as stack:
+
+        async def move_in(name: str, nat: Nat, home: Namespace) -> Inhabitant:
+            program = program_in(home, chromium, folder)
+            browser = await playwright.chromium.launch(executable_path=program, args=flags)
+            stack.push_async_callback(browser.close)
+            return Inhabitant(nat, await person_in(browser, name), url)
+
+        moves = [move_in(name, nat, home) for name, (nat, home) in homes.items()]
+        yield list(await asyncio.gather(*moves))

@@ -1,0 +1,188 @@
+"""People behind NATs of every kind, each with a browser of their own: who connects how.
+
+Rows of `DIRECT` are what docs/networks.md says. With a relay everybody hears everybody; without
+one those for whom there is no way do not, and no one else notices.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pytest
+
+from mulisa.providers.tones import tone
+from tests.browser.people import WaitedInVain, until
+from tests.namespaces import Internet, Nat, internet
+from tests.slow.homes import Inhabitant, PathSeen, Public, inhabitants, public
+
+pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.timeout(300)]
+
+NATS: Final[tuple[Nat, ...]] = ("full-cone", "port-restricted", "symmetric", "udp-blocked")
+DIRECT: Final[frozenset[frozenset[Nat]]] = frozenset(
+    {
+        frozenset({"full-cone"}),
+        frozenset({"full-cone", "port-restricted"}),
+        frozenset({"full-cone", "symmetric"}),
+        frozenset({"port-restricted"}),
+    }
+)
+"""Pairs of NATs, a single one standing for two alike, between which packets need no relay."""
+WORDS: Final = np.concatenate([tone(word, seconds=0.3) for word in (3, 7, 12)])
+"""What the scripted recogniser takes for three words."""
+REPEATED_AFTER: Final = 15.0
+"""Seconds; a browser that gets too little of the machine may swallow what is said."""
+ROOM: Final = "street"
+AGENT: Final = "mulisa"
+MANY_CHECKS: Final = 20
+"""Connectivity checks after which nobody doubts that there is no way."""
+
+
+@pytest.fixture
+def net() -> Iterator[Internet]:
+    with internet() as made:
+        yield made
+
+
+@asynccontextmanager
+async def street(
+    net: Internet, chromium: str, folder: Path, where: Public, nats: Sequence[Nat]
+) -> AsyncIterator[list[Inhabitant]]:
+    """One person for each NAT of `nats`, all in homes of their own, nobody in the room yet."""
+    homes = {f"{nat}-{number}": (nat, net.home(nat)[0]) for number, nat in enumerate(nats)}
+    async with inhabitants(chromium, homes, where.url, folder) as people:
+        yield people
+
+
+async def enter(people: Sequence[Inhabitant], options: str = "") -> None:
+    await asyncio.gather(*(each.enter(ROOM, options) for each in people))
+    await asyncio.gather(
+        *(each.person.sees(other.name) for each, other in itertools.permutations(people, 2))
+    )
+    await asyncio.gather(*(each.person.mulisa_is("listening") for each in people))
+
+
+async def all_hear_each_other(people: Sequence[Inhabitant]) -> None:
+    """Everybody's packets arrive at everybody else."""
+    await asyncio.gather(
+        *(each.person.hears_on(other.identity) for each, other in itertools.permutations(people, 2))
+    )
+
+
+async def mulisa_hears_and_answers(people: Sequence[Inhabitant], asker: Inhabitant) -> None:
+    """She understands each of `people`, and all of them hear what she answers to the asker."""
+    await asyncio.gather(*(is_understood(each) for each in people))
+    before = [await each.person.packets_of(AGENT) for each in people]
+    await asker.person.write("Mulisa, do you hear me?")
+    await asyncio.gather(*(each.person.reads("Mulisa") for each in people))
+    for each, packets in zip(people, before, strict=True):
+        await until(
+            lambda each=each: each.person.packets_of(AGENT),  # type: ignore[misc]
+            lambda now, packets=packets: now > packets + 25,  # type: ignore[misc]
+            f"{each.name} to hear Mulisa",
+        )
+
+
+async def is_understood(one: Inhabitant) -> None:
+    """Their words come back as a caption, once the recogniser has heard them to their end."""
+
+    async def say() -> bool:
+        await one.person.say(WORDS)
+        with suppress(WaitedInVain):
+            await until(lambda: one.person.captions(one.name), bool, "a caption", REPEATED_AFTER)
+            return True
+        return False
+
+    await until(say, bool, f"Mulisa to understand {one.name}")
+
+
+def needs_relay(one: Nat, other: Nat) -> bool:
+    return frozenset({one, other}) not in DIRECT
+
+
+async def path_is(one: Inhabitant, other: Inhabitant, *, relayed: bool) -> None:
+    """Wait until both ends have settled for such a path; ICE may begin with another one."""
+
+    async def ends() -> tuple[PathSeen, PathSeen]:
+        return await one.path_to(other.identity), await other.path_to(one.identity)
+
+    await until(
+        ends,
+        lambda ends: ("relay" in (ends[0].local, ends[1].local)) is relayed,
+        f"a path from {one.name} to {other.name} {'with' if relayed else 'without'} a relay",
+    )
+
+
+@pytest.mark.parametrize("nats", [NATS, NATS[1:] * 2], ids=["one-each", "two-alike"])
+async def test_in_a_mesh_with_relays_everybody_hears_everybody(
+    nats: Sequence[Nat], net: Internet, chromium: str, tmp_path: Path
+) -> None:
+    with public(net, tmp_path, "mesh", ("stun", "udp", "tcp", "tls")) as where:
+        async with street(net, chromium, tmp_path, where, nats) as people:
+            await enter(people)
+            await all_hear_each_other(people)
+            for one, other in itertools.combinations(people, 2):
+                await path_is(one, other, relayed=needs_relay(one.nat, other.nat))
+            for each in people:
+                path = await each.path_to(AGENT)
+                assert (path.local == "relay") is (each.nat == "udp-blocked"), path
+                assert each.nat != "udp-blocked" or path.relay in ("tcp", "tls"), path
+            await mulisa_hears_and_answers(people, people[-1])
+    last = where.ways()[-len(people) :]  # those that were still open
+    assert last.count("host to relay") == nats.count("udp-blocked"), where.ways()
+    assert all(way.startswith("host to ") for way in last), where.ways()
+
+
+async def test_in_a_mesh_without_relays_those_hear_each_other_who_can(
+    net: Internet, chromium: str, tmp_path: Path
+) -> None:
+    nats = NATS[:3] + NATS[1:]
+    with public(net, tmp_path, "mesh", ("stun",)) as where:
+        async with street(net, chromium, tmp_path, where, nats) as people:
+            await enter(people)
+            for one, other in itertools.combinations(people, 2):
+                if not needs_relay(one.nat, other.nat):
+                    await one.person.hears_on(other.identity)
+                    await path_is(one, other, relayed=False)
+            reached = [each for each in people if each.nat != "udp-blocked"]
+            await mulisa_hears_and_answers(reached, reached[-1])
+            for one, other in itertools.combinations(people, 2):
+                if needs_relay(one.nat, other.nat):
+                    await there_is_no_way(one, other.identity)
+            for each in people:
+                if each.nat == "udp-blocked":
+                    await there_is_no_way(each, AGENT)
+
+
+async def there_is_no_way(one: Inhabitant, name: str) -> None:
+    paths = await until(
+        one.paths,
+        lambda paths: (
+            name in paths and (bool(paths[name].local) or paths[name].asked >= MANY_CHECKS)
+        ),
+        f"{one.name} to have tried {name}",
+    )
+    assert not paths[name].local and paths[name].answered == 0, paths[name]
+
+
+@pytest.mark.parametrize("relay", [False, True], ids=["without", "only"])
+async def test_on_the_sfu_everybody_hears_everybody_without_a_relay_and_through_relays_only(
+    relay: bool, net: Internet, chromium: str, tmp_path: Path
+) -> None:
+    servers = ("udp", "tcp", "tls") if relay else ()
+    with public(net, tmp_path, "sfu", servers) as where:
+        async with street(net, chromium, tmp_path, where, NATS) as people:
+            await enter(people, "&relay=1" if relay else "")
+            await all_hear_each_other(people)
+            await mulisa_hears_and_answers(people, people[-1])
+            for each in people:
+                for path in (await each.paths()).values():
+                    assert (path.local == "relay") is relay, (each.name, path)
+                    is_blocked = each.nat == "udp-blocked"
+                    over = path.relay if relay else path.protocol
+                    assert (over != "udp") is is_blocked, (each.name, path)
