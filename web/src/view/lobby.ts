@@ -139,7 +139,11 @@ export class Lobby extends View {
     return html`<div class="notice notice-warning" data-testid="mic-problem" role="alert">
       ${icons.warning}
       <p><strong>${what}</strong> ${mend}</p>
-      <button type="button" @click=${() => void this.mic.open()}>Try again</button>
+      ${
+        problem === "insecure"
+          ? nothing // trying again does not change the address
+          : html`<button type="button" @click=${() => void this.mic.open()}>Try again</button>`
+      }
     </div>`;
   }
 
