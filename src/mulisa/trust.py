@@ -11,6 +11,8 @@ import ssl
 from pathlib import Path
 from typing import Final
 
+from cryptography import x509
+
 from mulisa.core.errors import ConfigError
 
 VARIABLE: Final = "SSL_CERT_FILE"
@@ -29,10 +31,11 @@ def trust(certificate: Path, folder: Path) -> None:
     """
     try:
         ours = certificate.read_text(encoding="ascii")
-        ssl.create_default_context(cadata=ours)
-    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
-        reason = getattr(error, "strerror", None) or "it holds no certificate in PEM"
-        raise ConfigError(f"cannot trust {certificate}: {reason}") from error
+        x509.load_pem_x509_certificates(ours.encode())
+    except OSError as error:
+        raise ConfigError(f"cannot trust {certificate}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise ConfigError(f"cannot trust {certificate}: it holds no certificate in PEM") from error
     bundle = folder / "trusted.pem"
     bundle.write_text(f"{_system()}\n{ours}", encoding="utf-8")
     os.environ[VARIABLE] = str(bundle)
