@@ -129,6 +129,9 @@ class UdpRelay:
 class TcpProxy:
     """A TCP port in front of another one, whose connections can be cut. Enter to open."""
 
+    is_open = True
+    """False: whoever connects is sent away at once."""
+
     def __init__(self, target: Address, port: int = 0) -> None:
         self.accepted = 0
         """Connections so far."""
@@ -176,6 +179,9 @@ class TcpProxy:
         return len(ends)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if not self.is_open:
+            writer.transport.abort()
+            return
         self.accepted += 1
         try:
             far_reader, far_writer = await asyncio.open_connection(*self._target)

@@ -178,10 +178,10 @@ class MeshEndpoint:
         finally:
             self._lost(client, sid, has_left=has_left)
             client.finish()
-            await writing
             self._sockets.discard(client)
             if not self._sockets:
                 self._all_gone.set()
+            await writing
 
     async def _read(self, client: _Client, sid: ParticipantSid) -> bool:
         """Take messages until the socket ends; whether its client said that it goes."""

@@ -17,6 +17,7 @@ from typing import Any, Final, Self, TypeAlias, cast, get_args
 
 from livekit.protocol import agent as wire
 
+from mulisa.core.backoff import Backoff
 from mulisa.core.control import (
     ROUTABLE_ATTRIBUTE,
     ControlFrame,
@@ -29,7 +30,6 @@ from mulisa.core.errors import ConnectionLost, InputError, MulisaError, Transpor
 from mulisa.core.room import RoomName, Topology
 from mulisa.core.routing import Routing, parse_routing
 from mulisa.core.transport import Transport
-from mulisa.worker.backoff import Backoff
 from mulisa.worker.link import GatewayLink, WorkerConfig, registered
 from mulisa.worker.observed import ObservedTransport
 from mulisa.worker.status import (

@@ -11,12 +11,12 @@ import logging
 from collections.abc import Callable
 from typing import Final, TypeAlias, cast
 
+from mulisa.core.backoff import Backoff
 from mulisa.core.errors import ConfigError, ConnectionLost, MulisaError, TransportError
 from mulisa.core.events import TransportEvent
 from mulisa.core.room import AgentState, RoomName
 from mulisa.core.routing import Routing
 from mulisa.core.transport import Transport
-from mulisa.worker.backoff import Backoff
 from mulisa.worker.observed import ObservedTransport
 from mulisa.worker.process import SessionFactory
 from mulisa.worker.status import AgentStateChanged, OnStatus, RoomEntered, RoomLost

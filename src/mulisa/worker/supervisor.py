@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
+from mulisa.core.backoff import Backoff
 from mulisa.core.errors import MulisaError
-from mulisa.worker.backoff import Backoff
 from mulisa.worker.status import OnStatus, ProcessDied, ProcessStarted, Registered, from_line
 
 logger = logging.getLogger(__name__)

@@ -56,9 +56,11 @@ def verify(text: str) -> Grant:
 class Gateway:
     """A mesh endpoint on a free port of loopback."""
 
-    def __init__(self, max_people: int = 12) -> None:
+    def __init__(self, max_people: int = 12, secret: str = "") -> None:
         self.happened: list[RoomEvent] = []
-        self.endpoint = MeshEndpoint(verify, max_people=max_people, on_event=self._on_event)
+        self.endpoint = MeshEndpoint(
+            verify, secret=secret, max_people=max_people, on_event=self._on_event
+        )
         self.url = ""
         self._news = asyncio.Condition()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -86,14 +88,16 @@ class Gateway:
 
 
 @asynccontextmanager
-async def gateway(max_people: int = 12) -> AsyncIterator[Gateway]:
-    """Serve until the block ends."""
-    serving = Gateway(max_people)
+async def gateway(
+    max_people: int = 12, *, port: int = 0, secret: str = ""
+) -> AsyncIterator[Gateway]:
+    """Serve until the block ends; `secret` signs sids, and without one each has its own."""
+    serving = Gateway(max_people, secret)
     app = web.Application()
     app.router.add_get("/mesh", serving.endpoint.handle)
     runner = web.AppRunner(app, shutdown_timeout=1.0)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
+    site = web.TCPSite(runner, "127.0.0.1", port)
     await site.start()
     host, port = runner.addresses[0][:2]
     serving.url = f"ws://{host}:{port}"

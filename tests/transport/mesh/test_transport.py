@@ -11,7 +11,7 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 from aiortc import AudioStreamTrack, RTCPeerConnection, RTCSessionDescription
 
-from mulisa.core.errors import ConnectionLost, SignalingError, TransportError
+from mulisa.core.errors import SignalingError, TransportError
 from mulisa.core.events import (
     ChatReceived,
     ListenerConnected,
@@ -143,19 +143,6 @@ async def collect(transport: MeshTransport, identity: Identity) -> int:
     async for _ in transport.frames(identity):
         n_frames += 1
     return n_frames
-
-
-async def test_who_is_killed_has_left_too() -> None:
-    async with gateway() as room, call(room, ALICE) as (transports, witnesses):
-        socket = transports[ALICE]._socket
-        assert socket is not None and socket._response.connection is not None
-        transport = socket._response.connection.transport
-        assert transport is not None
-        transport.abort()
-        await witnesses[MULISA].until(ParticipantLeft)
-        with pytest.raises(ConnectionLost):
-            await witnesses[ALICE].until(ParticipantLeft, ParticipantLeft)
-        assert transports[ALICE].participants == {}
 
 
 async def test_chat_and_attributes_reach_everybody() -> None:
@@ -390,14 +377,6 @@ async def test_a_removed_participant_ends_without_an_error() -> None:
         async with asyncio.timeout(PATIENCE):
             assert [event async for event in alice.events()] == []
             assert [event async for event in alice.events()] == [], "and again"
-
-
-async def test_a_gateway_that_goes_is_a_lost_connection() -> None:
-    async with gateway() as room, call(room, ALICE) as (_, witnesses):
-        await room.endpoint.shut_down()
-        for witness in witnesses.values():
-            with pytest.raises(ConnectionLost, match="shutdown"):
-                await witness.until(*[TrackUnsubscribed] * 9)
 
 
 async def test_a_refused_token_is_not_worth_a_retry() -> None:

@@ -265,7 +265,9 @@ class _FromClient(_Message):
     model_config = ConfigDict(extra="forbid")
 
 
-class _ClientCandidate(IceCandidate):
+class ClientCandidate(IceCandidate):
+    """One of our own."""
+
     model_config = ConfigDict(extra="forbid")
 
 
@@ -293,7 +295,7 @@ class CandidateTo(_FromClient):
     type: Literal["candidate"] = "candidate"
     to: Sid
     connection: ConnectionName
-    candidate: _ClientCandidate | None
+    candidate: ClientCandidate | None
 
 
 class Update(_FromClient):

@@ -7,12 +7,9 @@ import dataclasses
 import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
-from contextlib import suppress
 from types import MappingProxyType, TracebackType
 from typing import Final, Self
-from urllib.parse import urlsplit
 
-import aiohttp
 from pydantic import ValidationError
 
 from mulisa.core.audio import AudioFrame, Samples
@@ -30,39 +27,35 @@ from mulisa.core.events import (
 from mulisa.core.room import Identity, Participant, ParticipantSid, RoomName, Topology
 from mulisa.core.routing import Routing
 from mulisa.core.transport import Caption, ChatMessage, SendFrame, SubscriptionStats, Transport
-from mulisa.ending import within
+from mulisa.transport.mesh.link import LEAVE_TIME, GatewayLink
+from mulisa.transport.mesh.network import MeshNetwork
 from mulisa.transport.mesh.pair import Hearing, Listening, NotHearing, Pair, PairEvent
 from mulisa.transport.mesh.peer import CLOSING_TIME
 from mulisa.transport.mesh.routing import MeshRouting
 from mulisa.transport.mesh.signaling import (
-    MAX_MESSAGE_BYTES,
     AnswerFrom,
     CandidateFrom,
-    ClientMessage,
     Closing,
     ErrorMessage,
     GatewayMessage,
     Joined,
-    Leave,
     OfferFrom,
     ParticipantInfo,
+    PeerAttached,
+    PeerDetached,
     PeerJoined,
     PeerLeft,
     PeerUpdated,
+    Resumed,
     Update,
-    encode,
-    parse_gateway_message,
+    Witness,
 )
 from mulisa.transport.mesh.text import Reception, TextMessage
+from mulisa.transport.mesh.vigil import LOOK_INTERVAL, Vigil
 from mulisa.transport.mesh.voice import Voice
 from mulisa.transport.watch import Watch
 
 logger = logging.getLogger(__name__)
-
-JOIN_TIME: Final = 10.0
-HEARTBEAT: Final = 10.0
-"""The gateway counts as gone when a ping of ours is not answered in half of this."""
-LEAVE_TIME: Final = 2.0
 
 _REMOVED: Final = ("removed", "replaced", "room_closed")
 
@@ -71,15 +64,22 @@ class MeshTransport:
     """One participant of a mesh room, with a connection to every other one.
 
     Only people are heard: the voices of other agents are neither received nor decoded.
+    Connections go on while the gateway is out of reach, and when it is back.
     """
 
-    def __init__(self, url: str, token: str, routing: Routing = Routing()) -> None:  # noqa: B008
+    def __init__(
+        self,
+        url: str,
+        token: str,
+        routing: Routing = Routing(),  # noqa: B008
+        network: MeshNetwork = MeshNetwork(),  # noqa: B008
+    ) -> None:
         """`url` is the gateway's WebSocket base (``ws://HOST:8000``), `token` the room's.
 
         `routing` holds from the first offer on: no packet ever comes or goes against it.
         """
-        self._url = url
-        self._token = token
+        self._link = GatewayLink(url, token)
+        self._network = network
         self._voice = Voice(routing.listeners)
         self._watch = Watch()
         self._routing = MeshRouting(
@@ -93,10 +93,11 @@ class MeshTransport:
         self._participants: dict[Identity, Participant] = {}
         self._packets_before: Counter[Identity] = Counter()
         """Received from each in stays of theirs that are over."""
-        self._outbox: asyncio.Queue[ClientMessage] = asyncio.Queue()
+        self._attributes: dict[str, str] = {}
+        """Ours, as we want them."""
+        self._vigil = Vigil()
+        self._looking: asyncio.TimerHandle | None = None
         self._events: asyncio.Queue[TransportEvent | _End] = asyncio.Queue()
-        self._http: aiohttp.ClientSession | None = None
-        self._socket: aiohttp.ClientWebSocketResponse | None = None
         self._signaling: asyncio.Task[None] | None = None
         self._is_leaving = False
 
@@ -122,17 +123,13 @@ class MeshTransport:
         return MappingProxyType(self._participants)
 
     async def __aenter__(self) -> Self:
-        self._http = aiohttp.ClientSession()
-        try:
-            self._socket, self._joined = await self._join(self._http)
-        except BaseException:
-            await self._http.close()
-            raise
+        self._joined = await self._link.enter()
         self._local = self._joined.participant.participant()
+        self._attributes = dict(self._local.attributes)
         await self._show_routing()
         for info in self._joined.participants:
             self._add(info, is_newcomer=True)
-        self._signaling = asyncio.create_task(self._signal(self._socket), name="mesh signalling")
+        self._signaling = asyncio.create_task(self._signal(), name="mesh room")
         return self
 
     async def __aexit__(
@@ -141,17 +138,17 @@ class MeshTransport:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        assert self._signaling is not None and self._http is not None
+        assert self._signaling is not None
         self._is_leaving = True
         try:
-            await self._say_goodbye()
+            # First of all, so that nobody takes our closing connections for broken ones.
+            await self._link.leave()
         finally:
-            # Its socket is closed, so it ends by itself. Cancelled while it closes connections
+            # The link has ended, so it ends by itself. Cancelled while it closes connections
             # it would leave them half closed, which aiortc never recovers from.
             await asyncio.wait({self._signaling}, timeout=LEAVE_TIME + CLOSING_TIME)
             self._signaling.cancel()
             await asyncio.wait({self._signaling})
-            await self._http.close()
 
     async def events(self) -> AsyncIterator[TransportEvent]:
         """What happens in the room, oldest first. One reader. Raises ConnectionLost."""
@@ -226,9 +223,10 @@ class MeshTransport:
         Raises SignalingError if they are more than the protocol allows.
         """
         try:
-            self._outbox.put_nowait(Update(attributes=dict(attributes)))
+            self._link.send(Update(attributes=dict(attributes)))
         except ValidationError as error:
             raise SignalingError(f"attributes were refused: {error}") from error
+        self._attributes |= attributes
 
     def stats(self, identity: Identity) -> SubscriptionStats:
         """Counters of one participant's subscription; zeros if there is none."""
@@ -244,108 +242,90 @@ class MeshTransport:
         assert self._joined is not None, "enter the transport first"
         return self._joined
 
-    @property
-    def _place(self) -> str:
-        return f"the gateway at {urlsplit(self._url).netloc}"
-
-    async def _join(
-        self, http: aiohttp.ClientSession
-    ) -> tuple[aiohttp.ClientWebSocketResponse, Joined]:
-        try:
-            async with asyncio.timeout(JOIN_TIME):
-                socket = await self._connect(http)
-                try:
-                    return socket, await self._first_message(socket)
-                except BaseException:
-                    await socket.close()
-                    raise
-        except TimeoutError as error:
-            raise TransportError(f"{self._place} did not answer in {JOIN_TIME:.0f} s") from error
-
-    async def _connect(self, http: aiohttp.ClientSession) -> aiohttp.ClientWebSocketResponse:
-        try:
-            return await http.ws_connect(
-                f"{self._url.rstrip('/')}/mesh",
-                params={"access_token": self._token},
-                heartbeat=HEARTBEAT,
-                max_msg_size=4 * MAX_MESSAGE_BYTES,
-            )
-        except aiohttp.WSServerHandshakeError as error:
-            reason = {401: "the token was refused", 403: "the token is for another room"}
-            what = reason.get(error.status, f"status {error.status}")
-            message = f"{self._place} does not let us in: {what}"
-            raise TransportError(message, retryable=error.status >= 500) from error
-        except (aiohttp.ClientError, OSError) as error:
-            raise TransportError(f"{self._place} cannot be reached: {error}") from error
-
-    async def _first_message(self, socket: aiohttp.ClientWebSocketResponse) -> Joined:
-        message = await socket.receive()
-        if message.type is not aiohttp.WSMsgType.TEXT:
-            raise TransportError(f"{self._place} closed the socket before we were in the room")
-        try:
-            first = parse_gateway_message(message.data)
-        except SignalingError as error:
-            raise TransportError(f"{self._place} speaks another protocol: {error}") from error
-        if not isinstance(first, Joined):
-            raise TransportError(f"{self._place} began with {first.type!r} instead of 'joined'")
-        return first
-
-    async def _signal(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+    async def _signal(self) -> None:
         """Exchange messages with the gateway until either side goes; then end everything."""
-        end = _End(ConnectionLost(f"{self._place} is out of reach"))
-        writing = asyncio.create_task(self._write(socket), name="mesh outbox")
+        end = _End(None)
         try:
-            end = await self._read(socket) or end
+            if closing := await self._link.run(self._on_message):
+                end = self._end_of(closing)
+        except TransportError as error:
+            end = _End(ConnectionLost(str(error)))
         finally:
             if self._is_leaving:
                 end = _End(None)
-            writing.cancel()
-            await asyncio.wait({writing})
             await self._close_everything()
             self._events.put_nowait(end)
-
-    async def _read(self, socket: aiohttp.ClientWebSocketResponse) -> _End | None:
-        """Handle messages; an `_End` if the gateway told us why, None if it only went away."""
-        async for message in socket:
-            if message.type is not aiohttp.WSMsgType.TEXT:
-                continue
-            try:
-                parsed = parse_gateway_message(message.data)
-            except SignalingError as error:
-                logger.warning("a message of the gateway is ignored: %s", error)
-                continue
-            if isinstance(parsed, Closing):
-                return self._end_of(parsed)
-            self._on_message(parsed)
-        return None
 
     def _end_of(self, closing: Closing) -> _End:
         logger.info("the gateway closed our stay: %s", closing.reason)
         if closing.reason in _REMOVED:
             return _End(None)
-        return _End(ConnectionLost(f"{self._place} closed our stay: {closing.reason}"))
-
-    async def _write(self, socket: aiohttp.ClientWebSocketResponse) -> None:
-        """Send what is queued; a broken socket ends the reader, which tells."""
-        with suppress(ConnectionError):
-            while True:
-                await socket.send_str(encode(await self._outbox.get()))
+        return _End(ConnectionLost(f"{self._link.place} closed our stay: {closing.reason}"))
 
     def _on_message(self, message: GatewayMessage) -> None:
         match message:
             case OfferFrom(sender=sid) | AnswerFrom(sender=sid) | CandidateFrom(sender=sid):
                 if pair := self._pairs.get(sid):
                     pair.receive(message)
+            case Joined():
+                self._rejoin(message)
+            case Resumed(ice_servers=ice_servers):
+                self._joined = self._entered.model_copy(update={"ice_servers": ice_servers})
             case PeerJoined(participant=info):
-                self._add(info, is_newcomer=False)
+                self._meet(info, is_newcomer=False)
             case PeerUpdated(participant=info):
                 self._update(info)
             case PeerLeft(sid=sid):
                 self._remove(sid)
+            case PeerDetached(sid=sid):
+                self._vigil.detached(sid)
+                self._look()
+            case PeerAttached(sid=sid):
+                self._vigil.settled(sid)
             case ErrorMessage(code=code, message=text):
                 logger.warning("the gateway did not deliver a message: %s: %s", code, text)
             case _:
                 logger.warning("the gateway sent %r, which is not expected now", message.type)
+
+    def _rejoin(self, joined: Joined) -> None:
+        """The gateway had forgotten us; if it knows us by our sid, connections are kept."""
+        former, self._joined = self.local.sid, joined
+        self._local = joined.participant.participant()
+        if self._local.sid != former:
+            for sid in list(self._pairs):
+                self._remove(sid)
+        if any(self._local.attributes.get(key, "") != v for key, v in self._attributes.items()):
+            self._link.send(Update(attributes=self._attributes))
+        missing = self._pairs.keys() - {info.sid for info in joined.participants}
+        self._vigil.expect(missing, asyncio.get_running_loop().time())
+        for info in joined.participants:
+            self._meet(info, is_newcomer=True)
+        self._look()
+
+    def _meet(self, info: ParticipantInfo, *, is_newcomer: bool) -> None:
+        """Somebody is here: one who was here before, or a new one. `is_newcomer` as in `_add`."""
+        self._vigil.settled(info.sid)
+        if info.sid in self._pairs:
+            self._update(info)
+            return
+        if former := self._participants.get(info.identity):
+            self._remove(former.sid)  # the gateway that forgot them could not tell that they left
+        self._add(info, is_newcomer=is_newcomer)
+
+    def _look(self) -> None:
+        """Be a witness, and see who is gone, for as long as there is somebody to look at."""
+        if self._looking is not None:
+            self._looking.cancel()
+            self._looking = None
+        loop = asyncio.get_running_loop()
+        heard_at = {sid: pair.heard_at for sid, pair in self._pairs.items()}
+        findings = self._vigil.look(heard_at, loop.time())
+        for sid in findings.alive:
+            self._link.send(Witness(sid=sid))
+        for sid in findings.gone:
+            self._remove(sid)
+        if not self._vigil.is_over:
+            self._looking = loop.call_later(LOOK_INTERVAL, self._look)
 
     def _add(self, info: ParticipantInfo, *, is_newcomer: bool) -> None:
         """`is_newcomer`: it is we who came later."""
@@ -356,7 +336,8 @@ class MeshTransport:
             voice=self._voice,
             hears=self.routing.hears(participant.identity),
             ice_servers=self._entered.ice_servers,
-            send=self._outbox.put_nowait,
+            network=self._network,
+            send=self._link.send,
             report=self._on_pair,
             watch=self._watch,
         )
@@ -383,6 +364,7 @@ class MeshTransport:
             self._events.put_nowait(ParticipantUpdated(participant))
 
     def _remove(self, sid: ParticipantSid) -> None:
+        self._vigil.settled(sid)
         pair = self._pairs.get(sid)
         if pair is None:
             return
@@ -440,17 +422,12 @@ class MeshTransport:
 
     async def _close_everything(self) -> None:
         self._voice.close()
+        if self._looking is not None:
+            self._looking.cancel()
         for sid in list(self._pairs):
             self._remove(sid)
         if self._closing_pairs:
             await asyncio.wait(self._closing_pairs)
-
-    async def _say_goodbye(self) -> None:
-        """First of all, so that nobody takes our closing connections for broken ones."""
-        assert self._socket is not None
-        with suppress(ConnectionError):
-            await within(LEAVE_TIME, self._socket.send_str(encode(Leave())))
-        await within(LEAVE_TIME, self._socket.close())
 
 
 class _End:

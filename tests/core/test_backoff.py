@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from mulisa.worker.backoff import Backoff
+from mulisa.core.backoff import Backoff
 
 pytestmark = pytest.mark.unit
 
