@@ -260,9 +260,22 @@ describe("joining", () => {
   });
 
   it("uses relays only if it is told to", async () => {
-    transport = new MeshTransport({ admit: admission, receive: () => undefined, relayOnly: true });
+    const ice_servers = [{ urls: "turn:relay.example" }];
+    const admit = async () => ({ ...(await admission()), ice_servers });
+    transport = new MeshTransport({ admit, receive: () => undefined, relayOnly: true });
     await join(BOB);
     expect(FakeConnection.all[0]?.configuration.iceTransportPolicy).toBe("relay");
+  });
+
+  it("does not join with relays only where there are none", async () => {
+    const receive = vi.fn();
+    const ice_servers = [{ urls: "stun:stun.example" }];
+    const admit = async () => ({ ...(await admission()), ice_servers });
+    transport = new MeshTransport({ admit, receive, relayOnly: true });
+    transport.join();
+    await settle();
+    expect(FakeSocket.all).toHaveLength(0);
+    expect(receive).toHaveBeenCalledWith({ type: "ended", reason: "no_relay" });
   });
 
   it("ignores offers of who is not in the room", async () => {

@@ -4,6 +4,7 @@ import { type Admission, Refusal } from "../api";
 import { Backoff } from "./backoff";
 import type { NegotiationEvent } from "./negotiation";
 import { Pair } from "./pair";
+import { canRelay } from "./relay";
 import { type FromClient, type FromGateway, Signaling } from "./signaling";
 import { Tallies } from "./tally";
 import { chatText, receptionText } from "./text";
@@ -90,8 +91,12 @@ export class MeshTransport implements Transport {
 
   async #open(): Promise<void> {
     try {
-      const { url, token } = await this.#options.admit();
+      const { url, token, ice_servers } = await this.#options.admit();
       if (this.#isOver()) return;
+      if (this.#options.relayOnly && !canRelay(ice_servers)) {
+        this.#end("no_relay");
+        return;
+      }
       this.#signaling = new Signaling(url, token, {
         received: (message) => this.#received(message),
         lost: () => this.#lost(),

@@ -25,6 +25,7 @@ import {
 } from "./livekit";
 import { isSame, presenceEvents } from "./presence";
 import { Publication } from "./publication";
+import { canRelay } from "./relay";
 import type { Tallies } from "./tally";
 import { CAPTION_TOPIC, CHAT_TOPIC, RECEPTION_TOPIC, receptionText } from "./text";
 import type { EndReason, LeaveReason, Participant, Receive, TransportEvent } from "./types";
@@ -157,6 +158,7 @@ export class Stay {
     this.#listenForPeople();
     this.#listenForTracks();
     this.#room
+      .on(RoomEvent.SignalConnected, () => this.#lookForRelay())
       .on(RoomEvent.Connected, () => this.#entered())
       .on(RoomEvent.SignalReconnecting, () => this.#interrupted([]))
       .on(RoomEvent.Reconnecting, () => this.#interrupted([...this.#present.keys()]))
@@ -178,6 +180,13 @@ export class Stay {
       void inbox.chat(reader, identity);
     });
     this.#room.registerRpcMethod(ROUTED_METHOD, (call) => this.#routed(call));
+  }
+
+  /** The SFU has told its servers, and connections are made with them. */
+  #lookForRelay(): void {
+    const connections = [...this.connections().values()];
+    const isHopeless = connections.every((each) => !canRelay(each.getConfiguration().iceServers ?? []));
+    if (this.#relayOnly && isHopeless) this.#over("no_relay");
   }
 
   #listenForPeople(): void {

@@ -45,7 +45,7 @@ export type LeaveReason = "left" | "vanished" | "replaced" | "removed";
 
 /** Why a stay ended for good. `full` and `refused` come from the token route. */
 export type EndReason =
-  "left" | "replaced" | "removed" | "room_closed" | "too_fast" | "full" | "refused";
+  "left" | "replaced" | "removed" | "room_closed" | "too_fast" | "full" | "refused" | "no_relay";
 
 /**
  * How a participant's media fares. `interrupted` may heal by itself; `unheard`: they say that

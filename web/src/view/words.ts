@@ -75,6 +75,12 @@ export function endTrouble(reason: EndReason): Trouble {
       mend: "Joining again usually helps.",
     },
     full: { what: "The room is full.", mend: "Try again when somebody has left." },
+    no_relay: {
+      what: "This link asks for relays only, and the server has none.",
+      mend:
+        "Open it without relay=1, or ask the host to name a TURN server " +
+        "(mulisa serve --ice-server turn:...).",
+    },
     refused: {
       what: "The server did not let you in.",
       mend: "Check the room's name and your own, then try again.",
