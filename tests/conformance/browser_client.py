@@ -79,9 +79,17 @@ class BrowserClient:
         return sid
 
     async def publish_video(self, name: str = "picture", **options: Any) -> str:
-        """Send a moving picture until the end; `options` are `TrackPublishOptions`."""
+        """Send a moving picture until the end.
+
+        `options` are `TrackPublishOptions`, and `hue`: its colour in degrees, or it changes.
+        """
         sid: str = await self._do("publishVideo", name, options)
         return sid
+
+    async def hue(self, identity: str, name: str = "picture") -> float | None:
+        """The colour of somebody's picture in degrees; None while nothing is seen."""
+        found: float | None = await self._do("hue", identity, name)
+        return found
 
     async def unpublish(self, name: str = "voice") -> None:
         """See `Client`."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from livekit import rtc
+from playwright.async_api import Page
 
 from tests.browser.people import until
 from tests.conformance.browser_client import BrowserClient
@@ -18,6 +19,10 @@ from tests.conformance.test_tracks import packets_in_a_while
 pytestmark = pytest.mark.browser
 
 KEY = "a key that the server never sees"
+HUE = 210
+"""Degrees: the colour of a picture."""
+SHADE = 15
+"""Degrees by which codecs may change it."""
 REDUNDANCY = 1.5
 """Times as large at least is a packet with the frame before in it."""
 SILENT = 15
@@ -108,6 +113,62 @@ async def test_pictures_are_seen(python_join: Join) -> None:
     await alice.unpublish("picture")
     await sees(bob, lambda view: view.track("alice", "picture") is None, "no picture")
     await hears(bob, "alice", 440.0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("codec", ["vp8", "h264", "vp9", "av1"])
+async def test_pictures_of_every_codec_are_seen_at_once(python_join: Join, codec: str) -> None:
+    page = await python_join.browser_page()
+    if codec not in await encoders(page):
+        pytest.skip(f"this browser does not encode {codec}")
+    alice: BrowserClient = await python_join("alice", sdk="browser")
+    bob: BrowserClient = await python_join("bob", sdk="browser")
+    layers: dict[str, Any] = {"simulcast": codec in ("vp8", "h264")}
+    await alice.publish_video(videoCodec=codec, backupCodec=False, hue=HUE, **layers)
+    await shows(bob, codec)
+    sent = [each for each in await alice.stats("outbound-rtp") if each["kind"] == "video"]
+    assert (len(sent) > 1) is layers["simulcast"], sent
+    asked = [each.get("pliCount", 0) + each.get("firCount", 0) for each in sent]
+    carol: BrowserClient = await python_join("carol", sdk="browser")
+    await shows(carol, codec)
+    sent = [each for each in await alice.stats("outbound-rtp") if each["kind"] == "video"]
+    assert sum(each.get("pliCount", 0) + each.get("firCount", 0) for each in sent) > sum(asked)
+    for client in (bob, carol):
+        (received,) = await pictures(client)
+        assert received["keyFramesDecoded"] >= 1
+        assert (
+            received["packetsReceived"] < sum(each["packetsSent"] for each in sent)
+            or not (layers["simulcast"])
+        )
+
+
+async def encoders(page: Page) -> set[str]:
+    """Names of the video codecs in which this browser can send."""
+    names: list[str] = await page.evaluate(
+        "() => RTCRtpSender.getCapabilities('video').codecs.map(({mimeType}) => mimeType)"
+    )
+    return {each.partition("/")[2].lower() for each in names}
+
+
+async def shows(client: BrowserClient, codec: str) -> None:
+    """Wait until alice's picture moves, in her colour; it came in this codec."""
+    await moves(client)
+    await until(
+        lambda: client.hue("alice"),
+        lambda hue: hue is not None and abs(hue - HUE) < SHADE,
+        "alice's colour",
+        PATIENCE,
+    )
+    (received,) = await pictures(client)
+    (used,) = [each for each in await client.stats("codec") if each["id"] == received["codecId"]]
+    allowed = {codec, "vp8"} if codec == "av1" else {codec}  # not every SFU takes AV1
+    assert used["mimeType"].lower().removeprefix("video/") in allowed
+
+
+async def pictures(client: BrowserClient) -> list[dict[str, Any]]:
+    """The browser's reports of the video that comes."""
+    reports = await client.stats("inbound-rtp")
+    return [each for each in reports if each["kind"] == "video" and each.get("packetsReceived")]
 
 
 async def bytes_per_packet(client: BrowserClient, name: str) -> float:

@@ -105,13 +105,14 @@ class Client {
     return publication.trackSid;
   }
 
-  async publishVideo(name, options) {
+  async publishVideo(name, {hue, ...options}) {
     const canvas = document.createElement("canvas");
     [canvas.width, canvas.height] = [640, 360];
     const pen = canvas.getContext("2d");
     let n = 0;
     const paint = () => {
-      pen.fillStyle = `hsl(${(n += 7) % 360} 80% 50%)`;
+      n += 7;
+      pen.fillStyle = `hsl(${hue ?? n % 360} 80% 50%)`;
       pen.fillRect(0, 0, 640, 360);
       pen.fillStyle = "white";
       pen.fillRect((n * 3) % 600, 100, 40, 40);
@@ -123,6 +124,21 @@ class Client {
     const publication = await this.room.localParticipant.publishTrack(
         track, {name, source: Track.Source.Camera, ...options});
     return publication.trackSid;
+  }
+
+  // The hue of a corner of what is seen, in degrees; null before there is a picture.
+  hue(identity, name) {
+    const [element] = this.publication(identity, name)?.track?.attachedElements ?? [];
+    if (!element?.videoWidth) return null;
+    const canvas = document.createElement("canvas");
+    [canvas.width, canvas.height] = [1, 1];
+    const pen = canvas.getContext("2d");
+    pen.drawImage(element, 8, 8, 16, 16, 0, 0, 1, 1);
+    const [r, g, b] = pen.getImageData(0, 0, 1, 1).data;
+    const most = Math.max(r, g, b), range = most - Math.min(r, g, b);
+    if (!range) return null;
+    const sextant = most === r ? (g - b) / range : most === g ? 2 + (b - r) / range : 4 + (r - g) / range;
+    return (60 * sextant + 360) % 360;
   }
 
   async unpublish(name) {
