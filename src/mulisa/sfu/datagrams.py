@@ -84,12 +84,9 @@ class BatchedDatagrams:
         """Hand over what waits, at most `BATCH` datagrams; how many there were."""
         count: int = self._recvmmsg(self._fd, self._headers, BATCH, socket.MSG_DONTWAIT, _NULL)
         names, words, size = self._name_view, self._words, self._name_bytes
-        step, word = self._word_step, self._word_offset
-        name = 0
-        for buffer in _buffers[: max(count, 0)]:
-            handle(buffer, words[word], names[name : name + size])
-            word += step
-            name += size
+        for index in range(count):
+            name, word = index * size, index * self._word_step + self._word_offset
+            handle(_buffers[index], words[word], names[name : name + size])
         return max(count, 0)
 
 

@@ -28,16 +28,12 @@ class LevelMeter:
 
     def hear(self, level: int, timestamp: int) -> None:
         """Count a packet; `level` is minus dBov, 0 to 127."""
-        if level <= ACTIVE_LEVEL:
-            self._spoken += self._seconds(timestamp)
+        if level <= ACTIVE_LEVEL:  # for as long as since the one before, unless there was a silence
+            seconds = timestamp_delta(timestamp, self._timestamp) / self._clock_rate
+            self._spoken += seconds if 0 < seconds <= _LONGEST_PACKET else _USUAL_PACKET
         if level < self._loudest:
             self._loudest = level
         self._timestamp = timestamp
-
-    def _seconds(self, timestamp: int) -> float:
-        """Of sound in a packet: the time since the one before it, unless there was a silence."""
-        seconds = timestamp_delta(timestamp, self._timestamp) / self._clock_rate
-        return seconds if 0 < seconds <= _LONGEST_PACKET else _USUAL_PACKET
 
     def drain(self, now: float) -> tuple[float, float]:
         """Share of the time since the last call that was loud (0 to 1), the loudest level in dBov.

@@ -11,11 +11,11 @@ from mulisa.sfu.batch import MAX_PAYLOAD
 from mulisa.sfu.fanout import Fanout
 from mulisa.sfu.media import Inbound, Outbound, TrackSid
 from mulisa.sfu.packets import NO_LEVEL
-from mulisa.wire.reception import Reception
 from mulisa.sfu.recognition import recognise
 from mulisa.sfu.simulcast import begins_key_frame
 from mulisa.sfu.source import Source, Sources
 from mulisa.sfu.subscription import Subscription
+from mulisa.wire.reception import Reception
 from mulisa.wire.rtcp import (
     MAX_BLOCKS,
     Bye,

@@ -72,20 +72,15 @@ class RtpHeader:
         start = FIXED_BYTES + 4 * (bits & 15)
         self._profile = 0
         if bits & 0x10:
-            start = self._read_extension(buffer, start, length)
+            if start + 4 > length:
+                return False
+            self._profile, words = _EXTENSION.unpack_from(buffer, start)
+            self._extension_start = start + 4
+            start = self._extension_end = start + 4 + 4 * words
         padding = buffer[length - 1] if bits & 0x20 else 0
         self.payload_start = start
         self.payload_end = length - padding
         return start <= self.payload_end and (padding > 0 or not bits & 0x20)
-
-    def _read_extension(self, buffer: Buffer, start: int, length: int) -> int:
-        """Where the payload begins; behind the packet if the extension does not fit."""
-        if start + 4 > length:
-            return length + 1
-        self._profile, words = _EXTENSION.unpack_from(buffer, start)
-        self._extension_start = start + 4
-        self._extension_end = start + 4 + 4 * words
-        return self._extension_end
 
     def first_byte(self, buffer: Buffer, extension: int) -> int:
         """First byte of a header extension element of the packet, -1 if it has none."""
