@@ -101,11 +101,15 @@ class Namespace:
         table = "table inet loss"
         self.run("nft", "-f", "-", given=f"{table}\ndelete {table}\n{table} {{\n{chains}}}\n")
 
-    def cut(self, *others: Namespace) -> None:
-        """From now on no UDP goes to these hosts or comes from them; with none that ends."""
+    def cut(self, *others: Namespace, media_only: bool = False) -> None:
+        """From now on no UDP goes to these hosts or comes from them; with none that ends.
+
+        `media_only`: RTP and RTCP alone, by the first two bits (RFC 7983, 7).
+        """
+        which = f"meta l4proto udp {'@th,64,2 2 ' if media_only else ''}"
         rules = {
             end: "".join(
-                f"meta l4proto udp {family} {end}addr {address} drop\n"
+                f"{which}{family} {end}addr {address} drop\n"
                 for other in others
                 for family, address in (("ip", other.address), ("ip6", _v6_of(other.address)))
             )
@@ -164,6 +168,18 @@ class Internet:
         inside = [self._at_home(router, number, person) for person in range(2, people + 2)]
         _run(*self._exec(router), "nft", "-f", "-", given=_rules(nat, public, inside[0].address))
         return inside
+
+    def move(self, home: Namespace) -> None:
+        """The NAT of this home, one that masquerades, gets another public address.
+
+        Its mappings are forgotten, so whatever comes for the former ones is lost.
+        """
+        number = int(home.address.split(".")[2])
+        router = f"{self._prefix}-nat{number}"
+        former, present = PUBLIC[100 + number], PUBLIC[150 + number]
+        self._in(router, f"addr del {former}/{PUBLIC.prefixlen} dev {INTERFACE}")
+        self._in(router, f"addr add {present}/{PUBLIC.prefixlen} dev {INTERFACE}")
+        self._in(router, f"route replace default via {PUBLIC[1]}")
 
     def close(self) -> None:
         """End what still runs there, and remove it all."""

@@ -96,9 +96,13 @@ def words(number: int) -> Samples:
 
 
 @asynccontextmanager
-async def street(net: Internet, chromium: str, folder: Path) -> AsyncIterator[Street]:
+async def street(
+    net: Internet, chromium: str, folder: Path, alice_is_at_home: bool = False
+) -> AsyncIterator[Street]:
+    """Alice's home is behind a NAT."""
     with public(net, folder, "mesh", ("stun",)) as where:
-        hosts = [net.host("alice", 30), net.host("bob", 31)]
+        at_home = net.home("port-restricted") if alice_is_at_home else [net.host("alice", 30)]
+        hosts = [*at_home, net.host("bob", 31)]
         server = Namespace(f"mulisa-{os.getpid()}-server", SERVER)
         homes = {"Alice": ("full-cone", hosts[0]), "Bob": ("full-cone", hosts[1])}
         async with inhabitants(chromium, homes, where.url, folder) as people:
@@ -124,6 +128,12 @@ async def seconds_until_heard(one: Inhabitant, name: str, since: float) -> float
         BACK,
     )
     return asyncio.get_running_loop().time() - since
+
+
+async def reads_trouble(one: Inhabitant, sentence: str) -> None:
+    """Wait until the page says so."""
+    trouble = one.person.page.get_by_test_id("trouble")
+    await until(trouble.text_content, lambda text: sentence in (text or ""), sentence)
 
 
 async def arrives(one: Inhabitant, speaks: str, hears: str, is_so: bool = True) -> None:
@@ -183,3 +193,45 @@ async def test_the_path_to_mulisa_is_cut_and_comes_back(
         assert await here.is_first(bob, AGENT)
         await here.mulisa_understands_and_answers(bob)
         assert await here.stay() == stay
+
+
+async def test_a_voice_alone_that_is_lost_on_the_way_is_named_and_mended(
+    net: Internet, chromium: str, tmp_path: Path
+) -> None:
+    async with street(net, chromium, tmp_path) as here:
+        alice, bob = here.alice, here.bob
+        stay = await here.stay()
+        here.alices.cut(here.bobs, here.server, media_only=True)
+        await reads_trouble(alice, "Bob and Mulisa do not hear you. Mending the connections.")
+        await reads_trouble(bob, "Alice does not hear you. Mending the connection.")
+        await arrives(bob, alice.identity, AGENT, False)
+        await until(
+            lambda: here.is_first(alice, AGENT), lambda is_first: not is_first, "a new connection"
+        )
+        here.alices.cut()
+        for each in (alice, bob):
+            await each.person.page.get_by_test_id("trouble").wait_for(state="detached")
+        await arrives(bob, alice.identity, AGENT)
+        for one, other in ((alice, bob), (bob, alice)):
+            await one.person.hears_on(other.identity)
+            await here.mulisa_understands_and_answers(one)
+        assert await here.is_first(bob, AGENT)
+        assert await here.stay() == stay
+
+
+async def test_a_network_whose_address_changes(
+    net: Internet, chromium: str, tmp_path: Path
+) -> None:
+    async with street(net, chromium, tmp_path, alice_is_at_home=True) as here:
+        alice, bob = here.alice, here.bob
+        await asyncio.to_thread(net.move, here.alices)
+        ended = asyncio.get_running_loop().time()
+        times = [
+            await seconds_until_heard(one, other.identity, ended)
+            for one, other in ((alice, bob), (bob, alice))
+        ]
+        print(f"they heard each other {times[0]:.2f} and {times[1]:.2f} s after the change")
+        for each in (alice, bob):
+            await here.mulisa_understands_and_answers(each)
+        print(f"all is well {asyncio.get_running_loop().time() - ended:.2f} s after the change")
+        assert await here.is_first(bob, AGENT)

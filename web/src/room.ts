@@ -161,6 +161,10 @@ export class Room extends EventTarget {
       case "signaling_lost":
         this.#signalingLost(now);
         break;
+      case "signaling_resumed":
+        this.signaling = { state: "joined", since: now };
+        this.announcement = "You are back in the room.";
+        break;
       case "ended":
         this.ended = event.reason;
         break;
@@ -221,7 +225,8 @@ export class Room extends EventTarget {
   #deaf(): string | null {
     const names = this.#reach(({ connection }) => connection === "unheard");
     if (names.length === 0) return null;
-    return `${listed(names)} ${names.length === 1 ? "does" : "do"} not hear you. Mending the connection.`;
+    const [verb, what] = names.length === 1 ? ["does", "connection"] : ["do", "connections"];
+    return `${listed(names)} ${verb} not hear you. Mending the ${what}.`;
   }
 
   /** "Reconnecting to Bob, 3 s.": whose connection has been in this state since before `by`. */
