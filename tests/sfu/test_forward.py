@@ -69,6 +69,16 @@ def test_every_subscriber_has_its_own_numbers() -> None:
     assert [packets[0].extensions.audio_level for packets in received[:2]] == [None, (True, 30)]
 
 
+def test_each_subscriber_has_the_level_under_its_own_id() -> None:
+    stage = Stage()
+    voice = Voice(stage, stage.publisher(audio()))
+    peers = {level: stage.subscriber(to_audio(ssrc=level, level=level)) for level in (14, 3, 7)}
+    voice.speak()
+    for level, peer in peers.items():
+        (packet,) = peer.take_encrypted()  # headers stay in the clear
+        assert packet[12:20] == bytes((0xBE, 0xDE, 0, 1, level << 4, 0x80 | 30, 0, 0))
+
+
 def test_a_packet_without_a_level_goes_out_without_one() -> None:
     stage = Stage()
     voice = Voice(stage, stage.publisher(audio()))
