@@ -22,10 +22,12 @@ import webvtt
 from typer.testing import CliRunner, Result
 
 from mulisa.cli import app
+from mulisa.core.errors import ConnectionLost
 from mulisa.core.room import Identity, RoomName
 from mulisa.core.transcript import TranscriptEntry
 from mulisa.store import transcript as transcript_module
 from mulisa.store.transcript import TranscriptStore
+from mulisa.worker.link import WorkerConfig, registered
 
 pytestmark = pytest.mark.network
 
@@ -292,3 +294,58 @@ def test_python_m_mulisa_reads_the_environment_of_its_own() -> None:
     )
     assert done.returncode == 2
     assert done.stderr.startswith("error: MULISA_PORT: ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (
+            ["serve", "--tls", "cert.pem,key.pem"],
+            ("cannot read the certificate cert.pem", "no such"),
+        ),
+        (["serve", "--tls", "yes"], ("--tls", "CERT,KEY")),
+        (["serve", "--trusted-proxy", "nginx"], ("--trusted-proxy", "nginx")),
+        (["worker", "--trust", "cert.pem"], ("cannot trust cert.pem",)),
+    ],
+)
+def test_a_certificate_that_is_not_there_is_wrong_usage(
+    arguments: list[str], words: tuple[str, ...]
+) -> None:
+    result = run(*arguments)
+    assert result.exit_code == 2
+    for word in words:
+        assert word.lower() in result.output.lower()
+
+
+async def test_a_worker_elsewhere_trusts_the_self_made_certificate_that_it_is_given(
+    here: Path,
+) -> None:
+    options = ("--no-agent", "--tls", "auto", "--host", "127.0.0.1", "--rtc-port", "0")
+    async with serving(*options) as gateway:
+        link = await gateway.event("link")
+        url = link["url"].replace("https", "wss")
+        config = WorkerConfig(url, *_keys(here / "data"))
+        with pytest.raises(ConnectionLost, match="is not trusted: self-signed .*--trust"):
+            async with registered(config):
+                pytest.fail("nobody vouches for that certificate")
+        certificate = here / "data/tls/certificate.pem"
+        environment = os.environ | {"LIVEKIT_API_KEY": config.api_key}
+        environment |= {"LIVEKIT_API_SECRET": config.api_secret, "MULISA_STT": "scripted"}
+        environment |= {"MULISA_TTS": "scripted", "MULISA_VAD": "scripted"}
+        environment |= {"MULISA_LLM": "scripted"}
+        arguments = ("worker", "--json", "--url", url, "--trust", str(certificate))
+        worker = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "mulisa", *arguments),
+            env=environment,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        try:
+            await Serving(worker).event("registered")
+        finally:
+            worker.terminate()
+            await worker.wait()
+
+
+def _keys(data: Path) -> tuple[str, str]:
+    key, _, secret = (data / "livekit-keys").read_text().strip().partition(": ")
+    return key, secret

@@ -15,6 +15,7 @@ from mulisa.config import (
     ApiKeys,
     EngineSpec,
     IceServerSpec,
+    TlsSpec,
     load_api_keys,
     load_config,
     server_api_keys,
@@ -36,7 +37,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_without_settings(here: Path) -> None:
     config = load_config()
-    assert (config.host, config.port, config.agent) == ("127.0.0.1", 8000, True)
+    assert (config.listen_host, config.port, config.agent) == ("127.0.0.1", 8000, True)
     assert (config.stt, config.llm, config.tts) == ("local", "auto", "local")
     assert config.data == here / "home/.local/share/mulisa"
 
@@ -322,3 +323,27 @@ def test_a_worker_is_given_what_was_chosen(here: Path, monkeypatch: pytest.Monke
     assert theirs.livekit_api_secret.get_secret_value() == "s"
     ours = config.model_dump(exclude={"livekit_api_key", "livekit_api_secret", "livekit_url"})
     assert theirs.model_dump(include=set(ours)) == ours
+
+
+def test_https_is_for_the_network(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_config({"tls": "auto"}).listen_host == "0.0.0.0"
+    assert load_config({"tls": "auto", "host": "127.0.0.1"}).listen_host == "127.0.0.1"
+    monkeypatch.setenv("MULISA_TLS", "cert.pem, ~/key.pem")
+    spec = TlsSpec.parse(load_config().tls)
+    assert (spec.certificate, spec.key) == (Path("cert.pem"), here / "home/key.pem")
+    (here / "mulisa.toml").write_text('tls = ["a.pem", "b.pem"]')
+    monkeypatch.delenv("MULISA_TLS")
+    assert load_config().tls == "a.pem,b.pem"
+
+
+@pytest.mark.parametrize("tls", ["yes", "cert.pem", "cert.pem,", ",key.pem", "a,b,c"])
+def test_https_without_certificate_or_key(tls: str) -> None:
+    with pytest.raises(ConfigError, match="--tls: write auto, or the files CERT,KEY"):
+        load_config({"tls": tls})
+
+
+def test_proxies_are_addresses_or_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MULISA_TRUSTED_PROXIES", "10.0.0.0/8, 2001:db8::1")
+    assert load_config().trusted_proxies == ("10.0.0.0/8", "2001:db8::1")
+    with pytest.raises(ConfigError, match="--trusted-proxy: 'nginx' is no address"):
+        load_config({"trusted_proxies": ("nginx",)})

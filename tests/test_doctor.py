@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,9 @@ from mulisa.cli import app
 from mulisa.config import KEYS_FILE_NAME, Config, load_config
 from mulisa.doctor import CHECKS, Check
 from mulisa.server import config as server_config
+from mulisa.server.selfmade import keep_certificate, machine_names, self_made_files
 from mulisa.store.database import FILE_NAME
+from tests.certificates import YEAR, write_pair
 from tests.livekit_server import LiveKitServer
 from tests.turn_server import CREDENTIAL, turn_server
 
@@ -224,3 +227,40 @@ async def test_ice_servers_are_asked_as_a_participant_would(tmp_path: Path) -> N
     assert "401" in check.found and "wrong" not in check.found
     assert "--ice-server" in check.mend
     assert (await CHECKS["ice servers"](config())).status == "ok"
+
+
+async def test_http_is_enough_here_and_not_for_the_network() -> None:
+    assert (await CHECKS["tls"](config())).status == "ok"
+    check = await CHECKS["tls"](config(host="0.0.0.0"))
+    assert check.status == "warn"
+    assert "microphone" in check.found and "--tls auto" in check.mend
+
+
+async def test_a_certificate_of_our_own(here: Path) -> None:
+    check = await CHECKS["tls"](config(tls="auto"))
+    assert check.status == "ok" and "makes a certificate" in check.found
+    files = self_made_files(here / "data")
+    keep_certificate(files, machine_names(), datetime.now(UTC))
+    check = await CHECKS["tls"](config(tls="auto"))
+    assert check.status == "ok" and "self-signed" in check.found, check
+    check = await CHECKS["tls"](config(tls="auto", public_address="203.0.113.7"))
+    assert check.status == "ok" and "not for 203.0.113.7" in check.found
+    files.key.chmod(0o644)
+    check = await CHECKS["tls"](config(tls="auto"))
+    assert check.status == "warn" and check.mend == f"chmod 600 {files.key}"
+
+
+async def test_a_certificate_of_the_operators(here: Path) -> None:
+    files = write_pair(here / "given", "talk.example.org")
+    given = f"{files.certificate},{files.key}"
+    check = await CHECKS["tls"](config(tls=given))
+    assert check.status == "ok" and "for talk.example.org" in check.found
+    write_pair(here / "given", "talk.example.org", at=datetime.now(UTC) - YEAR + timedelta(days=3))
+    check = await CHECKS["tls"](config(tls=given))
+    assert check.status == "warn" and "renew" in check.mend
+    write_pair(here / "given")
+    check = await CHECKS["tls"](config(tls=given))
+    assert check.status == "warn" and "names no host" in check.found
+    write_pair(here / "given", "talk.example.org", at=datetime.now(UTC) - 2 * YEAR)
+    check = await CHECKS["tls"](config(tls=given))
+    assert check.status == "fail" and "ran out" in check.found and check.mend == "renew it"

@@ -80,6 +80,8 @@ class Config(BaseSettings):
 
     host: str | None = Field(None, min_length=1)
     """Interface to listen on. None: see `listen_host`."""
+    port: int = Field(8000, ge=0, le=65535)
+    """0 takes any free port."""
     tls: str = ""
     """``auto`` for a certificate of our own, ``CERT,KEY`` for files (`TlsSpec`); empty: http."""
     trusted_proxies: Annotated[tuple[str, ...], NoDecode] = ()
@@ -88,8 +90,6 @@ class Config(BaseSettings):
     """
     trust: Path | None = None
     """A certificate (PEM) that a worker trusts besides those that the system does."""
-    port: int = Field(8000, ge=0, le=65535)
-    """0 takes any free port."""
     topology: Topology = "sfu"
     """In which a room is opened unless its link says otherwise."""
     agent: bool = True
