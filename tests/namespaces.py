@@ -239,9 +239,9 @@ def internet() -> Iterator[Internet]:
             made.close()
 
 
-def _v6_of(address: str) -> ipaddress.IPv6Address:
+def _v6_of(address: str) -> str:
     """The IPv6 address of the host with this public one."""
-    return PUBLIC_V6[int(address.rpartition(".")[2])]
+    return str(PUBLIC_V6[int(address.rpartition(".")[2])])
 
 
 def _why_not() -> str:

@@ -20,7 +20,7 @@ import pytest
 from mulisa.core.audio import Samples
 from mulisa.providers.tones import tone
 from tests.browser.people import until
-from tests.namespaces import Internet, Namespace, internet
+from tests.namespaces import Internet, Namespace, Nat, internet
 from tests.slow.homes import Inhabitant, Public, inhabitants, public
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.timeout(300)]
@@ -104,7 +104,10 @@ async def street(
         at_home = net.home("port-restricted") if alice_is_at_home else [net.host("alice", 30)]
         hosts = [*at_home, net.host("bob", 31)]
         server = Namespace(f"mulisa-{os.getpid()}-server", SERVER)
-        homes = {"Alice": ("full-cone", hosts[0]), "Bob": ("full-cone", hosts[1])}
+        homes: dict[str, tuple[Nat, Namespace]] = {
+            "Alice": ("port-restricted", hosts[0]),
+            "Bob": ("full-cone", hosts[1]),
+        }
         async with inhabitants(chromium, homes, where.url, folder) as people:
             found = Street(where, server, hosts, people)
             for each in people:

@@ -137,42 +137,77 @@ function seeded(seed: number): () => number {
 }
 
 describe("two peers", () => {
+  /** Both sides and the ways between them; each step is chosen at random. */
+  class Play {
+    readonly #random: () => number;
+    readonly #toImpolite: NegotiationEvent[] = [];
+    readonly #toPolite: NegotiationEvent[] = [];
+    readonly polite = new Side("polite", this.#toImpolite);
+    readonly impolite = new Side("impolite", this.#toPolite);
+
+    constructor(seed: number) {
+      this.#random = seeded(seed);
+    }
+
+    /** False if there is nothing to do. */
+    step(disturbed: boolean, lossy = false): boolean {
+      const moves: (() => void)[] = [];
+      for (const [side, inbox] of [
+        [this.polite, this.#toPolite],
+        [this.impolite, this.#toImpolite],
+      ] as const) {
+        if (side.busy) moves.push(() => side.perform());
+        const event = inbox[0];
+        if (event !== undefined) {
+          moves.push(() => {
+            inbox.shift();
+            side.give(event);
+          });
+          if (lossy) moves.push(() => void inbox.shift());
+        }
+        if (!disturbed) continue;
+        moves.push(() => side.give({ type: "negotiation_needed" }));
+        if (this.#random() < 0.2) moves.push(() => side.give({ type: "connection_broken" }));
+      }
+      moves[Math.floor(this.#random() * moves.length)]?.();
+      return moves.length > 0;
+    }
+
+    settle(what: string): void {
+      let budget = 2000;
+      while (this.step(false) && budget > 0) budget -= 1;
+      expect(budget, `${what} settles`).toBeGreaterThan(0);
+    }
+
+    expectAgreement(what: string): void {
+      expect(this.polite.connection, what).not.toBeNull();
+      expect(this.polite.connection, `${what}: the same connection`).toBe(this.impolite.connection);
+      expect([this.polite.state, this.impolite.state], what).toEqual(["stable", "stable"]);
+    }
+  }
+
   it("agree on one connection whatever the interleaving, and never ask for what W3C refuses", () => {
     for (let seed = 1; seed <= 1000; seed += 1) {
-      const random = seeded(seed);
-      const toImpolite: NegotiationEvent[] = [];
-      const toPolite: NegotiationEvent[] = [];
-      const polite = new Side("polite", toImpolite);
-      const impolite = new Side("impolite", toPolite);
-      const step = (disturbed: boolean): boolean => {
-        const moves: (() => void)[] = [];
-        for (const [side, inbox] of [
-          [polite, toPolite],
-          [impolite, toImpolite],
-        ] as const) {
-          if (side.busy) moves.push(() => side.perform());
-          const event = inbox[0];
-          if (event !== undefined) {
-            moves.push(() => {
-              inbox.shift();
-              side.give(event);
-            });
-          }
-          if (!disturbed) continue;
-          moves.push(() => side.give({ type: "negotiation_needed" }));
-          if (random() < 0.2) moves.push(() => side.give({ type: "connection_broken" }));
-        }
-        moves[Math.floor(random() * moves.length)]?.();
-        return moves.length > 0;
-      };
-      for (let n = 0; n < 40; n += 1) step(true);
-      polite.give({ type: "negotiation_needed" }); // so that there is a connection at all
-      let budget = 2000;
-      while (step(false) && budget > 0) budget -= 1;
-      expect(budget, `seed ${seed} settles`).toBeGreaterThan(0);
-      expect(polite.connection, `seed ${seed}`).not.toBeNull();
-      expect(polite.connection, `seed ${seed}: the same connection`).toBe(impolite.connection);
-      expect([polite.state, impolite.state], `seed ${seed}`).toEqual(["stable", "stable"]);
+      const play = new Play(seed);
+      for (let n = 0; n < 40; n += 1) play.step(true);
+      play.polite.give({ type: "negotiation_needed" }); // so that there is a connection at all
+      play.settle(`seed ${seed}`);
+      play.expectAgreement(`seed ${seed}`);
+    }
+  });
+
+  it("agree after messages were lost, with one replacement of the impolite", () => {
+    for (let seed = 1; seed <= 1000; seed += 1) {
+      const play = new Play(seed);
+      for (let n = 0; n < 60; n += 1) play.step(true, true);
+      play.settle(`seed ${seed}, lossy`);
+      play.impolite.give({ type: "connection_broken" });
+      for (let n = 0; n < 5; n += 1) {
+        play.polite.give({ type: "negotiation_needed" }); // as when it restarts ICE meanwhile
+        play.step(false);
+      }
+      play.settle(`seed ${seed}`);
+      play.expectAgreement(`seed ${seed}`);
     }
   });
 });

@@ -167,3 +167,41 @@ def test_whatever_both_sides_want_they_end_on_one_connection(
     left, right = pair.machines
     assert left.connection == right.connection
     assert left.is_settled and right.is_settled
+
+
+@given(
+    st.sampled_from([(Role.POLITE, Role.IMPOLITE), (Role.OFFERER, Role.ANSWERER)]),
+    st.lists(
+        st.tuples(
+            st.sampled_from(["need", "broken", "refused", "lose", "deliver", "deliver"]),
+            st.integers(0, 1),
+        ),
+        max_size=60,
+    ),
+    st.lists(st.integers(0, 1), max_size=10),
+)
+def test_messages_that_are_lost_cost_no_more_than_one_replacement(
+    roles: tuple[Role, Role], steps: list[tuple[str, int]], wishes: list[int]
+) -> None:
+    """The shell's clock is what notices: whoever may replace does so, and wishes cross that."""
+    pair = Pair(*roles)
+    for what, side in steps:
+        if what == "lose":
+            del pair.pipes[side][:1]
+        elif what == "deliver":
+            pair.deliver(side)
+        elif what == "refused":
+            name = pair.machines[side].connection
+            pair.feed(side, n.DescriptionRefused(name or "nothing1"))
+        else:
+            pair.feed(side, n.NegotiationNeeded() if what == "need" else n.ConnectionBroken())
+    pair.settle()
+    in_charge = roles.index(Role.IMPOLITE if Role.IMPOLITE in roles else Role.OFFERER)
+    pair.feed(in_charge, n.ConnectionBroken())
+    for side in wishes:  # restarts of ICE from both sides while the new connection is agreed
+        pair.feed(side, n.NegotiationNeeded())
+        pair.deliver(1 - side)
+    pair.settle()
+    left, right = pair.machines
+    assert left.connection == right.connection is not None
+    assert left.is_settled and right.is_settled
