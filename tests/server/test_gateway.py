@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -25,6 +26,7 @@ from mulisa.server.events import (
 from mulisa.server.gateway import serve
 from mulisa.server.tokens import Grant, TokenIssuer, TokenVerifier, utc_now
 from mulisa.store.transcript import TranscriptStore
+from mulisa.transport.mesh.relay import MAX_PEOPLE
 from tests.server.gateways import (
     KEY,
     ROOM,
@@ -196,6 +198,19 @@ async def test_tokens_are_rationed_per_address(tmp_path: Path) -> None:
         assert statuses == [200, 200, 200, 429, 429]
         _, metrics = await look(gateway, "/metrics")
         assert 'mulisa_tokens_total{result="refused"} 2.0' in metrics
+
+
+async def test_a_full_room_says_so_before_anybody_tries_to_enter(gateway: RunningGateway) -> None:
+    async with AsyncExitStack() as people:
+        for number in range(MAX_PEOPLE):
+            params = {"access_token": token(name=f"P{number}")}
+            socket = gateway.http.ws_connect(gateway.url("/mesh"), params=params)
+            async with asyncio.timeout(10):
+                await (await people.enter_async_context(socket)).receive_json()
+        status, answer = await ask(gateway, {"name": "Late", "topology": "mesh"})
+        assert (status, answer) == (503, {"error": "the room is full: at most 12 people"})
+        back, _ = await ask(gateway, {"name": "P0", "token": token(name="P0")})
+        assert back == 200, "who is in may come back"
 
 
 async def test_a_method_that_does_not_exist(gateway: RunningGateway) -> None:

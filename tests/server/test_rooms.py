@@ -55,6 +55,16 @@ def test_the_rooms_of_all_topologies(rooms: AllRooms, mesh: Directory, sfu: Dire
     assert rooms.room(RoomName("nobody")) is None
 
 
+def test_places_are_people_s() -> None:
+    alice = Stay(Participant(Identity("alice"), "Alice"), AT)
+    mulisa = Stay(Participant(Identity("mulisa"), "Mulisa", kind="agent"), AT)
+    full = RoomState(ROOM, "mesh", AT, (alice, mulisa), places=1)
+    assert full.has_place_for(Identity("alice")), "who is in it has one"
+    assert not full.has_place_for(Identity("bob"))
+    assert RoomState(ROOM, "mesh", AT, (alice, mulisa), places=2).has_place_for(Identity("bob"))
+    assert RoomState(ROOM, "sfu", AT, (alice, mulisa)).has_place_for(Identity("bob"))
+
+
 def test_the_first_token_chooses_and_later_ones_follow(rooms: AllRooms) -> None:
     assert rooms.topology(ROOM, now=0.0) is None
     assert rooms.promise(ROOM, None, now=0.0) == "sfu"

@@ -21,7 +21,7 @@ from mulisa.server.config import GatewayConfig
 from mulisa.server.ice import IceServers
 from mulisa.server.metrics import GatewayMetrics
 from mulisa.server.ratelimit import RateLimit
-from mulisa.server.responses import TooMany, error_response
+from mulisa.server.responses import RoomIsFull, TooMany, error_response
 from mulisa.server.rooms import AllRooms, RoomState, room_json
 from mulisa.server.tokens import Grant, TokenIssuer, TokenVerifier, room_grant, utc_now
 
@@ -83,9 +83,16 @@ class RoomAPI:
             earlier=self._earlier_grant(asked.token),
             is_taken=lambda identity: self._is_present(room, identity),
         )
+        self._check_space(room, grant.identity)
         topology = self._promise(room, asked.topology)  # last: who is refused promises nothing
         self.metrics.token_issued()
         return web.json_response(self._admission(request, grant, topology))
+
+    def _check_space(self, room: RoomName, identity: Identity) -> None:
+        """Raises RoomIsFull: a page is told here, as it cannot see why a WebSocket was refused."""
+        state = self.directory.room(room)
+        if state is not None and not state.has_place_for(identity):
+            raise RoomIsFull(f"the room is full: at most {state.places} people")
 
     def _promise(self, room: RoomName, wish: Topology | None) -> Topology:
         """The topology in which somebody joins the room now."""

@@ -27,6 +27,7 @@ _REASONS: Final = {
 @dataclass(slots=True)
 class _Room:
     created_at: datetime
+    places: int
     stays: dict[ParticipantSid, Stay] = field(default_factory=dict)
 
 
@@ -45,7 +46,7 @@ class EmbeddedRooms:
         name = RoomName(report.room.name)
         match report.event:
             case "room_started":
-                self._rooms[name] = _Room(_created_at(report))
+                self._rooms[name] = _Room(_created_at(report), report.room.max_participants)
                 return []
             case "room_finished":
                 return self._finish(name)
@@ -103,4 +104,4 @@ def _created_at(report: Report) -> datetime:
 
 
 def _state(name: RoomName, room: _Room) -> RoomState:
-    return RoomState(name, "sfu", room.created_at, tuple(room.stays.values()))
+    return RoomState(name, "sfu", room.created_at, tuple(room.stays.values()), room.places)

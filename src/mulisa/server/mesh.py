@@ -65,6 +65,7 @@ class MeshEndpoint:
         self._relay = MeshRelay(
             ice_servers=ice_servers, max_people=max_people, secret=secret, now=self._loop.time()
         )
+        self._max_people = max_people
         self._join_limit = join_limit
         self._is_elsewhere = is_elsewhere
         self._on_event = on_event
@@ -116,11 +117,11 @@ class MeshEndpoint:
     def room(self, name: RoomName) -> RoomState | None:
         """The room's state now; None while nobody is in it."""
         snapshot = self._relay.room(name)
-        return _state(snapshot) if snapshot else None
+        return _state(snapshot, self._max_people) if snapshot else None
 
     def rooms(self) -> list[RoomState]:
         """All rooms with somebody in them."""
-        return [_state(snapshot) for snapshot in self._relay.rooms()]
+        return [_state(snapshot, self._max_people) for snapshot in self._relay.rooms()]
 
     def holds(self, name: RoomName) -> bool:
         """Somebody is in the room."""
@@ -337,6 +338,6 @@ def _resumption(query: Mapping[str, str]) -> Resumption | None:
     return Resumption(ParticipantSid(sid), int(received))
 
 
-def _state(room: RoomSnapshot) -> RoomState:
+def _state(room: RoomSnapshot, places: int) -> RoomState:
     stays = tuple(Stay(stay.participant, stay.joined_at) for stay in room.stays)
-    return RoomState(room.name, "mesh", room.created_at, stays)
+    return RoomState(room.name, "mesh", room.created_at, stays, places)

@@ -36,6 +36,10 @@ class TooMany(MulisaError):
     """Somebody asks too often; the message is safe to send back."""
 
 
+class RoomIsFull(MulisaError):
+    """There is no place for one more; the message is safe to send back."""
+
+
 class NotUpgraded(MulisaError):
     """A plain request where a WebSocket is expected; the message is safe to send back."""
 
@@ -95,7 +99,7 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
         return error_response(400, str(error))
     except TooMany as error:
         return error_response(429, str(error))
-    except NotConfirmed as error:
+    except (NotConfirmed, RoomIsFull) as error:
         return error_response(503, str(error))
     except NotUpgraded as error:
         return _upgrade_required(str(error))

@@ -10,6 +10,7 @@ from typing import Any, Final, Protocol
 from mulisa.core.room import (
     AGENT_STATE_ATTRIBUTE,
     AgentState,
+    Identity,
     Participant,
     RoomName,
     Topology,
@@ -36,11 +37,18 @@ class RoomState:
     topology: Topology
     created_at: datetime
     stays: tuple[Stay, ...]
+    places: int = 0
+    """How many people may be in it; 0 for as many as like."""
 
     @property
     def people(self) -> tuple[Participant, ...]:
         """Those who are not agents."""
         return tuple(s.participant for s in self.stays if not s.participant.is_agent)
+
+    def has_place_for(self, identity: Identity) -> bool:
+        """Whether this person may come in, or is in it already."""
+        others = sum(person.identity != identity for person in self.people)
+        return not self.places or others < self.places
 
 
 class RoomDirectory(Protocol):
