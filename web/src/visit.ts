@@ -97,7 +97,9 @@ export class Visit {
   }
 
   async #requestToken(): Promise<Admission> {
-    const { room, name, topology } = this.#options;
+    const { room, name } = this.#options;
+    // A server that was restarted has forgotten the room, and connections may have outlived it.
+    const topology = this.room.local === null ? this.#options.topology : this.topology;
     const admission = await requestToken(room, name, readToken(room), topology);
     writeToken(room, admission.token);
     return admission;

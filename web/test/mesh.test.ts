@@ -10,6 +10,8 @@ import type { Participant, TransportEvent } from "../src/transport/types";
 class FakeSocket {
   static readonly OPEN = 1;
   static all: FakeSocket[] = [];
+  /** Answers pings. */
+  static isAlive = true;
   readyState = 1;
   readonly sent: FromClient[] = [];
   onmessage: ((event: { data: string }) => void) | null = null;
@@ -20,7 +22,9 @@ class FakeSocket {
   }
 
   send(data: string): void {
-    this.sent.push(JSON.parse(data) as FromClient);
+    const message = JSON.parse(data) as FromClient;
+    if (message.type !== "ping") this.sent.push(message);
+    else if (FakeSocket.isAlive) this.give({ type: "pong", received: 0 });
   }
 
   close(): void {
@@ -76,8 +80,11 @@ class FakeConnection {
     );
   }
 
-  constructor(readonly configuration: RTCConfiguration) {
+  constructor(public configuration: RTCConfiguration) {
     FakeConnection.all.push(this);
+  }
+  setConfiguration(configuration: RTCConfiguration) {
+    this.configuration = configuration;
   }
 
   addTransceiver(_: string, { direction }: RTCRtpTransceiverInit) {
@@ -213,7 +220,9 @@ beforeEach(() => {
   vi.stubGlobal("RTCPeerConnection", FakeConnection);
   vi.stubGlobal("MediaStream", FakeStream);
   vi.stubGlobal("window", new EventTarget());
+  vi.stubGlobal("document", Object.assign(new EventTarget(), { visibilityState: "visible" }));
   FakeSocket.all = [];
+  FakeSocket.isAlive = true;
   FakeConnection.all = [];
   FakeConnection.refusesAnswers = false;
   events = [];
@@ -265,6 +274,17 @@ describe("joining", () => {
     transport = new MeshTransport({ admit, receive: () => undefined, relayOnly: true });
     await join(BOB);
     expect(FakeConnection.all[0]?.configuration.iceTransportPolicy).toBe("relay");
+  });
+
+  it("gathers with the servers that it was told last", async () => {
+    const socket = await join(BOB);
+    const ice_servers = [{ urls: "turn:relay.example", username: "later", credential: "c" }];
+    socket.give({ type: "ice_servers", ice_servers });
+    expect(FakeConnection.all[0]?.configuration.iceServers).toEqual(ice_servers);
+    socket.give({ type: "participant_joined", participant: MULISA });
+    socket.give({ type: "offer", from: "PA_mulisa", connection: "remote01", sdp: "offer" });
+    await settle();
+    expect(FakeConnection.all[1]?.configuration.iceServers).toEqual(ice_servers);
   });
 
   it("does not join with relays only where there are none", async () => {
@@ -343,9 +363,106 @@ describe("losing the way to the server", () => {
     const first = await join();
     admissions = [() => Promise.reject(new Refusal("full", ""))];
     first.break();
-    await vi.advanceTimersByTimeAsync(10_000);
+    await vi.advanceTimersByTimeAsync(3_000);
     expect(types()).not.toContain("ended");
     expect(FakeSocket.all).toHaveLength(2);
+  });
+});
+
+describe("a lost socket", () => {
+  /** Bob's connection works; the socket is cut. */
+  async function cut(): Promise<FakeConnection | undefined> {
+    const first = await join(BOB);
+    const [pc] = FakeConnection.all;
+    pc?.become("connected");
+    first.give({ type: "participant_updated", participant: { ...BOB, muted: true } });
+    first.break();
+    return pc;
+  }
+
+  /** What the page asks for when it comes back. */
+  async function back(): Promise<FakeSocket> {
+    await vi.advanceTimersByTimeAsync(400);
+    const socket = FakeSocket.all.at(-1);
+    if (socket === undefined) throw new Error("no socket was opened");
+    return socket;
+  }
+
+  it("is resumed at once, says what came, and sends what was not acknowledged", async () => {
+    const pc = await cut();
+    transport.setMuted(true);
+    const second = await back();
+    const { searchParams } = new URL(second.url);
+    expect([searchParams.get("resume"), searchParams.get("received")]).toEqual(["PA_alice", "1"]);
+    expect(second.sent).toEqual([]);
+    second.give({ type: "resumed", received: 1, ice_servers: [] });
+    expect(second.sent).toEqual([{ type: "update", muted: true }]);
+    expect(events.at(-1)).toEqual({ type: "signaling_resumed" });
+    expect(pc?.closed).toBe(false);
+    expect(FakeConnection.all).toHaveLength(1);
+  });
+
+  it("that a restarted gateway replaces leaves the connections as they were", async () => {
+    const pc = await cut();
+    const second = await enter(ALICE, [BOB]).then(() => back());
+    second.give({ type: "joined", participant: ALICE, participants: [BOB], ice_servers: [] });
+    await vi.advanceTimersByTimeAsync(20_000);
+    expect(pc?.closed).toBe(false);
+    expect(types()).not.toContain("participant_left");
+    expect(sent(second, "offer")).toEqual([]);
+  });
+
+  it("after which somebody does not come back: they are gone when their packets end", async () => {
+    const pc = await cut();
+    const second = await back();
+    second.give({ type: "joined", participant: ALICE, participants: [], ice_servers: [] });
+    await vi.advanceTimersByTimeAsync(20_000);
+    expect(pc?.closed, "they still talk to each other").toBe(false);
+    if (pc !== undefined) pc.silent = true;
+    await vi.advanceTimersByTimeAsync(6_000);
+    expect(pc?.closed).toBe(true);
+    expect(events.at(-1)).toEqual({ type: "participant_left", identity: "bob", reason: "vanished" });
+  });
+
+  it("after which somebody comes back anew: they get a new connection", async () => {
+    const pc = await cut();
+    const second = await back();
+    const again = { ...BOB, sid: "PA_bob2" };
+    second.give({ type: "joined", participant: ALICE, participants: [again], ice_servers: [] });
+    await settle();
+    expect(pc?.closed).toBe(true);
+    expect(sent(second, "offer").map(({ to }) => to)).toEqual(["PA_bob2"]);
+    expect(types().slice(-2)).toEqual(["participant_left", "participant_joined"]);
+  });
+
+  it("is noticed when nothing comes, and sooner when there is a reason to doubt", async () => {
+    await join(BOB);
+    await vi.advanceTimersByTimeAsync(30_000);
+    expect(FakeSocket.all).toHaveLength(1);
+    FakeSocket.isAlive = false;
+    await vi.advanceTimersByTimeAsync(4_000);
+    expect(types()).not.toContain("signaling_lost");
+    await vi.advanceTimersByTimeAsync(4_000);
+    expect(FakeSocket.all.length).toBeGreaterThan(1);
+    await enter(ALICE, [BOB]);
+    FakeSocket.isAlive = true;
+    events.length = 0;
+    FakeSocket.isAlive = false;
+    window.dispatchEvent(new Event("online"));
+    await vi.advanceTimersByTimeAsync(2_600);
+    expect(types()).toContain("signaling_lost");
+  });
+
+  it("is looked for at once when the network is back, however long it was away", async () => {
+    const first = await join(BOB);
+    admissions = Array.from({ length: 12 }, () => () => Promise.reject(new Refusal("away", "")));
+    first.break();
+    await vi.advanceTimersByTimeAsync(15_000);
+    admissions = [];
+    const before = FakeSocket.all.length;
+    document.dispatchEvent(new Event("visibilitychange"));
+    await settle();
+    expect(FakeSocket.all).toHaveLength(before + 1);
   });
 });
 

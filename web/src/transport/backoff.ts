@@ -1,7 +1,7 @@
 /** How long to wait before trying again: longer each time, and not in step with others. */
 
-const FIRST_MS = 500;
-const LAST_MS = 4_000;
+const FIRST_MS = 250;
+const LAST_MS = 2_000;
 
 export class Backoff {
   #failures = 0;

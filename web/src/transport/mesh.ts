@@ -1,14 +1,15 @@
 /** A mesh room: one signalling socket, and a connection to everybody in it. */
 
-import { type Admission, Refusal } from "../api";
-import { Backoff } from "./backoff";
+import type { Admission } from "../api";
+import { GatewayLink } from "./link";
 import type { NegotiationEvent } from "./negotiation";
 import { Pair } from "./pair";
 import { canRelay } from "./relay";
-import { type FromClient, type FromGateway, Signaling } from "./signaling";
+import type { FromClient, FromGateway } from "./signaling";
 import { Tallies } from "./tally";
 import { chatText, receptionText } from "./text";
-import type { EndReason, Participant, Received, Receive, Transport } from "./types";
+import type { EndReason, LeaveReason, Participant, Received, Receive, Transport } from "./types";
+import { Vigil } from "./vigil";
 
 /** How often we see whether paths still work; `Vitals` counts on it. */
 const LOOK_INTERVAL_MS = 1_000;
@@ -23,27 +24,30 @@ export interface MeshOptions {
 export class MeshTransport implements Transport {
   readonly #options: MeshOptions;
   readonly #pairs = new Map<string, Pair>();
-  readonly #backoff = new Backoff();
+  readonly #link: GatewayLink;
+  readonly #vigil = new Vigil();
   readonly #tallies = new Tallies();
-  #signaling: Signaling | null = null;
   #local: Participant | null = null;
   #iceServers: RTCIceServer[] = [];
   #track: MediaStreamTrack | null = null;
   #muted = false;
-  #retry: ReturnType<typeof setTimeout> | undefined;
-  #over = false;
   #looking: ReturnType<typeof setInterval> | undefined;
   readonly #listeners = new AbortController();
 
   constructor(options: MeshOptions) {
     this.#options = options;
+    this.#link = new GatewayLink(() => this.#admit(), {
+      received: (message) => this.#received(message),
+      lost: () => this.#options.receive({ type: "signaling_lost" }),
+      refused: (reason) => this.#end(reason),
+    });
   }
 
   join(): void {
     const { signal } = this.#listeners;
     window.addEventListener("online", () => this.#suspect(), { signal });
     this.#looking = setInterval(() => this.#look(), LOOK_INTERVAL_MS);
-    void this.#open();
+    this.#link.open();
   }
 
   leave(): void {
@@ -89,37 +93,10 @@ export class MeshTransport implements Transport {
     return connections;
   }
 
-  async #open(): Promise<void> {
-    try {
-      const { url, token, ice_servers } = await this.#options.admit();
-      if (this.#isOver()) return;
-      if (this.#options.relayOnly && !canRelay(ice_servers)) {
-        this.#end("no_relay");
-        return;
-      }
-      this.#signaling = new Signaling(url, token, {
-        received: (message) => this.#received(message),
-        lost: () => this.#lost(),
-      });
-    } catch (error) {
-      if (!(error instanceof Refusal)) throw error;
-      this.#refused(error);
-    }
-  }
-
-  #refused({ reason }: Refusal): void {
-    if (this.#isOver()) return;
-    // While we come back, our former stay may still hold the place that seems taken.
-    const passes = reason === "away" || (reason === "full" && this.#local !== null);
-    if (passes) this.#lost();
-    else this.#end(reason);
-  }
-
-  /** Connections that still work go on until `joined` tells our new sid. */
-  #lost(): void {
-    this.#signaling = null;
-    this.#options.receive({ type: "signaling_lost" });
-    this.#retry = setTimeout(() => void this.#open(), this.#backoff.next());
+  async #admit(): Promise<Admission> {
+    const admission = await this.#options.admit();
+    if (this.#options.relayOnly && !canRelay(admission.ice_servers)) this.#end("no_relay");
+    return admission;
   }
 
   #received(message: FromGateway): void {
@@ -127,17 +104,28 @@ export class MeshTransport implements Transport {
       case "joined":
         this.#joined(message.participant, message.participants, message.ice_servers);
         break;
+      case "resumed":
+        this.#renewServers(message.ice_servers);
+        this.#options.receive({ type: "signaling_resumed" });
+        break;
+      case "ice_servers":
+        this.#renewServers(message.ice_servers);
+        break;
       case "participant_joined":
-        this.#meet(message.participant);
-        this.#options.receive(message);
+        this.#arrived(message.participant);
         break;
       case "participant_updated":
         this.#updated(message.participant);
         break;
       case "participant_left":
-        this.#pairs.get(message.sid)?.close();
-        this.#pairs.delete(message.sid);
-        this.#options.receive(message);
+        this.#left(message.sid, message.reason);
+        break;
+      case "participant_detached":
+        this.#vigil.detached(message.sid);
+        this.#keepVigil();
+        break;
+      case "participant_attached":
+        this.#vigil.settled(message.sid);
         break;
       case "offer":
       case "answer":
@@ -151,18 +139,60 @@ export class MeshTransport implements Transport {
         // After a shutdown the socket closes, and we come back as after any other loss.
         if (message.reason !== "shutdown") this.#end(message.reason);
         break;
+      case "pong": // the link's business
+        break;
     }
   }
 
-  /** We are in: the newcomer offers to everybody who is there already (docs/protocol.md). */
   #joined(local: Participant, participants: readonly Participant[], ice: RTCIceServer[]): void {
-    this.#backoff.reset();
-    this.#closePairs();
+    const isRestored = this.#local?.sid === local.sid;
     this.#local = local;
     this.#iceServers = ice;
-    this.#options.receive({ type: "joined", local, participants });
+    if (isRestored) this.#restored(participants);
+    else this.#entered(local, participants);
     if (local.muted !== this.#muted) this.#send({ type: "update", muted: this.#muted });
+  }
+
+  /** We are in: the newcomer offers to everybody who is there already (docs/protocol.md). */
+  #entered(local: Participant, participants: readonly Participant[]): void {
+    this.#closePairs();
+    this.#options.receive({ type: "joined", local, participants });
     for (const participant of participants) this.#meet(participant)?.offer();
+  }
+
+  /** The gateway was restarted and knows us, and others by and by: connections are kept. */
+  #restored(participants: readonly Participant[]): void {
+    const present = new Set(participants.map(({ sid }) => sid));
+    const missing = [...this.#pairs.keys()].filter((sid) => !present.has(sid));
+    this.#vigil.expect(missing, performance.now());
+    this.#options.receive({ type: "signaling_resumed" });
+    for (const participant of participants) this.#arrived(participant)?.offer();
+  }
+
+  /** Somebody is here: one who was here before, or a new one, whose pair is given back. */
+  #arrived(participant: Participant): Pair | null {
+    const { sid, identity } = participant;
+    this.#vigil.settled(sid);
+    if (this.#pairs.has(sid)) {
+      this.#updated(participant);
+      return null;
+    }
+    // A gateway that has forgotten them could not tell that they left.
+    const former = this.#pairWith(identity)?.participant.sid;
+    if (former !== undefined) this.#left(former, "replaced");
+    const pair = this.#meet(participant);
+    this.#options.receive({ type: "participant_joined", participant });
+    return pair;
+  }
+
+  #left(sid: string, reason: LeaveReason): void {
+    this.#vigil.settled(sid);
+    const pair = this.#pairs.get(sid);
+    if (pair === undefined) return;
+    pair.close();
+    this.#pairs.delete(sid);
+    const { identity } = pair.participant;
+    this.#options.receive({ type: "participant_left", identity, reason });
   }
 
   #pairWith(identity: string): Pair | undefined {
@@ -182,11 +212,7 @@ export class MeshTransport implements Transport {
     if (this.#local === null) return null;
     const pair = new Pair(participant, {
       local: this.#local,
-      configuration: {
-        iceServers: this.#iceServers,
-        iceTransportPolicy: this.#options.relayOnly ? "relay" : "all",
-        bundlePolicy: "max-bundle",
-      },
+      configuration: () => this.#configuration(),
       track: () => this.#track,
       send: (message) => this.#send(message),
       receive: this.#options.receive,
@@ -195,12 +221,37 @@ export class MeshTransport implements Transport {
     return pair;
   }
 
+  #configuration(): RTCConfiguration {
+    return {
+      iceServers: this.#iceServers,
+      iceTransportPolicy: this.#options.relayOnly ? "relay" : "all",
+      bundlePolicy: "max-bundle",
+    };
+  }
+
+  /** For connections that are made from now on, and for what they gather when they restart ICE. */
+  #renewServers(servers: RTCIceServer[]): void {
+    this.#iceServers = servers;
+    for (const connection of this.connections().values()) {
+      connection.setConfiguration(this.#configuration());
+    }
+  }
+
   #send(message: FromClient): void {
-    this.#signaling?.send(message);
+    this.#link.send(message);
   }
 
   #look(): void {
     for (const pair of this.#pairs.values()) void pair.look();
+    this.#keepVigil();
+  }
+
+  /** Be a witness of who lives, and see who is gone. */
+  #keepVigil(): void {
+    const heardAt = (sid: string) => this.#pairs.get(sid)?.heardAt ?? -Infinity;
+    const { alive, gone } = this.#vigil.look(heardAt, performance.now());
+    for (const sid of alive) this.#send({ type: "witness", sid });
+    for (const sid of gone) this.#left(sid, "vanished");
   }
 
   /** Our network may be another one. */
@@ -214,22 +265,16 @@ export class MeshTransport implements Transport {
   }
 
   #close(): void {
-    this.#over = true;
     this.#listeners.abort();
     clearInterval(this.#looking);
-    clearTimeout(this.#retry);
-    this.#signaling?.close();
-    this.#signaling = null;
+    this.#link.close();
     this.#closePairs();
   }
 
   #closePairs(): void {
     for (const pair of this.#pairs.values()) pair.close();
     this.#pairs.clear();
-  }
-
-  #isOver(): boolean {
-    return this.#over;
+    this.#vigil.clear();
   }
 }
 

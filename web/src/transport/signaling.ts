@@ -16,6 +16,12 @@ export type FromGateway =
       readonly participants: readonly Participant[];
       readonly ice_servers: RTCIceServer[];
     }
+  | {
+      readonly type: "resumed";
+      readonly received: number;
+      readonly ice_servers: RTCIceServer[];
+    }
+  | { readonly type: "ice_servers"; readonly ice_servers: RTCIceServer[] }
   | { readonly type: "participant_joined"; readonly participant: Participant }
   | { readonly type: "participant_updated"; readonly participant: Participant }
   | {
@@ -24,6 +30,7 @@ export type FromGateway =
       readonly identity: string;
       readonly reason: LeaveReason;
     }
+  | { readonly type: "participant_detached" | "participant_attached"; readonly sid: string }
   | {
       readonly type: "offer" | "answer";
       readonly from: string;
@@ -37,6 +44,7 @@ export type FromGateway =
       readonly candidate: Candidate | null;
     }
   | { readonly type: "error"; readonly code: string; readonly message: string }
+  | { readonly type: "pong"; readonly received: number }
   | {
       readonly type: "closing";
       readonly reason: "replaced" | "removed" | "room_closed" | "too_fast" | "shutdown";
@@ -56,17 +64,24 @@ export type FromClient =
       readonly candidate: Candidate | null;
     }
   | { readonly type: "update"; readonly muted: boolean }
+  | { readonly type: "ping"; readonly received: number }
+  | { readonly type: "witness"; readonly sid: string }
   | { readonly type: "leave" };
 
 const KNOWN: ReadonlySet<string> = new Set([
   "joined",
+  "resumed",
+  "ice_servers",
   "participant_joined",
   "participant_updated",
   "participant_left",
+  "participant_detached",
+  "participant_attached",
   "offer",
   "answer",
   "candidate",
   "error",
+  "pong",
   "closing",
 ]);
 
@@ -76,8 +91,15 @@ export function parseFromGateway(data: string): FromGateway | null {
   return KNOWN.has(message.type) ? (message as FromGateway) : null;
 }
 
+/** What a client says that had a stay before: its name, and how many messages came. */
+export interface Resumption {
+  readonly sid: string;
+  readonly received: number;
+}
+
 export interface SignalingListener {
-  received(message: FromGateway): void;
+  /** Null for a message of a later version. */
+  received(message: FromGateway | null): void;
   /** The socket is gone, or never opened; nothing follows. Not called after `close`. */
   lost(): void;
 }
@@ -87,12 +109,21 @@ export class Signaling {
   readonly #socket: WebSocket;
   #listener: SignalingListener | null;
 
-  constructor(url: string, token: string, listener: SignalingListener) {
+  constructor(
+    url: string,
+    token: string,
+    resumption: Resumption | null,
+    listener: SignalingListener,
+  ) {
     this.#listener = listener;
-    this.#socket = new WebSocket(`${url}/mesh?access_token=${encodeURIComponent(token)}`);
+    const query = new URLSearchParams({ access_token: token });
+    if (resumption !== null) {
+      query.set("resume", resumption.sid);
+      query.set("received", String(resumption.received));
+    }
+    this.#socket = new WebSocket(`${url}/mesh?${query.toString()}`);
     this.#socket.onmessage = ({ data }: MessageEvent<string>) => {
-      const message = parseFromGateway(data);
-      if (message !== null) this.#listener?.received(message);
+      this.#listener?.received(parseFromGateway(data));
     };
     this.#socket.onclose = () => {
       const lost = this.#listener;
@@ -102,11 +133,11 @@ export class Signaling {
   }
 
   /** What is sent while the socket is not open is lost with it. */
-  send(message: FromClient): void {
-    if (this.#socket.readyState === WebSocket.OPEN) this.#socket.send(JSON.stringify(message));
+  send(text: string): void {
+    if (this.#socket.readyState === WebSocket.OPEN) this.#socket.send(text);
   }
 
-  /** Idempotent; the listener hears nothing any more. */
+  /** Idempotent; the listener hears nothing any more. Ends the socket, and not the stay. */
   close(): void {
     this.#listener = null;
     this.#socket.close();

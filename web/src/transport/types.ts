@@ -95,6 +95,8 @@ export type TransportEvent =
   | { readonly type: "muted_by_host" }
   /** The way to the server is lost; the transport comes back by itself. */
   | { readonly type: "signaling_lost" }
+  /** It is back, and nothing else changed. */
+  | { readonly type: "signaling_resumed" }
   | { readonly type: "ended"; readonly reason: EndReason };
 
 export type Receive = (event: TransportEvent) => void;
