@@ -28,7 +28,7 @@ MIN_LATENESS: Final = 0.030
 MAX_LATENESS: Final = 0.200
 _WINDOW: Final = 2.0
 """Seconds; the fastest packet of the last one or two of these is what others are late against."""
-_QUANTILE: Final = 0.95
+_QUANTILE: Final = 0.97
 _STEP: Final = 0.005
 
 
@@ -56,7 +56,7 @@ class Schedule:
 
     def __init__(self, lateness: float = 0.0) -> None:
         self.lateness = lateness
-        """Seconds that only one packet in twenty exceeds."""
+        """Seconds that only three packets in a hundred exceed."""
         self._timestamp: int | None = None
         self._media = 0.0
         self._fastest = self._fastest_before = float("inf")
