@@ -9,7 +9,11 @@ from mulisa.transport.mesh.network import MeshNetwork
 
 
 def open_transport(
-    topology: Topology, url: str, token: str, routing: Routing, network: MeshNetwork
+    topology: Topology,
+    url: str,
+    token: str,
+    routing: Routing,
+    network: MeshNetwork = MeshNetwork(),  # noqa: B008 - it is frozen
 ) -> Transport:
     """A transport that is not entered yet. `url` is the WebSocket base of the server.
 
