@@ -117,13 +117,13 @@ class Pair:
         *,
         voice: Voice,
         hears: bool,
-        ice_servers: Sequence[IceServer],
+        ice_servers: Callable[[], Sequence[IceServer]],
         network: MeshNetwork,
         send: Callable[[ClientMessage], None],
         report: Callable[[Pair, PairEvent], None],
         watch: Watch,
     ) -> None:
-        """`hears` as in `hear`; `watch` is told of every change.
+        """`hears` as in `hear`; `watch` is told of every change; `ice_servers` gives the latest.
 
         `send` and `report` are called from within the loop and only enqueue.
         """
@@ -362,7 +362,7 @@ class Pair:
                 self._connected_at = asyncio.get_running_loop().time()
                 self._unheard = Unheard()
                 self._replace_at = None
-                self._log.info("connected to a peer, %s", peer.way)
+                self._log.info("connected to a peer")
                 await self._close_former()
             case PeerSpeaking(subscription):
                 self._subscription = subscription
@@ -438,7 +438,7 @@ class Pair:
             self.identity,
             voice=self._voice,
             audio=self._audio,
-            ice_servers=self._ice_servers,
+            ice_servers=self._ice_servers(),
             network=self._network,
             report=self._from_peer,
         )

@@ -12,7 +12,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from mulisa.core.errors import InputError, SignalingError
@@ -41,6 +41,7 @@ from mulisa.transport.mesh.signaling import (
     ErrorCode,
     ErrorMessage,
     IceServer,
+    IceServersRenewed,
     Joined,
     Leave,
     LeaveReason,
@@ -65,6 +66,7 @@ from mulisa.transport.mesh.signaling import (
 from mulisa.transport.mesh.stays import (
     FLOOD_PATIENCE,
     MESSAGES_PER_SECOND,
+    SERVERS_LAST,
     UNWITNESSED_FOR,
     Flood,
     Room,
@@ -266,6 +268,8 @@ class MeshRelay:
         if was_dark:
             room.give_time(now)
         ice_servers = self._ice_servers(stay.participant.identity, at)
+        stay.servers_at = at
+        stay.servers_told_at = now
         resumed = Resumed(received=stay.received, ice_servers=ice_servers)
         missed = stay.backlog.after(resumption.received) or []
         outcome: Outcome = [Send(stay.sid, text) for text in (encode(resumed), *missed)]
@@ -298,7 +302,7 @@ class MeshRelay:
         )
         outcome: Outcome = [Send(participant.sid, encode(joined))]
         outcome += room.tell_everybody(PeerJoined(participant=info))
-        room.stays[participant.sid] = Stay(participant, may_update, at, Flood(now))
+        room.stays[participant.sid] = Stay(participant, may_update, at, Flood(now), now, at)
         self._room_of[participant.sid] = room
         return [*outcome, ParticipantEntered(room.name, participant)]
 
@@ -345,7 +349,7 @@ class MeshRelay:
     def _handle(self, room: Room, stay: Stay, message: ClientMessage, now: float) -> Outcome:
         match message:
             case Ping(received=received):
-                return _answer_ping(stay, received)
+                return self._renew_servers(room, stay, now) + _answer_ping(stay, received)
             case Witness(sid=sid):
                 _bear_witness(room, sid, now)
                 return []
@@ -355,6 +359,16 @@ class MeshRelay:
         if isinstance(message, Update):
             return self._update(room, stay, message)
         return self._forward(room, stay, message)
+
+    def _renew_servers(self, room: Room, stay: Stay, now: float) -> Outcome:
+        """A stay may be longer than credentials of TURN servers are valid."""
+        age = now - stay.servers_told_at
+        if age < SERVERS_LAST:
+            return []
+        stay.servers_told_at = now
+        stay.servers_at += timedelta(seconds=age)
+        servers = self._ice_servers(stay.participant.identity, stay.servers_at)
+        return room.tell(IceServersRenewed(ice_servers=servers), [stay]) if servers else []
 
     def _forward(
         self, room: Room, stay: Stay, message: OfferTo | AnswerTo | CandidateTo

@@ -158,6 +158,13 @@ class Resumed(_Message):
     ice_servers: list[IceServer] = Field(default_factory=list)
 
 
+class IceServersRenewed(_Message):
+    """Credentials that last, in place of those that are about to run out."""
+
+    type: Literal["ice_servers"] = "ice_servers"
+    ice_servers: list[IceServer]
+
+
 class PeerJoined(_Message):
     """Somebody new, who will send an offer."""
 
@@ -247,6 +254,7 @@ class Closing(_Message):
 GatewayMessage: TypeAlias = (
     Joined
     | Resumed
+    | IceServersRenewed
     | PeerJoined
     | PeerUpdated
     | PeerLeft

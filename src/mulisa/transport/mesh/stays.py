@@ -16,6 +16,8 @@ MESSAGES_PER_SECOND: Final = 50.0
 MESSAGE_BURST: Final = 400.0
 FLOOD_PATIENCE: Final = 50
 """Messages over the limit that are refused one by one before their sender is closed."""
+SERVERS_LAST: Final = 6 * 3600.0
+"""Seconds after which a client gets ICE servers anew: half of what their credentials are valid."""
 UNWITNESSED_FOR: Final = 4.5
 """Seconds after which a detached stay ends if nobody receives packets of its participant."""
 
@@ -51,6 +53,10 @@ class Stay:
     may_update: bool
     joined_at: datetime
     flood: Flood
+    servers_told_at: float
+    """When its client last got ICE servers, whose credentials run out."""
+    servers_at: datetime
+    """The same moment on the wall clock, for which they were made."""
     received: int = 0
     """Messages of its client that count."""
     backlog: Backlog = field(default_factory=Backlog)

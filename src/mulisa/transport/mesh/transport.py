@@ -38,6 +38,7 @@ from mulisa.transport.mesh.signaling import (
     Closing,
     ErrorMessage,
     GatewayMessage,
+    IceServersRenewed,
     Joined,
     OfferFrom,
     ParticipantInfo,
@@ -269,7 +270,7 @@ class MeshTransport:
                     pair.receive(message)
             case Joined():
                 self._rejoin(message)
-            case Resumed(ice_servers=ice_servers):
+            case Resumed(ice_servers=ice_servers) | IceServersRenewed(ice_servers=ice_servers):
                 self._joined = self._entered.model_copy(update={"ice_servers": ice_servers})
             case PeerJoined(participant=info):
                 self._meet(info, is_newcomer=False)
@@ -335,7 +336,7 @@ class MeshTransport:
             participant,
             voice=self._voice,
             hears=self.routing.hears(participant.identity),
-            ice_servers=self._entered.ice_servers,
+            ice_servers=lambda: self._entered.ice_servers,
             network=self._network,
             send=self._link.send,
             report=self._on_pair,
