@@ -151,11 +151,12 @@ def main() -> None:
 async def measure(trials: int, n_sentences: int, *, small: bool) -> dict[str, Any]:
     """All figures."""
     networks = [Network(), Network(0.05, bursty=True, jitter=0.03)]
-    delays = [
-        {"network": str(network), "buffer": way.name, **await measure_delay(network, way, trials)}
-        for network in networks
-        for way in (WAYS[0], WAYS[-1])
-    ]
+    delays = []
+    for network in networks:
+        for way in (WAYS[0], WAYS[-1]):
+            delay = await measure_delay(network, way, trials)
+            delays.append({"network": str(network), "buffer": way.name, **delay})
+            tell(f"{network}: {delay} ({way.name})")
     errors = await measure_errors(SENTENCES[:n_sentences], small=small)
     return {
         "benchmark": "ear",
@@ -171,11 +172,12 @@ async def measure_errors(sentences: Sequence[str], *, small: bool) -> list[Error
     stt = WhisperSTT()
     await stt.load(quiet)
     try:
-        return [
-            await word_errors(spoken, network, way, stt)
-            for network in networks(small=small)
-            for way in WAYS
-        ]
+        errors = []
+        for network in networks(small=small):
+            for way in WAYS:
+                errors.append(await word_errors(spoken, network, way, stt))
+                tell(f"{network}: {errors[-1].word_error_rate:.1%} ({way.name})")
+        return errors
     finally:
         await stt.aclose()
 
@@ -380,6 +382,11 @@ def hearing_with(buffer: type[Ours] | type[Stock], stamps: Stamps) -> Iterator[N
     finally:
         setattr(receiving, "VoiceStream", VoiceStream)  # noqa: B010
         setattr(receiving.VoiceReceiver, "_handle_rtp_packet", original)  # noqa: B010
+
+
+def tell(progress: str) -> None:
+    """For whoever waits."""
+    print(progress, file=sys.stderr, flush=True)
 
 
 def quiet(_: str, __: float | None) -> None:
