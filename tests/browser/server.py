@@ -83,7 +83,7 @@ class Program:
 
 
 class Server(Program):
-    """`mulisa serve` on any free port."""
+    """`mulisa serve`, on any free port unless one is given."""
 
     def __init__(
         self,
@@ -95,6 +95,7 @@ class Server(Program):
         topology: Topology = "mesh",
         livekit: LiveKitServer | None = None,
         livekit_url: str = "",
+        port: int = 0,
     ) -> None:
         """SFU rooms are on its own SFU, or with a LiveKit server there; `livekit_url` is how to
         get to that, if not directly.
@@ -107,7 +108,7 @@ class Server(Program):
         options += ("--topology", self.topology, "--rtc-port", "0")
         self.data = data
         super().__init__(
-            *("serve", "--port", "0", "--data", str(data), *options),
+            *("serve", "--port", str(port), "--data", str(data), *options),
             environment=given,
             log=log,
             prefix=prefix,
@@ -117,6 +118,11 @@ class Server(Program):
         except BaseException:
             self.stop()
             raise
+
+    @property
+    def port(self) -> int:
+        """Of the gateway."""
+        return int(self.url.rsplit(":", 1)[1])
 
     def agent(self) -> psutil.Process:
         """The process that Mulisa lives in."""
