@@ -31,6 +31,7 @@ INTERFACE: Final = "eth0"
 """Of every host, and of a NAT towards the internet."""
 LAN: Final = "lan0"
 
+_FIRST_NAT: Final = 100
 _CLONE_NEWNET: Final = 0x40000000
 _MAPPINGS: Final[dict[Nat, str]] = {
     "full-cone": "snat to {public}",
@@ -160,7 +161,7 @@ class Internet:
         self._homes += 1
         number = self._homes
         router = self._namespace(f"nat{number}")
-        public = self._connect(router, 100 + number)
+        public = self._connect(router, _FIRST_NAT + number)
         _run(*self._exec(router), "sysctl", "-qw", "net.ipv4.ip_forward=1")
         self._in(router, f"link add {LAN} type bridge")
         self._in(router, f"addr add 192.168.{number}.1/24 dev {LAN}")
@@ -180,6 +181,10 @@ class Internet:
         self._in(router, f"addr del {former}/{PUBLIC.prefixlen} dev {INTERFACE}")
         self._in(router, f"addr add {present}/{PUBLIC.prefixlen} dev {INTERFACE}")
         self._in(router, f"route replace default via {PUBLIC[1]}")
+
+    def public_address(self, inhabitant: Namespace) -> str:
+        """Of the NAT in front of them."""
+        return str(PUBLIC[_FIRST_NAT + int(inhabitant.address.split(".")[2])])
 
     def close(self) -> None:
         """End what still runs there, and remove it all."""

@@ -14,7 +14,7 @@ from playwright.async_api import async_playwright
 
 from mulisa.core.room import Topology
 from tests.browser.people import FLAGS, Person, person_in, until
-from tests.browser.server import Server
+from tests.browser.server import Program, Server
 from tests.namespaces import Internet, Namespace, Nat, program_in
 from tests.turn_server import SECRET, TurnServer, turn_program
 
@@ -104,20 +104,30 @@ class Public:
         self.server = server
         self.url = url
         self.turn = turn
-        self._log = log
+        self.log = log
 
-    def ways(self) -> list[str]:
-        """Types of candidates of Mulisa's connections that are over, hers first, as they ended."""
-        return re.findall(r"a connection ends; packets went (\w+ to \w+)", self._log.read_text())
+
+def ways(log: Path) -> list[str]:
+    """Types of candidates of an agent's connections that are over, its own first, as they ended."""
+    return re.findall(r"a connection ends; packets went (\w+ to \w+)", log.read_text())
 
 
 @contextmanager
 def public(
-    net: Internet, folder: Path, topology: Topology, servers: Sequence[str], *options: str
+    net: Internet,
+    folder: Path,
+    topology: Topology,
+    servers: Sequence[str],
+    *options: str,
+    host: Namespace | None = None,
+    address: str = "",
 ) -> Iterator[Public]:
-    """`servers` are those of ``stun``, ``udp``, ``tcp`` and ``tls`` that people are told of."""
+    """`servers` are those of ``stun``, ``udp``, ``tcp`` and ``tls`` that people are told of.
+
+    The gateway is on `host`, which people reach at `address`, or on a public one.
+    """
     program = turn_program()
-    relay, host = net.host("relay", 20), net.host("server", 10)
+    relay, host = net.host("relay", 20), host or net.host("server", 10)
     turn = TurnServer(
         program, folder, address=relay.address, port=TURN_PORT, secret=SECRET, prefix=relay.prefix
     )
@@ -133,21 +143,45 @@ def public(
                 *("--host", "0.0.0.0", "--port", str(PORT), "--turn-secret", SECRET, "--debug"),
                 *given,
                 *options,
-                environment={
-                    "MULISA_VAD": "scripted",
-                    "SSL_CERT_FILE": str(turn.files.certificate),
-                },
+                environment=environment(turn),
                 log=file,
                 topology=topology,
                 prefix=host.prefix,
             )
             try:
-                server.wait_for("agent_ready")
-                yield Public(server, f"http://{host.address}:{PORT}", turn, log)
+                if "--no-agent" not in options:
+                    server.wait_for("agent_ready")
+                yield Public(server, f"http://{address or host.address}:{PORT}", turn, log)
             finally:
                 assert server.stop() == 0
     finally:
         turn.stop()
+
+
+@contextmanager
+def agent_at(home: Namespace, where: Public, folder: Path) -> Iterator[Path]:
+    """An agent process there, which registers with that gateway; its log."""
+    log = folder / "agent.log"
+    with log.open("w") as file:
+        url = where.url.replace("http", "ws")
+        options = ("--url", url, "--data", str(folder / "agent"), "--debug", *SCRIPTED)
+        given = environment(where.turn)
+        agent = Program("worker", *options, environment=given, log=file, prefix=home.prefix)
+        try:
+            agent.wait_for("registered")
+            yield log
+        finally:
+            assert agent.stop() == 0
+
+
+def environment(turn: TurnServer) -> dict[str, str]:
+    """Of our processes: one key, scripted ears, and trust in the relay's certificate."""
+    return {
+        "LIVEKIT_API_KEY": "key",
+        "LIVEKIT_API_SECRET": SECRET * 2,
+        "MULISA_VAD": "scripted",
+        "SSL_CERT_FILE": str(turn.files.certificate),
+    }
 
 
 @asynccontextmanager

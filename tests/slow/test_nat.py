@@ -11,15 +11,15 @@ import itertools
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pytest
 
 from mulisa.providers.tones import tone
 from tests.browser.people import WaitedInVain, until
-from tests.namespaces import Internet, Nat, internet
-from tests.slow.homes import Inhabitant, PathSeen, Public, inhabitants, public
+from tests.namespaces import Internet, Namespace, Nat, internet
+from tests.slow.homes import Inhabitant, PathSeen, Public, agent_at, inhabitants, public, ways
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.timeout(300)]
 
@@ -118,7 +118,14 @@ async def path_is(one: Inhabitant, other: Inhabitant, *, relayed: bool) -> None:
     )
 
 
-@pytest.mark.parametrize("nats", [NATS, NATS[1:] * 2], ids=["one-each", "two-alike"])
+def alike(*nats: Nat) -> list[Any]:
+    return [pytest.param((nat, nat), id=f"two-{nat}") for nat in nats]
+
+
+ONE_EACH: Final = pytest.param(NATS, id="one-each")
+
+
+@pytest.mark.parametrize("nats", [ONE_EACH, *alike("port-restricted", "symmetric", "udp-blocked")])
 async def test_in_a_mesh_with_relays_everybody_hears_everybody(
     nats: Sequence[Nat], net: Internet, chromium: str, tmp_path: Path
 ) -> None:
@@ -133,15 +140,16 @@ async def test_in_a_mesh_with_relays_everybody_hears_everybody(
                 assert (path.local == "relay") is (each.nat == "udp-blocked"), path
                 assert each.nat != "udp-blocked" or path.relay in ("tcp", "tls"), path
             await mulisa_hears_and_answers(people, people[-1])
-    last = where.ways()[-len(people) :]  # those that were still open
-    assert last.count("host to relay") == nats.count("udp-blocked"), where.ways()
-    assert all(way.startswith("host to ") for way in last), where.ways()
+    seen = ways(where.log)
+    last = seen[-len(people) :]  # those that were still open
+    assert last.count("host to relay") == nats.count("udp-blocked"), seen
+    assert all(way.startswith("host to ") for way in last), seen
 
 
+@pytest.mark.parametrize("nats", [ONE_EACH, *alike("port-restricted", "symmetric")])
 async def test_in_a_mesh_without_relays_those_hear_each_other_who_can(
-    net: Internet, chromium: str, tmp_path: Path
+    nats: Sequence[Nat], net: Internet, chromium: str, tmp_path: Path
 ) -> None:
-    nats = NATS[:3] + NATS[1:]
     with public(net, tmp_path, "mesh", ("stun",)) as where:
         async with street(net, chromium, tmp_path, where, nats) as people:
             await enter(people)
@@ -186,3 +194,63 @@ async def test_on_the_sfu_everybody_hears_everybody_without_a_relay_and_through_
                     is_blocked = each.nat == "udp-blocked"
                     over = path.relay if relay else path.protocol
                     assert (over != "udp") is is_blocked, (each.name, path)
+
+
+@pytest.mark.parametrize(
+    ("nat", "servers", "expected"),
+    [
+        ("port-restricted", ("stun",), "host to srflx"),
+        ("symmetric", ("udp",), "relay"),  # hers or theirs
+        ("udp-blocked", ("tcp",), "relay to"),
+        ("udp-blocked", ("tls",), "relay to"),
+    ],
+    ids=["punches", "udp", "tcp", "tls"],
+)
+async def test_mulisa_at_home_in_a_mesh(
+    nat: Nat,
+    servers: Sequence[str],
+    expected: str,
+    net: Internet,
+    chromium: str,
+    tmp_path: Path,
+) -> None:
+    """Her own way out: by the address that STUN tells, or over each transport to the relay."""
+    (home,) = net.home(nat)
+    with (
+        public(net, tmp_path, "mesh", servers, "--no-agent") as where,
+        agent_at(home, where, tmp_path) as log,
+    ):
+        async with street(net, chromium, tmp_path, where, ["port-restricted"]) as people:
+            await enter(people)
+            await mulisa_hears_and_answers(people, people[0])
+    assert expected in ways(log)[-1], ways(log)
+
+
+async def test_a_public_address_that_the_machine_does_not_have(
+    net: Internet, chromium: str, tmp_path: Path
+) -> None:
+    """Behind a 1:1 NAT, without any ICE server: she tells where the NAT leads to her."""
+    (cloud,) = net.home("full-cone")
+    address = net.public_address(cloud)
+    options = ("--public-address", address, "--mesh-ports", "20000-20010")
+    with public(net, tmp_path, "mesh", (), *options, host=cloud, address=address) as where:
+        async with street(net, chromium, tmp_path, where, ["symmetric"]) as people:
+            await enter(people)
+            await mulisa_hears_and_answers(people, people[0])
+            assert (await people[0].path_to(AGENT)).remote == "srflx"
+
+
+async def test_two_in_one_home_reach_each_other_by_names_that_hide_their_addresses(
+    net: Internet, chromium: str, tmp_path: Path
+) -> None:
+    """mDNS candidates, and a NAT that leads nobody back in."""
+    with public(net, tmp_path, "mesh", ()) as where:
+        homes = net.home("symmetric", people=2)
+        rooms: dict[str, tuple[Nat, Namespace]] = {
+            f"person-{number}": ("symmetric", home) for number, home in enumerate(homes)
+        }
+        async with inhabitants(chromium, rooms, where.url, tmp_path) as people:
+            await enter(people)
+            await all_hear_each_other(people)
+            await path_is(people[0], people[1], relayed=False)
+            await mulisa_hears_and_answers(people, people[0])
