@@ -3,10 +3,11 @@
 import "./tokens.css";
 import "./page.css";
 
-import { readDevice, readTheme } from "./memory";
+import { readDevice, readSpeaker, readTheme } from "./memory";
 import { Microphone } from "./mic";
 import { roomOfPath } from "./names";
 import { installProbe } from "./probe";
+import { SoundDevices } from "./sound";
 import { Speaker } from "./speaker";
 import type { Topology } from "./transport/types";
 import { App, type Request, showTheme } from "./view/app";
@@ -26,13 +27,13 @@ function topologyOf(text: string | null): Topology | null {
   return text === "mesh" || text === "sfu" ? text : null;
 }
 
-function createSpeaker(context: AudioContext): Speaker {
+function createSpeaker(context: AudioContext, sound: SoundDevices): Speaker {
   const place = document.createElement("div");
   place.hidden = true;
   document.body.append(place);
-  const speaker = new Speaker(place, context);
+  const speaker = new Speaker(place, context, { sound, deviceId: readSpeaker() });
   const unblock = () => {
-    if (context.state === "suspended") void context.resume();
+    if (context.state !== "running") void context.resume();
     if (speaker.blocked) void speaker.unblock();
   };
   // Any click or key lifts the browser's ban on sound.
@@ -46,8 +47,9 @@ function start(): void {
   const context = new AudioContext({ latencyHint: "interactive" });
   const app = document.querySelector<App>("mulisa-app");
   if (app === null) throw new Error("the page has no mulisa-app element");
-  const mic = new Microphone(context, readDevice());
-  app.start(readRequest(), { context, mic, speaker: createSpeaker(context) });
+  const sound = new SoundDevices();
+  const mic = new Microphone(context, readDevice(), sound);
+  app.start(readRequest(), { context, mic, speaker: createSpeaker(context, sound) });
   installProbe(app);
   // Kept by the browser and shown again with its back button: the visit ended when we were left.
   window.addEventListener("pageshow", ({ persisted }) => {

@@ -34,6 +34,9 @@ export const writeName = (name: string): void => write(forGood, "mulisa.name", n
 export const readDevice = (): string | null => read(forGood, "mulisa.microphone");
 export const writeDevice = (id: string | null): void => write(forGood, "mulisa.microphone", id);
 
+export const readSpeaker = (): string | null => read(forGood, "mulisa.speaker");
+export const writeSpeaker = (id: string | null): void => write(forGood, "mulisa.speaker", id);
+
 export function readTheme(): Theme | null {
   const theme = read(forGood, "mulisa.theme");
   return theme === "light" || theme === "dark" ? theme : null;

@@ -1,12 +1,14 @@
 /** The microphone: opened, chosen, measured, muted. */
 
 import { Meter } from "./level";
+import { type Device, isGone, labelOf, type SoundDevices } from "./sound";
 
 export type MicProblem = "denied" | "no_device" | "in_use" | "insecure";
 
-export interface Device {
-  readonly id: string;
-  readonly label: string;
+/** What happened by itself, and when (milliseconds). */
+export interface News {
+  readonly text: string;
+  readonly at: number;
 }
 
 /** Reports `change` when it opens, fails, is muted, or devices come and go. */
@@ -14,20 +16,27 @@ export class Microphone extends EventTarget {
   problem: MicProblem | null = null;
   opening = false;
   muted = false;
-  devices: readonly Device[] = [];
   deviceId: string | null;
+  /** Which device took the place of which, without being asked to. */
+  news: News | null = null;
   readonly #context: AudioContext;
+  readonly #sound: SoundDevices;
+  /** As they were when last looked at. */
+  #known: readonly Device[] = [];
   #stream: MediaStream | null = null;
   #meter: Meter | null = null;
   #attempt = 0;
 
-  constructor(context: AudioContext, deviceId: string | null) {
+  constructor(context: AudioContext, deviceId: string | null, sound: SoundDevices) {
     super();
     this.#context = context;
     this.deviceId = deviceId;
-    (navigator.mediaDevices as MediaDevices | undefined)?.addEventListener("devicechange", () => {
-      void this.#listDevices();
-    });
+    this.#sound = sound;
+    sound.addEventListener("change", () => this.#devicesChanged());
+  }
+
+  get devices(): readonly Device[] {
+    return this.#sound.microphones;
   }
 
   get track(): MediaStreamTrack | null {
@@ -39,8 +48,30 @@ export class Microphone extends EventTarget {
     return this.muted ? 0 : (this.#meter?.read() ?? 0);
   }
 
-  /** Open the chosen device, or the default one if that is gone. Never throws: see `problem`. */
+  /**
+   * Open the chosen device, or the default one if that is gone. The former one is used until then,
+   * and on if this one cannot be opened. Never throws: see `problem` and `news`.
+   */
   async open(deviceId: string | null = this.deviceId): Promise<void> {
+    this.news = null;
+    await this.#open(deviceId);
+  }
+
+  setMuted(muted: boolean): void {
+    this.muted = muted;
+    if (this.track !== null) this.track.enabled = !muted;
+    this.#changed();
+  }
+
+  close(): void {
+    this.#attempt += 1;
+    this.opening = false;
+    this.news = null;
+    this.#drop();
+    this.#changed();
+  }
+
+  async #open(deviceId: string | null): Promise<void> {
     this.#attempt += 1;
     const attempt = this.#attempt;
     this.opening = true;
@@ -54,19 +85,6 @@ export class Microphone extends EventTarget {
     }
   }
 
-  setMuted(muted: boolean): void {
-    this.muted = muted;
-    if (this.track !== null) this.track.enabled = !muted;
-    this.#changed();
-  }
-
-  close(): void {
-    this.#attempt += 1;
-    this.opening = false;
-    this.#drop();
-    this.#changed();
-  }
-
   #use(stream: MediaStream, deviceId: string | null): void {
     this.#drop();
     this.#stream = stream;
@@ -77,17 +95,45 @@ export class Microphone extends EventTarget {
     const track = this.track;
     if (track !== null) {
       track.enabled = !this.muted;
-      track.onended = () => this.#fail("no_device"); // pulled out, or permission withdrawn
+      track.onended = () => void this.#lost(); // pulled out, or permission withdrawn
     }
     this.#changed();
-    void this.#listDevices();
+    void this.#sound.look();
   }
 
   #fail(problem: MicProblem): void {
-    this.#drop();
-    this.problem = problem;
     this.opening = false;
+    const { track } = this;
+    if (track?.readyState === "live") {
+      this.#tell(`That microphone cannot be used. Yours is still ${nameOf(track)}.`);
+    } else {
+      this.#drop();
+      this.problem = problem;
+    }
     this.#changed();
+  }
+
+  /** Ours is gone: what the system has instead takes its place, in the very same connections. */
+  async #lost(): Promise<void> {
+    const { track: former, deviceId } = this;
+    if (former === null || this.opening) return;
+    await this.#open(null);
+    const { track } = this;
+    if (track === null || track === former) return;
+    this.deviceId = deviceId; // which is used again when it is back and a microphone is opened
+    this.#tell(`${nameOf(former)} is gone. Your microphone is now ${nameOf(track)}.`);
+    this.#changed();
+  }
+
+  #devicesChanged(): void {
+    const [before, now] = [this.#known, this.devices];
+    this.#known = now;
+    if (isGone(this.track?.getSettings().deviceId ?? null, before, now)) void this.#lost();
+    this.#changed();
+  }
+
+  #tell(text: string): void {
+    this.news = { text, at: performance.now() };
   }
 
   #drop(): void {
@@ -97,17 +143,13 @@ export class Microphone extends EventTarget {
     this.#meter = null;
   }
 
-  async #listDevices(): Promise<void> {
-    const devices = await navigator.mediaDevices.enumerateDevices();
-    this.devices = devices
-      .filter(({ kind, deviceId }) => kind === "audioinput" && deviceId !== "")
-      .map(({ deviceId, label }) => ({ id: deviceId, label }));
-    this.#changed();
-  }
-
   #changed(): void {
     this.dispatchEvent(new Event("change"));
   }
+}
+
+function nameOf({ label }: MediaStreamTrack): string {
+  return label === "" ? "another one" : labelOf(label);
 }
 
 class Insecure extends Error {}

@@ -13,6 +13,7 @@ export class Mixer extends EventTarget {
   readonly #output: MediaStreamAudioDestinationNode;
   readonly #inputs = new Map<MediaStreamTrack, Input>();
   readonly #listeners = new AbortController();
+  #deviceId: string | null = null;
 
   constructor(context: AudioContext) {
     super();
@@ -37,6 +38,12 @@ export class Mixer extends EventTarget {
     }
   }
 
+  /** While the tracks are heard from their own elements: from this device, null is the system's. */
+  setSink(deviceId: string | null): void {
+    this.#deviceId = deviceId;
+    for (const { audio } of this.#inputs.values()) setSink(audio, deviceId);
+  }
+
   /** To be called from a click or a key. */
   async unblock(): Promise<void> {
     await Promise.all([...this.#inputs.values()].map(({ audio }) => this.#start(audio)));
@@ -52,6 +59,7 @@ export class Mixer extends EventTarget {
     const audio = new Audio();
     audio.srcObject = stream;
     audio.muted = this.#isMixing;
+    setSink(audio, this.#deviceId);
     const source = this.#context.createMediaStreamSource(stream);
     source.connect(this.#output);
     this.#inputs.set(track, { source, audio });
@@ -81,6 +89,14 @@ export class Mixer extends EventTarget {
       if (isBlocked(error)) this.dispatchEvent(new Event("blocked"));
     }
   }
+}
+
+/** Where there is a choice; a device that is not there, or not allowed yet, leaves it as it is. */
+export function setSink(audio: HTMLAudioElement, deviceId: string | null): void {
+  if (!("setSinkId" in audio) || audio.sinkId === (deviceId ?? "")) return;
+  audio.setSinkId(deviceId ?? "").catch((error: unknown) => {
+    console.debug("the loudspeaker stays what it is", error);
+  });
 }
 
 /** Whether `play` was refused for want of a click; AbortError only says that it is too late. */

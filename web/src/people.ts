@@ -12,11 +12,16 @@ export function hueOf(identity: string): number {
   return HUES[hash % HUES.length] ?? HUES[0];
 }
 
-/** One or two letters for a tile: "Ada Lovelace" is AL, "Bob" is B. */
+/** One or two letters for a tile: "Ada Lovelace" is AL, "Bob" is B, "Alice (2)" is A2. */
 export function initialsOf(name: string): string {
   const words = name.split(/\s+/).filter((word) => word !== "");
   const ends = words.length > 1 ? [words[0], words.at(-1)] : words;
-  return ends.map((word) => Array.from(word ?? "")[0]?.toLocaleUpperCase() ?? "").join("");
+  return ends.map((word) => firstOf(word ?? "").toLocaleUpperCase()).join("");
+}
+
+/** The first letter or digit, else whatever comes first. */
+function firstOf(word: string): string {
+  return (/[\p{L}\p{N}]/u.exec(word) ?? /./u.exec(word))?.[0] ?? "";
 }
 
 /** "Alice", "Alice and Bob", "Alice, Bob and Mulisa"; `joint` may be another word than "and". */

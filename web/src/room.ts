@@ -3,9 +3,11 @@
  * and what goes wrong. Pure but for its `change` events; times are milliseconds.
  */
 
+import { CallNames } from "./callnames";
 import { routingNews, type Someone } from "./hearing";
 import { Voice } from "./level";
 import { listed } from "./people";
+import type { Quality } from "./quality";
 import { EVERYBODY, readRouting, type Routing } from "./routing";
 import {
   AGENT_STATE_ATTRIBUTE,
@@ -29,6 +31,8 @@ const TYPED = "chat:";
 
 export interface Person {
   readonly participant: Participant;
+  /** What everybody on this page calls them; nobody else is called so. */
+  readonly called: string;
   readonly voice: Voice;
   readonly connection: ConnectionState;
   /** Since when `connection` is what it is. */
@@ -81,6 +85,8 @@ export class Room extends EventTarget {
   /** The attribute that `routing` was last read from. */
   #routingText: string | undefined;
   readonly #reports = new Map<string, Report>();
+  #qualities: ReadonlyMap<string, Quality> = new Map();
+  readonly #callNames = new CallNames();
   readonly #names = new Map<string, { name: string; isAgent: boolean }>();
 
   constructor(name: string, now: number) {
@@ -99,14 +105,15 @@ export class Room extends EventTarget {
   /** Who will come as an AI, as the token's answer says. */
   expect(agent: string | null): void {
     this.expected = agent;
+    if (agent !== null) this.#callNames.reserve(agent);
     this.#changed();
   }
 
   /** All people, oneself first, as sentences name them. */
   get everybody(): Someone[] {
     return [...(this.local === null ? [] : [this.local]), ...this.people].map((person) => {
-      const { identity, name } = person.participant;
-      return { identity, called: person === this.local ? "you" : name };
+      const { identity } = person.participant;
+      return { identity, called: person === this.local ? "you" : person.called };
     });
   }
 
@@ -136,7 +143,7 @@ export class Room extends EventTarget {
         break;
       case "participant_joined":
         this.#add(event.participant, now);
-        this.announcement = `${event.participant.name} joined.`;
+        this.announcement = `${this.#speaker(event.participant.identity).name} joined.`;
         break;
       case "participant_updated":
         this.#update(event.participant);
@@ -202,6 +209,18 @@ export class Room extends EventTarget {
     if (speakersChanged) this.#changed();
   }
 
+  /** How good the ways to others are now, by identity. Tells `qualities`. */
+  receiveQualities(qualities: ReadonlyMap<string, Quality>): void {
+    this.#qualities = qualities;
+    this.dispatchEvent(new Event("qualities"));
+  }
+
+  /** Of the way to this participant; null while it is not known, or broken. */
+  quality(identity: string): Quality | null {
+    const isThere = this.others.get(identity)?.connection === "connected";
+    return isThere ? (this.#qualities.get(identity) ?? null) : null;
+  }
+
   /** What is wrong with the connections, as a sentence with a time; null if all is well. */
   trouble(now: number): string | null {
     const { state, since } = this.signaling;
@@ -240,40 +259,40 @@ export class Room extends EventTarget {
   }
 
   #reach(is: (person: Person) => boolean): string[] {
-    return [...this.others.values()].filter(is).map(({ participant }) => participant.name);
+    return [...this.others.values()].filter(is).map(({ called }) => called);
   }
 
   #joined(local: Participant, participants: readonly Participant[], now: number): void {
     const former = new Set(this.others.keys());
     const again = this.local !== null;
     this.signaling = { state: "joined", since: now };
-    this.local = person(local, this.local?.voice, "connected", now);
-    this.#remember(local);
     this.others.clear();
     this.#reports.clear();
     for (const participant of participants) this.#add(participant, now);
-    const names = participants.map(({ name }) => name);
+    const called = this.#remember(local); // after those who were here before us
+    this.local = { ...newPerson(local, called, "connected", now), voice: this.local?.voice ?? new Voice() };
+    const names = [...this.others.values()].map((each) => each.called);
     this.announcement = again ? "You are back in the room." : greeting(names);
-    for (const { identity, name } of participants) {
-      if (again && !former.has(identity)) this.announcement += ` ${name} joined.`;
+    for (const [identity, { called }] of this.others) {
+      if (again && !former.has(identity)) this.announcement += ` ${called} joined.`;
     }
   }
 
   #add(participant: Participant, now: number): void {
-    this.#remember(participant);
-    this.others.set(participant.identity, person(participant, undefined, "connecting", now));
+    const called = this.#remember(participant);
+    this.others.set(participant.identity, newPerson(participant, called, "connecting", now));
     if (participant.kind === "agent") this.#readRouting(participant);
   }
 
   #update(participant: Participant): void {
-    this.#remember(participant);
+    const called = this.#remember(participant);
     if (participant.sid === this.local?.participant.sid) {
-      this.local = { ...this.local, participant };
+      this.local = { ...this.local, participant, called };
       return;
     }
     const known = this.others.get(participant.identity);
     if (known === undefined) return;
-    this.others.set(participant.identity, { ...known, participant });
+    this.others.set(participant.identity, { ...known, participant, called });
     if (participant.kind !== "agent") return;
     this.#readRouting(participant);
     const state = agentState(participant);
@@ -286,13 +305,16 @@ export class Room extends EventTarget {
     if (gone === undefined) return;
     this.others.delete(identity);
     this.#reports.delete(identity);
-    this.announcement = `${gone.participant.name} left.`;
+    this.announcement = `${gone.called} left.`;
   }
 
   #connectionChanged(identity: string, connection: ConnectionState, now: number): void {
     const known = this.others.get(identity);
     if (known === undefined || known.connection === connection) return;
     this.others.set(identity, { ...known, connection, since: now });
+    if (connection === "interrupted") this.announcement = `Reconnecting to ${known.called}.`;
+    const isBack = known.connection === "interrupted" && connection === "connected";
+    if (isBack) this.announcement = `${known.called} is connected again.`;
   }
 
   #caption(caption: Caption, now: number): void {
@@ -356,8 +378,13 @@ export class Room extends EventTarget {
     this.announcement = routingNews(agent, before, routing, this.everybody) || this.announcement;
   }
 
-  #remember({ identity, name, kind }: Participant): void {
-    this.#names.set(identity, { name, isAgent: kind === "agent" });
+  /** Returns what they are called. */
+  #remember({ identity, name, kind }: Participant): string {
+    const isAgent = kind === "agent";
+    if (isAgent) this.#callNames.reserve(name);
+    const called = isAgent ? name : this.#callNames.call(identity, name);
+    this.#names.set(identity, { name: called, isAgent });
+    return called;
   }
 
   #changed(): void {
@@ -385,13 +412,13 @@ export function agentState({ attributes }: Participant): AgentState {
   return AGENT_STATES.includes(state) ? (state as AgentState) : "initializing";
 }
 
-function person(
+function newPerson(
   participant: Participant,
-  voice: Voice | undefined,
+  called: string,
   connection: ConnectionState,
   since: number,
 ): Person {
-  return { participant, voice: voice ?? new Voice(), connection, since };
+  return { participant, called, voice: new Voice(), connection, since };
 }
 
 function greeting(names: readonly string[]): string {

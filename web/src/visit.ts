@@ -8,6 +8,7 @@ import { Reception } from "./reception";
 import { Room } from "./room";
 import type { Speaker } from "./speaker";
 import { Summons } from "./summons";
+import { Survey } from "./survey";
 import { MeshTransport } from "./transport/mesh";
 import { MAX_CHAT_CHARS } from "./transport/text";
 import type { Topology, Transport, TransportEvent } from "./transport/types";
@@ -40,6 +41,7 @@ export class Visit {
   readonly #options: VisitOptions;
   readonly #context: AudioContext;
   readonly #reception: Reception;
+  readonly #survey: Survey;
   readonly #summons: Summons;
   readonly #meters = new Map<string, Meter>();
   readonly #listeners = new AbortController();
@@ -58,6 +60,7 @@ export class Visit {
       received: (identity) => this.transport.received(identity),
       sendReception: (heard) => this.transport.sendReception(heard),
     });
+    this.#survey = new Survey({ voiceStats: (identity) => this.transport.voiceStats(identity) });
     this.#summons = new Summons(() => readRoom(options.room, readToken(options.room) ?? ""));
   }
 
@@ -190,6 +193,7 @@ export class Visit {
     this.room.receiveLevels(levels, performance.now());
     this.#summons.tick(this.#isAgentMissing(), performance.now());
     void this.#tellReception();
+    void this.#lookAtQuality();
   }
 
   #isAgentMissing(): boolean {
@@ -204,6 +208,11 @@ export class Visit {
     const heard = await this.#reception.tick([...this.room.others.keys()], performance.now());
     if (heard === null) return;
     this.room.receive({ type: "reception_received", identity, heard }, performance.now());
+  }
+
+  async #lookAtQuality(): Promise<void> {
+    const qualities = await this.#survey.tick([...this.room.others.keys()], performance.now());
+    if (qualities !== null) this.room.receiveQualities(qualities);
   }
 
   /** Before the first click the browser may not run our context; the packets tell, too. */

@@ -24,6 +24,7 @@ class FakeMic extends EventTarget {
   opening = false;
   muted = false;
   devices = [];
+  news = null;
   deviceId = null;
   track: MediaStreamTrack | null = { getSettings: () => ({}) } as MediaStreamTrack;
   read(): number {
@@ -60,7 +61,7 @@ beforeEach(async () => {
   room = new Room("garden", 0);
   mic = new FakeMic();
   view = new RoomView();
-  const speaker = Object.assign(new EventTarget(), { blocked: false });
+  const speaker = Object.assign(new EventTarget(), { blocked: false, devices: [], deviceId: null, news: null });
   view.visit = { room, mic, speaker, sendChat } as unknown as Visit;
   document.body.append(view);
   const local = participant("Alice");
@@ -203,7 +204,12 @@ it("nothing hides in a shadow root", () => {
 describe("the lobby", () => {
   it("has name and join, and wants a name", async () => {
     vi.stubGlobal("fetch", () => Promise.reject(new TypeError("no network")));
-    const lobby = Object.assign(new Lobby(), { room: "garden", name: "", mic: mic as unknown as Microphone });
+    const lobby = Object.assign(new Lobby(), {
+      room: "garden",
+      name: "",
+      mic: mic as unknown as Microphone,
+      speaker: new Speaker(document.body, {} as AudioContext),
+    });
     const joined = vi.fn();
     lobby.addEventListener("join-room", (event) => void joined((event as CustomEvent<string>).detail));
     document.body.replaceChildren(lobby);

@@ -21,6 +21,7 @@ class FakeMic extends EventTarget {
   readonly opening = false;
   readonly muted = false;
   readonly devices = [];
+  readonly news = null;
   readonly deviceId = null;
   readonly track = { getSettings: () => ({}) } as MediaStreamTrack;
   read(): number {
@@ -78,7 +79,7 @@ beforeEach(async () => {
   vi.stubGlobal("fetch", fetching);
   room = new Room("garden", 0);
   view = new RoomView();
-  const speaker = Object.assign(new EventTarget(), { blocked: false });
+  const speaker = Object.assign(new EventTarget(), { blocked: false, devices: [], deviceId: null, news: null });
   view.visit = { room, mic: new FakeMic(), speaker } as unknown as Visit;
   document.body.append(view);
   const participants = [participant("Bob"), MULISA];

@@ -10,6 +10,7 @@ import { Tallies } from "./tally";
 import { chatText, receptionText } from "./text";
 import type { EndReason, LeaveReason, Participant, Received, Receive, Transport } from "./types";
 import { Vigil } from "./vigil";
+import type { Stats } from "./vitals";
 
 /** How often we see whether paths still work; `Vitals` counts on it. */
 const LOOK_INTERVAL_MS = 1_000;
@@ -79,6 +80,11 @@ export class MeshTransport implements Transport {
     const connection = this.#pairWith(identity)?.connection ?? null;
     if (connection !== null) this.#tallies.of(identity).count(await connection.getStats());
     return this.#tallies.of(identity).total;
+  }
+
+  async voiceStats(identity: string): Promise<readonly Stats[]> {
+    const connection = this.#pairWith(identity)?.connection ?? null;
+    return connection === null ? [] : [await connection.getStats()];
   }
 
   audioLevel(identity: string): number | null {

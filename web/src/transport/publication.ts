@@ -47,7 +47,9 @@ export class Publication {
 
   /** LiveKit does what a host asks before it tells us; we make that our wish. */
   #mutedNow(): void {
-    if (this.#closed || this.#muted || this.#settling) return;
+    // It mutes what ended, too, and another track is about to take its place.
+    const isEnded = this.#track?.readyState === "ended";
+    if (this.#closed || this.#muted || this.#settling || isEnded) return;
     this.#muted = true;
     this.#mutedByHost();
   }

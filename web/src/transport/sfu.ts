@@ -5,6 +5,7 @@ import { Backoff } from "./backoff";
 import { Stay, type Typed } from "./stay";
 import { Tallies } from "./tally";
 import type { EndReason, Received, Receive, Transport } from "./types";
+import type { Stats } from "./vitals";
 
 export interface SFUOptions {
   /** A fresh token for the same identity; called before each try. Throws Refusal. */
@@ -62,6 +63,10 @@ export class SFUTransport implements Transport {
 
   async received(identity: string): Promise<Received | null> {
     return (await this.#stay?.voices.received(identity)) ?? this.#tallies.of(identity).total;
+  }
+
+  async voiceStats(identity: string): Promise<readonly Stats[]> {
+    return (await this.#stay?.voices.stats(identity)) ?? [];
   }
 
   audioLevel(identity: string): number | null {

@@ -4,6 +4,7 @@ import {
   ConnectionState,
   DefaultReconnectPolicy,
   type DisconnectReason,
+  type RemoteParticipant,
   type RemoteTrackPublication,
   Room,
   RoomEvent,
@@ -277,7 +278,7 @@ export class Stay {
   }
 
   #people(): Map<string, Participant> {
-    const people = [...this.#room.remoteParticipants.values()].map(participantOf);
+    const people = [...this.#room.remoteParticipants.values()].sort(byArrival).map(participantOf);
     return new Map(people.map((participant) => [participant.identity, participant]));
   }
 
@@ -299,6 +300,12 @@ export class Stay {
     if (reason === null) listener?.lost();
     else listener?.ended(reason);
   }
+}
+
+/** Whoever came first is first, as in a mesh. */
+function byArrival(one: RemoteParticipant, other: RemoteParticipant): number {
+  const [at, otherAt] = [one, other].map(({ joinedAt }) => joinedAt?.getTime() ?? 0);
+  return (at ?? 0) - (otherAt ?? 0) || (one.identity < other.identity ? -1 : 1);
 }
 
 /** This is a room of voices: what nobody sees need not be sent. */

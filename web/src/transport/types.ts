@@ -1,5 +1,7 @@
 /** What the page asks of a topology, and what a topology reports. One interface for all. */
 
+import type { Stats } from "./vitals";
+
 export type Topology = "mesh" | "sfu";
 export type AgentState = "initializing" | "listening" | "thinking" | "speaking";
 
@@ -116,6 +118,8 @@ export interface Transport {
   sendReception(heard: readonly string[]): void;
   /** Of this participant's voice, on all connections and tracks so far; null if none came yet. */
   received(identity: string): Promise<Received | null>;
+  /** The getStats of all that carries this participant's voice now, and of its path. */
+  voiceStats(identity: string): Promise<readonly Stats[]>;
   /** Amplitude of a remote voice without decoding it, 0..1 (RFC 6464); null if unknown. */
   audioLevel(identity: string): number | null;
   /**

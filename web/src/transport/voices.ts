@@ -4,6 +4,7 @@ import type { RemoteTrack } from "livekit-client";
 
 import type { Tallies } from "./tally";
 import type { Receive, Received } from "./types";
+import type { Stats } from "./vitals";
 
 export class Voices {
   readonly #tallies: Tallies;
@@ -74,11 +75,15 @@ export class Voices {
   }
 
   async received(identity: string): Promise<Received | null> {
-    const receivers = [...this.#of(identity)].flatMap(({ receiver }) => receiver ?? []);
-    const stats = await Promise.all(receivers.map((receiver) => receiver.getStats()));
     const tally = this.#tallies.of(identity);
-    for (const reports of stats) tally.count(reports);
+    for (const reports of await this.stats(identity)) tally.count(reports);
     return tally.total;
+  }
+
+  /** Of each track that comes from this participant. */
+  async stats(identity: string): Promise<readonly Stats[]> {
+    const receivers = [...this.#of(identity)].flatMap(({ receiver }) => receiver ?? []);
+    return Promise.all(receivers.map((receiver) => receiver.getStats()));
   }
 
   #report(identity: string): void {

@@ -88,6 +88,7 @@ export class App extends View {
       .topology=${this.request.topology}
       .name=${this.request.name || readName()}
       .mic=${this.instruments.mic}
+      .speaker=${this.instruments.speaker}
       .trouble=${this.lobbyTrouble}
       @join-room=${({ detail }: CustomEvent<string>) => this.#join(detail)}
     ></mulisa-lobby>`;
@@ -159,7 +160,8 @@ export class App extends View {
     if (cameIn) {
       this.ended = reason;
     } else {
-      this.lobbyTrouble = endTrouble(reason);
+      // A full room is told by the lobby itself, with its limit, for as long as it is true.
+      this.lobbyTrouble = reason === "full" ? null : endTrouble(reason);
       void this.instruments.mic.open();
     }
   }

@@ -29,14 +29,14 @@ export class Bar extends View {
   }
 
   override render(): TemplateResult {
-    const { mic } = this.visit;
+    const { mic, speaker } = this.visit;
     return html`<nav class="bar" aria-label="Your microphone and this room">
       ${mic.track === null ? this.#noMicrophone() : this.#microphone()}
-      <button popovertarget="devices" title="Choose a microphone">
+      <button popovertarget="devices" title="Choose microphone and speaker">
         ${icons.devices}<span>Devices</span>
       </button>
       <div id="devices" class="menu" popover>
-        <mulisa-devices .mic=${mic}></mulisa-devices>
+        <mulisa-devices .mic=${mic} .speaker=${speaker}></mulisa-devices>
         <mulisa-meter .mic=${mic}></mulisa-meter>
       </div>
       <button
@@ -45,10 +45,7 @@ export class Bar extends View {
         title="Choose who hears whom (R)"
         aria-expanded=${this.routing ? "true" : "false"}
         aria-controls="panel-routing"
-        @click=${(event: MouseEvent) => {
-          this.#emit("toggle-routing");
-          leaveSpaceBar(event);
-        }}
+        @click=${() => this.#emit("toggle-routing")}
       >
         ${icons.routing}<span>Route voices</span>
       </button>
@@ -73,18 +70,24 @@ export class Bar extends View {
         data-testid="mute"
         aria-pressed=${mic.muted ? "true" : "false"}
         title="${mic.muted ? "Unmute" : "Mute"} (M)"
-        @click=${(event: MouseEvent) => this.#toggle(event)}
+        @click=${() => this.toggleMuted()}
       >
         ${mic.muted ? icons.micOff : icons.mic}<span>${mic.muted ? "Unmute" : "Mute"}</span>
         <mulisa-meter .mic=${mic}></mulisa-meter>
       </button>
       <button
         class="hold"
+        data-testid="hold"
+        aria-pressed=${this.holding ? "true" : "false"}
         ?disabled=${!mic.muted && !this.holding}
         title="Hold to talk while you are muted (space)"
         @pointerdown=${(event: PointerEvent) => this.#hold(event)}
         @pointerup=${() => this.release()}
         @pointercancel=${() => this.release()}
+        @contextmenu=${(event: Event) => event.preventDefault()}
+        @keydown=${(event: KeyboardEvent) => this.#holdByKey(event)}
+        @keyup=${() => this.release()}
+        @blur=${() => this.release()}
       >
         ${icons.hold}<span>${this.holding ? "Talking" : "Hold to talk"}</span>
       </button>`;
@@ -129,13 +132,16 @@ export class Bar extends View {
     this.querySelector<HTMLElement>("[data-testid=routing]")?.focus();
   }
 
-  #toggle(event: MouseEvent): void {
-    this.toggleMuted();
-    leaveSpaceBar(event);
-  }
-
   #hold({ currentTarget, pointerId }: PointerEvent): void {
     if (currentTarget instanceof HTMLElement) currentTarget.setPointerCapture(pointerId);
+    this.hold();
+  }
+
+  /** For who goes from button to button by keyboard: it is held, not pressed. */
+  #holdByKey(event: KeyboardEvent): void {
+    if (event.key !== " " && event.key !== "Enter") return;
+    event.preventDefault();
+    event.stopPropagation();
     this.hold();
   }
 
@@ -156,11 +162,6 @@ export class Bar extends View {
   #emit(name: string): void {
     this.dispatchEvent(new CustomEvent(name, { bubbles: true }));
   }
-}
-
-/** After a click with the mouse, the space bar is for talking and not for this button. */
-function leaveSpaceBar({ detail, currentTarget }: MouseEvent): void {
-  if (detail > 0 && currentTarget instanceof HTMLElement) currentTarget.blur();
 }
 
 customElements.define("mulisa-bar", Bar);

@@ -12,6 +12,13 @@ const microphone = svg`<rect x="9" y="3" width="6" height="11" rx="3" /><path
 const ear = svg`<path d="M7 9.5a5.5 5.5 0 0 1 11 0c0 3.5-3.2 4.4-3.2 7.3A3.2 3.2 0 0 1 9 18.6" /><path
   d="M9.8 9.6a2.7 2.7 0 0 1 5.4 0c0 1.9-2.4 2.1-2.4 4" />`;
 
+/** Strength in three steps, of which so many are filled. */
+export function bars(steps: 1 | 2 | 3): TemplateResult {
+  const bar = (n: number) =>
+    svg`<rect class=${n <= steps ? "step on" : "step"} x=${n * 6 - 2} y=${18 - n * 4.5} width="4" height=${n * 4.5 + 2} rx="1" />`;
+  return icon(svg`${[1, 2, 3].map(bar)}`);
+}
+
 export const icons = {
   mic: icon(microphone),
   micOff: icon(svg`${microphone}<path class="slash" d="M4 4l16 16" />`),
@@ -35,5 +42,6 @@ export const icons = {
   send: icon(svg`<path d="M12 19V5M6 11l6-6 6 6" />`),
   up: icon(svg`<path d="m6 15 6-6 6 6" />`),
   down: icon(svg`<path d="m6 9 6 6 6-6" />`),
+  broken: icon(svg`<path d="M9 8H7a4 4 0 0 0 0 8h2M15 8h2a4 4 0 0 1 0 8h-2M12 4v3M12 17v3" />`),
   check: icon(svg`<path d="m5 12.5 4.5 4.5L19 7.5" />`),
 } as const;

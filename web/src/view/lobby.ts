@@ -2,16 +2,17 @@
 
 import { html, nothing, type TemplateResult } from "lit";
 
-import { type Agent, readRoom, Refusal, type RefusalReason, requestToken } from "../api";
+import { type Agent, readRoom, Refusal, requestToken } from "../api";
 import { readToken } from "../memory";
 import type { Microphone } from "../mic";
 import { listed } from "../people";
+import type { Speaker } from "../speaker";
 import type { Topology } from "../transport/types";
 import { View, Watch } from "./base";
 import "./devices";
 import { icons } from "./icons";
 import "./meter";
-import { micTrouble, type Trouble } from "./words";
+import { fullTrouble, micTrouble, type Trouble } from "./words";
 
 const LOOK_INTERVAL_MS = 4_000;
 /** Who only looks in needs a token, but not yet a name. */
@@ -23,11 +24,13 @@ export class Lobby extends View {
     topology: { attribute: false },
     name: { attribute: false },
     mic: { attribute: false },
+    speaker: { attribute: false },
     /** Why a former try to enter ended here. */
     trouble: { attribute: false },
     present: { state: true },
     agent: { state: true },
-    refused: { state: true },
+    refusal: { state: true },
+    hasPlaceAgain: { state: true },
     nameMissing: { state: true },
   };
   declare room: string;
@@ -35,10 +38,14 @@ export class Lobby extends View {
   declare topology: Topology | null;
   declare name: string;
   declare mic: Microphone;
+  declare speaker: Speaker;
   declare trouble: Trouble | null;
   declare present: readonly string[] | null;
   declare agent: Agent | null;
-  declare refused: RefusalReason | null;
+  /** Why we may not look in now. */
+  declare refusal: Refusal | null;
+  /** It was full when we came. */
+  declare hasPlaceAgain: boolean;
   declare nameMissing: boolean;
   #token: string | null = null;
   /** Who joins as an AI once somebody is there. */
@@ -51,7 +58,8 @@ export class Lobby extends View {
     this.trouble = null;
     this.present = null;
     this.agent = null;
-    this.refused = null;
+    this.refusal = null;
+    this.hasPlaceAgain = false;
     this.nameMissing = false;
     new Watch(this, () => this.mic);
   }
@@ -98,7 +106,7 @@ export class Lobby extends View {
         </label>
         ${this.#microphone()}
         <button class="primary" data-testid="join">
-          ${this.mic.problem === null ? "Join" : "Join to listen and write"}
+          ${this.#joinWords()}
         </button>
         ${this.#words()}
       </form>
@@ -106,9 +114,10 @@ export class Lobby extends View {
   }
 
   #withWhom(): TemplateResult | string {
-    if (this.refused === "away") return "The server does not answer. Still trying.";
-    if (this.refused === "full") return "There is no place free now. Still looking.";
-    if (this.refused === "refused") return "";
+    const reason = this.refusal?.reason;
+    if (reason === "away") return "The server does not answer. Still trying.";
+    if (reason === "full") return "";
+    if (reason === "refused") return "";
     if (this.present === null) return "Looking who is there";
     const ai = this.agent === null ? [] : [`${this.agent.name} (AI, listens and speaks)`];
     const everybody = [...this.present, ...ai];
@@ -117,18 +126,30 @@ export class Lobby extends View {
   }
 
   #trouble(): TemplateResult | typeof nothing {
-    if (this.trouble === null) return nothing;
+    const { refusal } = this;
+    const trouble = refusal?.reason === "full" ? fullTrouble(refusal.message) : this.trouble;
+    if (this.hasPlaceAgain) {
+      return html`<p class="notice" role="status" data-testid="place-free">
+        ${icons.check} <span>There is a place for you now.</span>
+      </p>`;
+    }
+    if (trouble === null) return nothing;
     return html`<div class="notice notice-warning" role="alert" data-testid="lobby-trouble">
       ${icons.warning}
-      <p><strong>${this.trouble.what}</strong> ${this.trouble.mend}</p>
+      <p><strong>${trouble.what}</strong> ${trouble.mend}</p>
     </div>`;
+  }
+
+  #joinWords(): string {
+    if (this.refusal?.reason === "full") return "Try again";
+    return this.mic.problem === null ? "Join" : "Join to listen and write";
   }
 
   #microphone(): TemplateResult {
     const { problem } = this.mic;
     if (problem === null) {
       return html`<div class="lobby-mic">
-        <mulisa-devices .mic=${this.mic}></mulisa-devices>
+        <mulisa-devices .mic=${this.mic} .speaker=${this.speaker}></mulisa-devices>
         <div class="lobby-level">
           <mulisa-meter .mic=${this.mic}></mulisa-meter>
           <span>${this.mic.track === null ? "Waiting for your permission" : "Speak: the bar moves"}</span>
@@ -171,10 +192,12 @@ export class Lobby extends View {
   async #look(): Promise<void> {
     try {
       await this.#lookOnce();
-      this.refused = null;
+      this.hasPlaceAgain ||= this.refusal?.reason === "full";
+      this.refusal = null;
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
-      this.refused = error.reason;
+      this.refusal = error;
+      this.hasPlaceAgain = false;
       if (error.reason !== "away") this.#token = null;
     }
     if (this.isConnected) this.#looking = setTimeout(() => void this.#look(), LOOK_INTERVAL_MS);

@@ -20,6 +20,9 @@ import { routingFailure, RoutingView } from "./routing";
 import "./tile";
 import { micTrouble } from "./words";
 
+/** How long what happened to a device is told. */
+const NEWS_MS = 15_000;
+
 type Tab = "captions" | "chat" | "routing";
 
 /** How the panel is shown. */
@@ -42,6 +45,8 @@ export class RoomView extends View {
   declare sheetFull: boolean;
   declare switchboard: Switchboard;
   #keys: AbortController | null = null;
+  /** Where mouse or finger went down last; nowhere since somebody moved on by keyboard. */
+  #pointedAt: EventTarget | null = null;
   /** How the panel looked before it showed who hears whom. */
   #before: Look = { tab: "captions", panelOpen: true, sheetFull: false };
 
@@ -64,6 +69,11 @@ export class RoomView extends View {
     window.addEventListener("keydown", (event) => this.#keyDown(event), { signal });
     window.addEventListener("keyup", (event) => this.#keyUp(event), { signal });
     window.addEventListener("blur", () => this.#bar?.release(), { signal });
+    document.addEventListener("visibilitychange", () => this.#bar?.release(), { signal });
+    window.addEventListener("pointerdown", ({ target }) => (this.#pointedAt = target), {
+      signal,
+      capture: true,
+    });
   }
 
   override disconnectedCallback(): void {
@@ -88,7 +98,7 @@ export class RoomView extends View {
     >
       <main class="stage">
         <div class="notices">
-          ${this.#soundBlocked()} ${this.#noMicrophone()} ${this.#trouble()}
+          ${this.#soundBlocked()} ${this.#noMicrophone()} ${this.#news()} ${this.#trouble()}
           ${routingFailure(this.switchboard, "tile")}
         </div>
         ${room.local === null ? html`<p class="joining">Joining ${room.name}…</p>` : this.#tiles()}
@@ -133,6 +143,7 @@ export class RoomView extends View {
       .room=${this.visit.room}
       .person=${person}
       .switchboard=${this.switchboard}
+      .topology=${this.visit.topology}
     ></mulisa-tile>`;
   }
 
@@ -154,6 +165,16 @@ export class RoomView extends View {
       </p>
       <button @click=${() => void this.visit.mic.open()}>Try again</button>
     </div>`;
+  }
+
+  /** A device that was pulled out, and what is used instead. */
+  #news(): (TemplateResult | typeof nothing)[] {
+    return [this.visit.mic, this.visit.speaker].map(({ news }) => {
+      if (news === null || performance.now() - news.at > NEWS_MS) return nothing;
+      return html`<p class="notice" data-testid="device-news" role="status">
+        ${icons.devices} <span>${news.text}</span>
+      </p>`;
+    });
   }
 
   #trouble(): TemplateResult | typeof nothing {
@@ -233,7 +254,7 @@ export class RoomView extends View {
 
   #chatForm(): TemplateResult {
     const { people, agent } = this.visit.room;
-    const readers = [...people, ...(agent === null ? [] : [agent])].map((p) => p.participant.name);
+    const readers = [...people, ...(agent === null ? [] : [agent])].map((p) => p.called);
     const hint = readers.length > 0 && readers.length < 4 ? listed(readers) : "everybody";
     return html`<form class="chat-form" @submit=${(event: SubmitEvent) => this.#send(event)}>
       <input
@@ -258,9 +279,10 @@ export class RoomView extends View {
   }
 
   #keyDown(event: KeyboardEvent): void {
+    if (event.key === "Tab") this.#pointedAt = null;
     if (event.ctrlKey || event.metaKey || event.altKey || isTyping(event.target)) return;
     if (event.key === " ") {
-      if (isControl(event.target)) return;
+      if (this.#isPressed(event.target)) return;
       event.preventDefault();
       this.#bar?.hold();
     } else if (!event.repeat) {
@@ -269,7 +291,20 @@ export class RoomView extends View {
   }
 
   #keyUp(event: KeyboardEvent): void {
-    if (event.key === " ") this.#bar?.release();
+    if (event.key !== " ") return;
+    // Firefox presses a button when the key comes up.
+    if (!isTyping(event.target) && !this.#isPressed(event.target)) event.preventDefault();
+    this.#bar?.release();
+  }
+
+  /**
+   * The space bar is for talking, also where a click has left the focus; who goes from control to
+   * control by keyboard presses them with it.
+   */
+  #isPressed(target: EventTarget | null): boolean {
+    const control = controlOf(target);
+    if (control === null || this.#bar?.holding === true) return false;
+    return control !== controlOf(this.#pointedAt) || control.closest("dialog") !== null;
   }
 
   #shortcut(key: string): void {
@@ -324,8 +359,8 @@ function isTyping(target: EventTarget | null): boolean {
   return target instanceof HTMLElement && target.matches("input, textarea, select");
 }
 
-function isControl(target: EventTarget | null): boolean {
-  return target instanceof HTMLElement && target.closest("button, a, summary, dialog") !== null;
+function controlOf(target: EventTarget | null): Element | null {
+  return target instanceof Element ? target.closest("button, a, summary, dialog") : null;
 }
 
 customElements.define("mulisa-room", RoomView);

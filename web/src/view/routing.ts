@@ -85,7 +85,9 @@ export class RoutingView extends View {
   #participants(): Participant[] {
     const { agent, local, people } = this.room;
     const all = [agent, local, ...people];
-    return all.filter((person) => person !== null).map(({ participant }) => participant);
+    return all
+      .filter((person) => person !== null)
+      .map(({ participant, called }) => ({ ...participant, name: called }));
   }
 
   #row(from: Participant, all: readonly Participant[]): TemplateResult {

@@ -7,25 +7,30 @@ import { hueOf, initialsOf, listed } from "../people";
 import { agentState, type Line, type Person, type Room } from "../room";
 import { hears } from "../routing";
 import type { Switchboard } from "../switchboard";
+import type { Topology } from "../transport/types";
 import { Every, View, Watch } from "./base";
 import { icons } from "./icons";
 import { orb } from "./orb";
-import { connectionWords, whisperWords } from "./words";
+import "./quality";
+import { connectionNote, qualityWords, whisperWords } from "./words";
 
 export class Tile extends View {
   static override properties = {
     room: { attribute: false },
     person: { attribute: false },
     switchboard: { attribute: false },
+    topology: { attribute: false },
   };
   declare room: Room;
   declare person: Person;
   declare switchboard: Switchboard;
+  declare topology: Topology;
 
   constructor() {
     super();
     new Every(this, 1000); // her sentence grows old
     new Watch(this, () => this.room);
+    new Watch(this, () => this.room, "qualities");
     new Watch(this, () => this.switchboard);
     new Watch(
       this,
@@ -46,17 +51,19 @@ export class Tile extends View {
       data-identity=${participant.identity}
       data-name=${participant.name}
       data-speaking=${voice.speaking ? "true" : "false"}
+      data-connection=${isLocal ? nothing : this.person.connection}
     >
       ${isAgent ? this.#agent() : this.#someone(isLocal)}
     </article>`;
   }
 
   #someone(isLocal: boolean): TemplateResult {
-    const { participant } = this.person;
+    const { called } = this.person;
     return html`<div class="face">
-        <span class="ring"></span><span class="initials">${initialsOf(participant.name)}</span>
+        <span class="ring"></span><span class="initials">${initialsOf(called)}</span>
+        ${isLocal ? nothing : this.#quality()}
       </div>
-      <h3>${participant.name}${isLocal ? html` <small>you</small>` : nothing}</h3>
+      <h3>${called}${isLocal ? html` <small>you</small>` : nothing}</h3>
       ${this.#notes(isLocal)} ${isLocal ? this.#ears() : nothing}`;
   }
 
@@ -64,8 +71,8 @@ export class Tile extends View {
   #notes(isLocal: boolean): TemplateResult {
     const note = this.#note(isLocal);
     const { agent, routing } = this.room;
-    const { identity, name } = this.person.participant;
-    const called = isLocal ? "you" : name;
+    const { identity } = this.person.participant;
+    const called = isLocal ? "you" : this.person.called;
     const leftOut = agent && routingNote(agent.participant.name, routing, { identity, called });
     if (!leftOut) return html`<p class="note">${note ?? this.#speaking()}</p>`;
     return html`${note === null ? nothing : html`<p class="note">${note}</p>`}
@@ -74,10 +81,25 @@ export class Tile extends View {
 
   #note(isLocal: boolean): TemplateResult | string | null {
     if (!isLocal) {
-      const words = connectionWords(this.person.connection);
-      if (words !== null) return words;
+      const words = connectionNote(this.person, performance.now());
+      if (words !== null) return html`${icons.broken} ${words}`;
     }
-    return this.person.participant.muted ? html`${icons.micOff} muted` : null;
+    if (this.person.participant.muted) return html`${icons.micOff} muted`;
+    return this.person.voice.speaking ? null : this.#weakness();
+  }
+
+  /** Said only where there is something to say; who speaks is heard. */
+  #weakness(): string | null {
+    const level = this.room.quality(this.person.participant.identity)?.level ?? "good";
+    return level === "good" ? null : qualityWords(level).toLowerCase();
+  }
+
+  #quality(): TemplateResult {
+    return html`<mulisa-quality
+      .room=${this.room}
+      .person=${this.person}
+      .topology=${this.topology}
+    ></mulisa-quality>`;
   }
 
   #speaking(): string | typeof nothing {
@@ -105,9 +127,9 @@ export class Tile extends View {
   }
 
   #agent(): TemplateResult {
-    const { participant, connection } = this.person;
+    const { participant } = this.person;
     const state = agentState(participant);
-    const words = connectionWords(connection);
+    const words = connectionNote(this.person, performance.now()) ?? this.#weakness();
     const talking = this.#talking();
     const holding = state !== "speaking" && talking.length > 0;
     return html`${orb(state, holding)}
@@ -121,6 +143,7 @@ export class Tile extends View {
           ><span data-testid="agent-state">${state}</span
           >${holding && state === "listening" ? html`<span> to ${listed(talking)}</span>` : nothing}
           ${words === null ? nothing : html`<span class="note">${words}</span>`}
+          ${this.#quality()}
         </p>
         ${this.#sentence()}
       </div>`;
@@ -143,7 +166,7 @@ export class Tile extends View {
     const { local, people } = this.room;
     return [local, ...people]
       .filter((person) => person?.voice.speaking === true)
-      .map((person) => (person === local ? "you" : (person?.participant.name ?? "")));
+      .map((person) => (person === local ? "you" : (person?.called ?? "")));
   }
 }
 

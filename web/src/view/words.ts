@@ -1,7 +1,8 @@
 /** What the page says: what is wrong and its mend, and small words that several views use. */
 
 import type { MicProblem } from "../mic";
-import type { Listener } from "../room";
+import type { QualityLevel } from "../quality";
+import type { Listener, Person } from "../room";
 import type { ConnectionState, EndReason } from "../transport/types";
 
 export interface Trouble {
@@ -56,9 +57,30 @@ export function connectionWords(connection: ConnectionState): string | null {
   return connection === "interrupted" ? "reconnecting" : "connecting";
 }
 
+/** The same with the time it takes: "reconnecting, 3 s". */
+export function connectionNote({ connection, since }: Person, now: number): string | null {
+  const words = connectionWords(connection);
+  if (words === null || connection === "unheard") return words;
+  return `${words}, ${Math.max(0, Math.floor((now - since) / 1000))} s`;
+}
+
+/** How a level of quality is called. */
+export function qualityWords(level: QualityLevel): string {
+  return { good: "Good connection", weak: "Weak connection", poor: "Poor connection" }[level];
+}
+
 /** For whom a whisper is: "to you only"; `you` is one's own identity. */
 export function whisperWords({ identity, name }: Listener, you: string | undefined): string {
   return `to ${identity === you ? "you" : name} only`;
+}
+
+/** `found` is the server's sentence, which names the limit. */
+export function fullTrouble(found: string): Trouble {
+  const [limit] = /at most \d+ people/.exec(found) ?? [];
+  return {
+    what: limit === undefined ? "The room is full." : `The room is full: ${limit}.`,
+    mend: "You can come in as soon as somebody leaves; this page keeps looking.",
+  };
 }
 
 export function endTrouble(reason: EndReason): Trouble {
@@ -74,7 +96,7 @@ export function endTrouble(reason: EndReason): Trouble {
       what: "The server ended your visit, because this page sent too much at once.",
       mend: "Joining again usually helps.",
     },
-    full: { what: "The room is full.", mend: "Try again when somebody has left." },
+    full: fullTrouble(""),
     no_relay: {
       what: "This link asks for relays only, and the server has none.",
       mend:
