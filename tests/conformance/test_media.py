@@ -161,8 +161,7 @@ async def shows(client: BrowserClient, codec: str) -> None:
     )
     (received,) = await pictures(client)
     (used,) = [each for each in await client.stats("codec") if each["id"] == received["codecId"]]
-    allowed = {codec, "vp8"} if codec == "av1" else {codec}  # not every SFU takes AV1
-    assert used["mimeType"].lower().removeprefix("video/") in allowed
+    assert used["mimeType"].lower().removeprefix("video/") == codec
 
 
 async def pictures(client: BrowserClient) -> list[dict[str, Any]]:

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from mulisa.sfu.peer import PeerConnection
 
 HEAD: Final = 20
-"""Bytes of the longest header that we write."""
+"""Bytes of the longest header that we write where theirs was shorter. One with a dependency
+descriptor may be longer than this, but not longer than it came.
+"""
 ROWS: Final = 64
 """Of one batch: as few as make a system call cheap, so that a newcomer changes few of them."""
 WIDTH: Final = 1664

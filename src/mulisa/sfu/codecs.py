@@ -10,24 +10,33 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
-from mulisa.sfu.media import AUDIO_LEVEL, MID, RTP_STREAM_ID, Codec, MediaKind
+from mulisa.sfu.media import (
+    AUDIO_LEVEL,
+    DEPENDENCY_DESCRIPTOR,
+    MID,
+    RTP_STREAM_ID,
+    Codec,
+    MediaKind,
+)
 from mulisa.sfu.negotiation import ExpectedTrack
 from mulisa.wire.description import Format, Media
 
 OPUS: Final = "opus"
 RED: Final = "red"
 VIDEO_CODECS: Final = ("vp8", "h264", "vp9", "av1")
+DESCRIBED: Final = frozenset({"av1"})
+"""Those whose layers only the dependency descriptor tells; the others' payload says it too."""
 FEEDBACK: Final[Mapping[MediaKind, frozenset[str]]] = {
     "audio": frozenset({"nack"}),
     "video": frozenset({"nack", "nack pli", "ccm fir"}),
 }
 PUBLISHED_EXTENSIONS: Final[Mapping[MediaKind, tuple[str, ...]]] = {
     "audio": (AUDIO_LEVEL, MID),
-    "video": (MID, RTP_STREAM_ID),
+    "video": (MID, RTP_STREAM_ID, DEPENDENCY_DESCRIPTOR),
 }
 SUBSCRIBED_EXTENSIONS: Final[Mapping[MediaKind, tuple[str, ...]]] = {
     "audio": (AUDIO_LEVEL,),
-    "video": (),
+    "video": (DEPENDENCY_DESCRIPTOR,),
 }
 _STEREO: Final = {"stereo": "1", "maxaveragebitrate": "510000"}
 _KEPT_OF_OPUS: Final = ("minptime", "useinbandfec")

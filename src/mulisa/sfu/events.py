@@ -302,9 +302,7 @@ class RoomConfig:
         "video/VP8",
         "video/H264",
         "video/VP9",
+        "video/AV1",
     )
-    """Those that clients publish in. AV1 is forwarded to whoever sends it all the same, but
-    livekit-client's has spatial layers, which nobody can decode without the dependency descriptor
-    of each packet, and that is not forwarded.
-    """
+    """Those that clients publish in."""
     ice_servers: tuple[rtc.ICEServer, ...] = field(default_factory=tuple)

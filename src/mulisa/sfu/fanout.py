@@ -138,6 +138,7 @@ class Fanout:
         level: int,
         payload: bytes,
         now: float,
+        descriptor: bytes = b"",
     ) -> None:
         """Forward a packet of the track's current source, which gives each `extended` once."""
         if self._is_changed:
@@ -159,8 +160,9 @@ class Fanout:
             return
         run = place.number - self._timeline.first
         is_marked = header.is_marked or (run == 0 and self.kind == "audio")
+        begins_run = run < _REDUNDANT_PACKETS
         packet = Packet(
-            *place, codec, is_marked, level, payload, primary, run < _REDUNDANT_PACKETS, now
+            *place, codec, is_marked, level, payload, primary, begins_run, now, descriptor
         )
         self._cache.put(packet)
         is_late = place.number <= newest

@@ -17,6 +17,10 @@ MID: Final = "urn:ietf:params:rtp-hdrext:sdes:mid"
 """RFC 8843, 15."""
 RTP_STREAM_ID: Final = "urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id"
 """RFC 8852, 3.1."""
+DEPENDENCY_DESCRIPTOR: Final = (
+    "https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension"
+)
+"""Of which other frames a frame is made, and of which layers (AV1's RTP specification, A)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,14 @@ from typing import Final
 
 from mulisa.core.errors import NegotiationError
 from mulisa.sfu.codecs import FEEDBACK, OPUS, RED, codecs, identity, kept, parameters
-from mulisa.sfu.media import AUDIO_LEVEL, Codec, MediaKind, Outbound, TrackSid
+from mulisa.sfu.media import (
+    AUDIO_LEVEL,
+    DEPENDENCY_DESCRIPTOR,
+    Codec,
+    MediaKind,
+    Outbound,
+    TrackSid,
+)
 from mulisa.sfu.negotiation import (
     Negotiated,
     NothingAccepted,
@@ -48,7 +55,7 @@ MORE_TYPES: Final = (*range(103, 111), *range(112, 125), 126, 127, *range(35, 45
 """For other profiles, as they come; no number collides with RTCP (RFC 5761, 4)."""
 EXTENSIONS: Final[Mapping[MediaKind, Mapping[str, int]]] = {
     "audio": {AUDIO_LEVEL: 1},
-    "video": {},
+    "video": {DEPENDENCY_DESCRIPTOR: 2},
 }
 
 

@@ -24,6 +24,8 @@ class Packet(NamedTuple):
     """Nothing before it belongs to its time: redundancy in it is left out."""
     at: float
     """When it came."""
+    descriptor: bytes = b""
+    """Its dependency descriptor, which goes on as it came; empty if it needs none."""
 
 
 class PacketCache:

@@ -17,7 +17,7 @@ from mulisa.sfu.batch import WIDTH, Batch
 from mulisa.sfu.packets import NO_LEVEL, Packet
 from mulisa.sfu.subscription import Subscription
 from mulisa.wire import red
-from mulisa.wire.rtp import FIXED_BYTES
+from mulisa.wire.rtp import FIXED_BYTES, extension_block
 
 if TYPE_CHECKING:
     from mulisa.sfu.peer import PeerConnection
@@ -37,20 +37,23 @@ class Form(NamedTuple):
     """As what the packets of a codec are sent to a subscriber."""
 
     level_id: int
-    """Of the audio level in its header, 0 for a header without extensions."""
+    """Of the audio level in its header, 0 for a header without it."""
     payload_type: int
     red_of: int = -1
     """RED whose blocks are of this payload type."""
     is_primary: bool = False
     """The primary block of RED alone."""
+    descriptor_id: int = 0
+    """Of the dependency descriptor, 0 for packets without it."""
 
-    def extension(self, level: int) -> bytes:
+    def extension(self, packet: Packet) -> bytes:
         """What the header has behind its fixed part."""
         if not self.level_id:
-            return b""
-        if level == NO_LEVEL:
+            found = packet.descriptor if self.descriptor_id else b""
+            return extension_block(self.descriptor_id, found) if found else b""
+        if packet.level == NO_LEVEL:
             return _EXTENSION + bytes(4)
-        return _EXTENSION + bytes((self.level_id << 4, level, 0, 0))
+        return _EXTENSION + bytes((self.level_id << 4, packet.level, 0, 0))
 
     def payload(self, packet: Packet) -> bytes:
         """The packet's payload in this form."""
@@ -67,7 +70,8 @@ def _form_for(subscription: Subscription, codec: str) -> Form:
     """How a subscriber gets packets of a codec that it takes."""
     level_id, codecs = subscription.level_id, subscription.codecs
     if codec != "red":
-        return Form(level_id, codecs[codec].payload_type)
+        descriptor_id = subscription.descriptor_id
+        return Form(level_id, codecs[codec].payload_type, descriptor_id=descriptor_id)
     opus = codecs["opus"].payload_type
     if "red" in codecs:
         return Form(level_id, codecs["red"].payload_type, red_of=opus)
@@ -132,7 +136,6 @@ class _Group:
         self._memory, self._sizes = batch.rows, batch.sizes
         self._form = form
         self._subscriptions = subscriptions
-        self._bits = _VERSION | (_HAS_EXTENSION if form.level_id else 0)
         self._rows = [
             (row, row * WIDTH, each.shift, each.offset, each.outbound.ssrc, each.first)
             for row, each in enumerate(subscriptions, first)
@@ -143,9 +146,10 @@ class _Group:
     def write(self, packet: Packet) -> None:
         """The packet as these subscribers get it."""
         form, memory, sizes = self._form, self._memory, self._sizes
-        number, timestamp, bits = packet.number, packet.timestamp, self._bits
-        payload = form.payload(packet)
-        rest = form.extension(packet.level) + payload
+        number, timestamp = packet.number, packet.timestamp
+        extension, payload = form.extension(packet), form.payload(packet)
+        bits = _VERSION | _HAS_EXTENSION if extension else _VERSION
+        rest = extension + payload
         size = FIXED_BYTES + len(rest)
         marked = form.payload_type | _MARKER
         kind = marked if packet.is_marked else form.payload_type

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from mulisa.core.room import ParticipantSid, RoomName
 from mulisa.sfu.batch import MAX_PAYLOAD
+from mulisa.sfu.codecs import DESCRIBED
 from mulisa.sfu.fanout import Fanout
 from mulisa.sfu.media import Inbound, Outbound, TrackSid
 from mulisa.sfu.packets import NO_LEVEL
@@ -173,7 +174,13 @@ class RtpSession:
         if source.wants_key_frame:
             self._ask_for_key_frame(source, now)
         level = header.first_byte(buffer, source.level_id) if source.level_id else NO_LEVEL
-        source.fanout.receive(source, extended, header, codec.name, level, payload, now)
+        descriptor = self._descriptor(source, buffer) if codec.name in DESCRIBED else b""
+        source.fanout.receive(source, extended, header, codec.name, level, payload, now, descriptor)
+
+    def _descriptor(self, source: Source, buffer: Buffer) -> bytes:
+        """The packet's dependency descriptor, if it has one."""
+        number = source.descriptor_id
+        return self._header.elements(buffer).get(number, b"") if number else b""
 
     def _recognise(self, buffer: Buffer) -> Source | None:
         """A stream that has not been heard before takes the place of its track's last one."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from mulisa.sfu.media import AUDIO_LEVEL, Codec, Inbound, TrackSid
+from mulisa.sfu.media import AUDIO_LEVEL, DEPENDENCY_DESCRIPTOR, Codec, Inbound, TrackSid
 from mulisa.wire.reception import Reception
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ class Source:
         "_key_frame_at",
         "asks",
         "codecs",
+        "descriptor_id",
         "fanout",
         "inbound",
         "is_current",
@@ -53,6 +54,7 @@ class Source:
         self.inbound = inbound
         self.codecs: dict[int, Codec] = {each.payload_type: each for each in inbound.codecs}
         self.level_id = inbound.extensions.get(AUDIO_LEVEL, 0)
+        self.descriptor_id = inbound.extensions.get(DEPENDENCY_DESCRIPTOR, 0)
         self.asks = any("nack" in each.feedback for each in inbound.codecs)
         """True if the publisher sends again what we ask for."""
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from secrets import randbits
 from typing import Final
 
-from mulisa.sfu.media import AUDIO_LEVEL, Codec, Outbound
+from mulisa.sfu.media import AUDIO_LEVEL, DEPENDENCY_DESCRIPTOR, Codec, Outbound
 from mulisa.wire.rtcp import ReportBlock, SenderReport
 from mulisa.wire.rtp import MAX_EXTENSION_ID, sequence_delta
 
@@ -34,6 +34,7 @@ class Subscription:
         "_resends",
         "_resends_at",
         "codecs",
+        "descriptor_id",
         "first",
         "is_paused",
         "last",
@@ -75,9 +76,10 @@ class Subscription:
         self.outbound = outbound
         self.revision += 1
         self.codecs: dict[str, Codec] = {codec.name: codec for codec in outbound.codecs}
-        level_id = outbound.extensions.get(AUDIO_LEVEL, 0)
-        self.level_id = level_id if level_id <= MAX_EXTENSION_ID else 0
+        self.level_id = _short_id(outbound, AUDIO_LEVEL)
         """Id of the level in packets to the subscriber, 0 if it takes none."""
+        self.descriptor_id = _short_id(outbound, DEPENDENCY_DESCRIPTOR)
+        """The same of the dependency descriptor."""
 
     def takes(self, codec: str) -> bool:
         """True if it can be sent packets of that codec; RED is stripped for who takes opus only."""
@@ -130,3 +132,9 @@ class Subscription:
         self._loss, self._loss_at = block.fraction_lost / 256, now
         if block.last_report and block.last_report == self._report:
             self.round_trip = max(now - self._report_at - block.delay / 65536, 0.0)
+
+
+def _short_id(outbound: Outbound, uri: str) -> int:
+    """The subscriber's id of a header extension; 0 for none that the one-byte form can have."""
+    number = outbound.extensions.get(uri, 0)
+    return number if number <= MAX_EXTENSION_ID else 0

@@ -23,6 +23,21 @@ _EXTENSION = Struct("!HH")
 _ONE_BYTE: Final = 0xBEDE
 _TWO_BYTES: Final = 0x1000
 _STOP: Final = 15
+_MAX_SHORT: Final = 16
+"""Bytes of an element of the one-byte form."""
+
+
+def extension_block(number: int, value: bytes) -> bytes:
+    """A header's block of one extension element, of 0 to 255 bytes, with an id of the short form.
+
+    In that form if it fits, as it must if the receiver does not take both (RFC 8285, 4.1.2).
+    """
+    if 0 < len(value) <= _MAX_SHORT:
+        profile, element = _ONE_BYTE, bytes((number << 4 | len(value) - 1,)) + value
+    else:
+        profile, element = _TWO_BYTES, bytes((number, len(value))) + value
+    words = -(-len(element) // 4)
+    return _EXTENSION.pack(profile, words) + element.ljust(4 * words, b"\0")
 
 
 def sequence_delta(later: int, earlier: int) -> int:
