@@ -137,7 +137,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--trials", type=int, default=150, help="of each delay")
-    parser.add_argument("--sentences", type=int, default=len(SENTENCES))
+    parser.add_argument("--sentences", type=int, default=len(SENTENCES), help="0: delays only")
     parser.add_argument("--json", type=Path, help="write the figures here")
     parser.add_argument("--small", action="store_true", help="a quick look, no p95 to rely on")
     options = parser.parse_args()
@@ -167,7 +167,9 @@ async def measure(trials: int, n_sentences: int, *, small: bool) -> dict[str, An
 
 
 async def measure_errors(sentences: Sequence[str], *, small: bool) -> list[Errors]:
-    """For each network and each way of hearing over it."""
+    """For each network and each way of hearing over it; nothing if nothing is said."""
+    if not sentences:
+        return []
     spoken = await speak(sentences)
     stt = WhisperSTT()
     await stt.load(quiet)
