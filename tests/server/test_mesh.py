@@ -74,6 +74,20 @@ async def test_a_full_room_refuses_before_the_upgrade() -> None:
         assert refused.value.status == 503
 
 
+async def test_one_address_has_so_many_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mesh, "SOCKETS_PER_ADDRESS", 1)
+    async with gateway() as room:
+        async with client(room, "alice") as alice:
+            await receive(alice)
+            with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+                async with client(room, "bob"):
+                    pass
+            assert refused.value.status == 429
+        await room.until(lambda happened: RoomClosed(ROOM) in happened)
+        async with client(room, "bob") as bob:
+            await receive(bob)
+
+
 async def test_messages_go_from_peer_to_peer() -> None:
     async with gateway() as room, client(room, "alice") as alice, client(room, "bob") as bob:
         to = (await receive(alice))["participant"]["sid"]

@@ -46,7 +46,7 @@ class Call:
         """All that Bob said is written once, and shown once on Alice's page."""
         written = [x["text"] for x in await self.server.said(ROOM) if x["name"] == "Bob"]
         shown = [caption.text for caption in await self.alice.captions("Bob")]
-        assert written == shown
+        assert written == shown, (written, shown)
         assert len(written) == len(lines), written
         for line, text in zip(lines, written, strict=True):
             assert word_error_rate(line, text) <= 0.5, (line, text)

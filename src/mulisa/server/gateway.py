@@ -6,6 +6,7 @@ It loads no model and does nothing that blocks; what reads files runs in a threa
 from __future__ import annotations
 
 import asyncio
+import resource
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Final
@@ -44,6 +45,8 @@ from mulisa.transport.mesh import outcome
 __all__ = ["Gateway", "GatewayConfig", "serve"]
 
 MAX_BODY_BYTES: Final = 16 * 1024
+_IDLE_TIME: Final = 30.0
+"""Seconds that a connection may be open without a request, the first one included."""
 _SHUTDOWN_TIME: Final = 3.0
 """Seconds that requests have to end when the gateway stops."""
 
@@ -229,10 +232,12 @@ async def serve(config: GatewayConfig, on_event: OnEvent = _ignore) -> None:
 
     Raises ConfigError if the address cannot be listened on, or the certificate not be used.
     """
+    _allow_many_sockets()
     tls = await asyncio.to_thread(Tls, config.tls) if config.tls else None
     runner = web.AppRunner(
         Gateway(config, on_event, is_strict=is_strict(config, tls)).application(),
         access_log=None,  # its lines would hold tokens
+        keepalive_timeout=_IDLE_TIME,
         shutdown_timeout=_SHUTDOWN_TIME,
     )
     await runner.setup()
@@ -244,3 +249,9 @@ async def serve(config: GatewayConfig, on_event: OnEvent = _ignore) -> None:
         await asyncio.get_running_loop().create_future()
     finally:
         await runner.cleanup()
+
+
+def _allow_many_sockets() -> None:
+    """As many as we may have: the usual limit, 1,024, is soon reached by strangers alone."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

@@ -28,6 +28,8 @@ SILENCE: Final = 4.5
 lost."""
 OUTBOX_MESSAGES: Final = 512
 """Messages that wait for a client which does not read; one more and it is closed."""
+SOCKETS_PER_ADDRESS: Final = 200
+"""Of people; agents are not counted."""
 FLUSH_TIME: Final = 2.0
 """What a closed client has to take its last messages and to say goodbye."""
 
@@ -94,7 +96,7 @@ class MeshEndpoint:
             resumption = _resumption(request.query)
         except ValueError:
             return error_response(400, "resume and received are a sid and a number")
-        if not self._admits(request.remote, grant):
+        if not self._admits(request.remote or "", grant):
             return error_response(429, "too many joins from your address; wait a minute")
         if not self._is_open:
             return error_response(503, "the gateway is shutting down")
@@ -111,7 +113,9 @@ class MeshEndpoint:
         if not self._is_open:  # shut down while this socket was being upgraded
             await socket.close(code=WSCloseCode.GOING_AWAY)
             return socket
-        await self._serve(_Client(socket, request.transport), grant, grant.room, resumption)
+        address = "" if grant.kind == "agent" else request.remote or ""
+        client = _Client(socket, request.transport, address)
+        await self._serve(client, grant, grant.room, resumption)
         return socket
 
     def room(self, name: RoomName) -> RoomState | None:
@@ -143,10 +147,12 @@ class MeshEndpoint:
             client.finish()
         await self._all_gone.wait()
 
-    def _admits(self, address: str | None, grant: Grant) -> bool:
-        if self._join_limit is None or grant.kind == "agent":
+    def _admits(self, address: str, grant: Grant) -> bool:
+        if grant.kind == "agent":
             return True
-        return self._join_limit.admit(address or "", self._loop.time())
+        if sum(client.address == address for client in self._sockets) >= SOCKETS_PER_ADDRESS:
+            return False
+        return self._join_limit is None or self._join_limit.admit(address, self._loop.time())
 
     async def _serve(
         self, client: _Client, grant: Grant, room: RoomName, resumption: Resumption | None
@@ -252,7 +258,14 @@ class MeshEndpoint:
 class _Client:
     """One socket's way out: a bounded outbox and the task that empties it."""
 
-    def __init__(self, socket: web.WebSocketResponse, transport: asyncio.Transport | None) -> None:
+    def __init__(
+        self,
+        socket: web.WebSocketResponse,
+        transport: asyncio.Transport | None,
+        address: str,
+    ) -> None:
+        """`address` is that of a person; agents have none."""
+        self.address = address
         self._socket = socket
         self._transport = transport
         self._outbox: asyncio.Queue[str | bytes | None] = asyncio.Queue(OUTBOX_MESSAGES)
