@@ -37,7 +37,6 @@ export class Bar extends View {
       </button>
       <div id="devices" class="menu" popover>
         <mulisa-devices .mic=${mic} .speaker=${speaker}></mulisa-devices>
-        <mulisa-meter .mic=${mic}></mulisa-meter>
       </div>
       <button
         class="route"

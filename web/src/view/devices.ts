@@ -7,6 +7,7 @@ import type { Microphone } from "../mic";
 import { type Device, labelOf } from "../sound";
 import type { Speaker } from "../speaker";
 import { View, Watch } from "./base";
+import "./meter";
 
 export class Devices extends View {
   static override properties = { mic: { attribute: false }, speaker: { attribute: false } };
@@ -23,19 +24,31 @@ export class Devices extends View {
     const { devices, track } = this.mic;
     const current = track?.getSettings().deviceId ?? this.mic.deviceId;
     return html`<div class="devices">
-      <label class="field">
-        <span>Microphone</span>
-        <select
-          data-testid="microphones"
-          ?disabled=${devices.length === 0}
-          @change=${(event: Event) => this.#chooseMicrophone(event)}
-        >
-          ${devices.length === 0 ? html`<option>None so far</option>` : nothing}
-          ${options(devices, current, "Microphone")}
-        </select>
-      </label>
+      <div>
+        <label class="field">
+          <span>Microphone</span>
+          <select
+            data-testid="microphones"
+            ?disabled=${devices.length === 0}
+            @change=${(event: Event) => this.#chooseMicrophone(event)}
+          >
+            ${devices.length === 0 ? html`<option>None so far</option>` : nothing}
+            ${options(devices, current, "Microphone")}
+          </select>
+        </label>
+        <div class="device-level">
+          <mulisa-meter .mic=${this.mic}></mulisa-meter>
+          <span>${this.#levelWords()}</span>
+        </div>
+      </div>
       ${this.#speakers()}
     </div>`;
+  }
+
+  #levelWords(): string {
+    const { track, muted } = this.mic;
+    if (track === null) return "Waiting for your permission";
+    return muted ? "You are muted" : "Speak: the bar moves";
   }
 
   /** Not where the browser leaves the choice to the system. */

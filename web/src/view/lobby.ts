@@ -11,7 +11,6 @@ import type { Topology } from "../transport/types";
 import { View, Watch } from "./base";
 import "./devices";
 import { icons } from "./icons";
-import "./meter";
 import { fullTrouble, micTrouble, type Trouble } from "./words";
 
 const LOOK_INTERVAL_MS = 4_000;
@@ -148,13 +147,7 @@ export class Lobby extends View {
   #microphone(): TemplateResult {
     const { problem } = this.mic;
     if (problem === null) {
-      return html`<div class="lobby-mic">
-        <mulisa-devices .mic=${this.mic} .speaker=${this.speaker}></mulisa-devices>
-        <div class="lobby-level">
-          <mulisa-meter .mic=${this.mic}></mulisa-meter>
-          <span>${this.mic.track === null ? "Waiting for your permission" : "Speak: the bar moves"}</span>
-        </div>
-      </div>`;
+      return html`<mulisa-devices .mic=${this.mic} .speaker=${this.speaker}></mulisa-devices>`;
     }
     const { what, mend } = micTrouble(problem);
     return html`<div class="notice notice-warning" data-testid="mic-problem" role="alert">

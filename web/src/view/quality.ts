@@ -44,7 +44,7 @@ export class QualityView extends View {
       >
         ${bars(STEPS[quality.level])}
       </button>
-      <div class="menu" popover role="group" aria-label="Connection to ${called}">
+      <div class="menu" popover role="group" aria-label="Signal to ${called}">
         <h4>${called}: ${words.toLowerCase()}</h4>
         ${figures(quality, this.topology)}
         <p class="fine">Measured by your browser over the last seconds (getStats).</p>

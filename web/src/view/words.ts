@@ -66,7 +66,7 @@ export function connectionNote({ connection, since }: Person, now: number): stri
 
 /** How a level of quality is called. */
 export function qualityWords(level: QualityLevel): string {
-  return { good: "Good connection", weak: "Weak connection", poor: "Poor connection" }[level];
+  return { good: "Good signal", weak: "Weak signal", poor: "Poor signal" }[level];
 }
 
 /** For whom a whisper is: "to you only"; `you` is one's own identity. */
