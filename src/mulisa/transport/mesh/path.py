@@ -21,11 +21,11 @@ QUIET: Final = 1.0
 UNANSWERED: Final = 3.0
 """Seconds after the last answer when we ask, whatever comes: ours may not arrive."""
 ASK_INTERVAL: Final = 0.5
-"""Between questions; each is sent twice within that time."""
-LOST_QUIET: Final = 2.5
-"""Seconds without any datagram that make a path lost: under a loss of 10 % in each direction six
-questions stay unanswered once in 20,000 times, and the peer's own are lost as well."""
-LOST_UNANSWERED: Final = 5.5
+"""Between questions; each is sent again after as long."""
+LOST_QUIET: Final = 4.0
+"""Seconds without any datagram that make a path lost. Not sooner: on a busy machine a peer stands
+still for two or three, and who waits loses nothing, for a path that returns is used at once."""
+LOST_UNANSWERED: Final = 6.5
 STALL: Final = 0.25
 """A look that is later than this found a loop that stood still; what came meanwhile is unread."""
 
