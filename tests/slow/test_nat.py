@@ -146,7 +146,7 @@ async def test_in_a_mesh_with_relays_everybody_hears_everybody(
     assert all(way.startswith("host to ") for way in last), seen
 
 
-@pytest.mark.parametrize("nats", [ONE_EACH, *alike("port-restricted", "symmetric")])
+@pytest.mark.parametrize("nats", [ONE_EACH, *alike(*NATS[:3])])
 async def test_in_a_mesh_without_relays_those_hear_each_other_who_can(
     nats: Sequence[Nat], net: Internet, chromium: str, tmp_path: Path
 ) -> None:
