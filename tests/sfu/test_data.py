@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from livekit.protocol import models
+from livekit.protocol import models, rtc
 from livekit.protocol import room as api
 
 from mulisa.core.errors import InputError
@@ -94,6 +94,54 @@ def test_who_may_not_publish_data_reaches_nobody() -> None:
     mute, _ = rooms.join("mute", replace(MAY_ALL, can_publish_data=False)), rooms.join("bob")
     assert mute.send(user=user()) == []
     assert rooms.room.data_dropped == {"forbidden": 1}
+
+
+def test_lossy_data_beyond_the_limit_is_dropped_and_reliable_data_goes_on() -> None:
+    rooms = Rooms(RoomConfig(data_burst=10, data_rate=5.0))
+    alice, bob = rooms.join("alice"), rooms.join("bob")
+    sent = [packets(alice.send("_lossy", user=user()), bob, "_lossy") for _ in range(20)]
+    assert [len(each) for each in sent] == [1] * 9 + [0] * 11  # their bytes count a little
+    assert rooms.room.data_dropped == {"too much": 11}
+    assert packets(alice.send(user=user()), bob)
+    assert packets(bob.send("_lossy", user=user()), alice, "_lossy")
+    rooms.wait(1.0)
+    assert packets(alice.send("_lossy", user=user()), bob, "_lossy")
+
+
+def test_who_floods_with_reliable_data_is_put_out_for_good() -> None:
+    rooms = Rooms(RoomConfig(data_burst=10, data_rate=5.0))
+    alice, bob = rooms.join("alice"), rooms.join("bob")
+    for _ in range(9):
+        assert packets(alice.send(user=user()), bob)
+    actions = alice.send(user=user())
+    assert packets(actions, bob) == []
+    (leave,) = alice.told("leave", actions)
+    assert leave.action == rtc.LeaveRequest.DISCONNECT
+    assert [each.sid for each in only(events.Disconnect, actions)] == [alice.sid]
+    gone = bob.sees("alice")
+    assert gone is not None and gone.state == models.ParticipantInfo.DISCONNECTED
+    assert alice.send(user=user()) == []
+    bob.leave()
+    rooms.wait(60.0)
+    assert rooms.room.is_over
+
+
+def test_large_packets_count_as_several() -> None:
+    rooms = Rooms(RoomConfig(data_burst=10, data_rate=5.0))
+    alice, bob = rooms.join("alice"), rooms.join("bob")
+    sent = [packets(alice.send("_lossy", user=user(bytes(48_000))), bob, "_lossy") for _ in "123"]
+    assert [len(each) for each in sent] == [1, 1, 0]
+
+
+def test_a_file_of_fifty_megabytes_and_a_busy_pointer_are_within_the_limits() -> None:
+    rooms = Rooms()
+    alice, bob = rooms.join("alice"), rooms.join("bob")
+    chunk = bytes(15_000)  # as the SDKs send files
+    for _ in range(50_000_000 // len(chunk)):
+        assert packets(alice.send(user=user(chunk)), bob)
+    for _ in range(10 * 500):
+        rooms.wait(1 / 500)
+        assert packets(alice.send("_lossy", user=user()), bob, "_lossy")
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,7 @@ class Attendance:
         former = self._roster.named(arrival.identity)
         if former is not None:
             yield from self.depart(former, models.DUPLICATE_IDENTITY)
-        channels = Channels(self._roster.config.max_queued_bytes)
+        channels = Channels(self._roster.config, now)
         participant = Participant(arrival, channels, deadline=now + CONNECTING_TIME)
         participant.departures_before = self._departures
         self._roster.add(participant)

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from mulisa.sfu.events import DataLabel
+from typing import Final
+
+from mulisa.sfu.allowance import Allowance
+from mulisa.sfu.events import DataLabel, RoomConfig
+
+_BYTES_OF_ONE: Final = 16_384
+"""Of data, that count as one more packet: at 1,000 packets a second it is 8 MB at most."""
 
 
 class Channels:
     """Reliable data waits until its channel opens, up to a limit; lossy data does not."""
 
-    def __init__(self, max_waiting_bytes: int) -> None:
-        self._max_waiting_bytes = max_waiting_bytes
+    def __init__(self, config: RoomConfig, now: float) -> None:
+        self._max_waiting_bytes = config.max_queued_bytes
+        labels: tuple[DataLabel, ...] = ("_reliable", "_lossy")
+        self._allowances = {
+            label: Allowance(config.data_rate, config.data_burst, now) for label in labels
+        }
         self._open: set[DataLabel] = set()
         self._waiting: list[bytes] = []
         self._waiting_bytes = 0
@@ -33,6 +43,10 @@ class Channels:
         self._waiting.append(data)
         self._waiting_bytes += len(data)
         return None
+
+    def admits(self, label: DataLabel, size: int, now: float) -> bool:
+        """Whether a packet of so many bytes from this client is within what it may send."""
+        return self._allowances[label].take(now, 1 + size / _BYTES_OF_ONE)
 
     def is_new(self, sequence: int) -> bool:
         """Count a reliable packet of this client; False if it came before.

@@ -72,6 +72,13 @@ class DataRelay:
         _stamp(sender, label, packet)
         yield from self._forward(packet, label, sender)
 
+    def is_flood(self, sender: Participant, label: DataLabel, data: bytes, now: float) -> bool:
+        """Whether this packet is one too many: not to be received. Lossy ones are counted."""
+        if sender.channels.admits(label, len(data), now):
+            return False
+        self.dropped["too much"] += label == "_lossy"
+        return True
+
     def send(self, packet: models.DataPacket) -> Actions:
         """The server's own packet, from nobody."""
         yield from self._forward(packet, _LABELS[packet.kind], None)

@@ -287,6 +287,10 @@ class RoomConfig:
     max_name_chars: int = 256
     max_queued_bytes: int = 1_048_576
     """Reliable data that waits for one client's channel to open."""
+    data_burst: float = 10_000.0
+    """Data packets of one client at once, on each of its channels; see `Channels.admits`."""
+    data_rate: float = 1_000.0
+    """The same per second in the long run."""
     empty_timeout: float = 300.0
     """For a room that nobody ever joined."""
     departure_timeout: float = 20.0

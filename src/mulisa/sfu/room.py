@@ -23,6 +23,7 @@ from mulisa.sfu.errors import LimitExceeded
 from mulisa.sfu.events import Report, RoomAction, RoomConfig, RoomEvent
 from mulisa.sfu.lifetime import Bulletin, Lifetime
 from mulisa.sfu.media import TrackSid
+from mulisa.sfu.participants import Participant
 from mulisa.sfu.permissions import Permissions
 from mulisa.sfu.publishing import Publishing
 from mulisa.sfu.quality import Qualities
@@ -32,7 +33,7 @@ from mulisa.sfu.speaking import Speaking
 from mulisa.sfu.subscribing import Subscribing
 
 _FREQUENT: Final = (events.DataReceived, events.LevelsMeasured, events.QualityMeasured)
-"""Events that bring nobody in or out, and no deadline."""
+"""Events that bring nobody in or out by themselves, and no deadline."""
 
 
 class Room:
@@ -84,7 +85,7 @@ class Room:
             ),
             events.Connected: lambda who, e, _: attendance.connect(who),
             events.ChannelOpened: lambda who, e, _: self._data.opened(who, e.label),
-            events.DataReceived: lambda who, e, _: self._data.receive(who, e.label, e.data),
+            events.DataReceived: self._take_data,
             events.SocketLost: lambda who, e, now: attendance.lose_socket(who, now),
             events.ConnectionFailed: lambda who, e, _: attendance.fail(who),
         }
@@ -126,6 +127,14 @@ class Room:
                 participant = self._roster.get(event.sid)
                 if participant is not None:
                     yield from self._handlers[type(event)](participant, event, now)
+
+    def _take_data(self, who: Participant, event: events.DataReceived, now: float) -> Actions:
+        """What is lossy may be dropped; without a reliable packet the rest would make no sense."""
+        if not self._data.is_flood(who, event.label, event.data, now):
+            yield from self._data.receive(who, event.label, event.data)
+        elif event.label == "_reliable":
+            yield from self._attendance.depart(who, models.STATE_MISMATCH)
+            yield from self._conclude(now)
 
     def _settle(self, now: float) -> Actions:
         """Whatever was to happen until now."""
