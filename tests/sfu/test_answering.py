@@ -6,7 +6,13 @@ import pytest
 
 from mulisa.core.errors import NegotiationError
 from mulisa.sfu.answering import AnsweringNegotiation
-from mulisa.sfu.media import AUDIO_LEVEL, MID, RTP_STREAM_ID, TrackSid
+from mulisa.sfu.media import (
+    AUDIO_LEVEL,
+    DEPENDENCY_DESCRIPTOR,
+    MID,
+    RTP_STREAM_ID,
+    TrackSid,
+)
 from mulisa.sfu.negotiation import Answered, ExpectedTrack
 from mulisa.wire import sdp
 from mulisa.wire.description import Description, Media
@@ -329,6 +335,23 @@ def test_simulcast_layers_are_taken_from_low_to_high() -> None:
     section = next(each for each in last.sdp.split("\r\nm=") if f"a=mid:{camera.mid}\r\n" in each)
     assert "a=rid:q recv" in section
     assert "a=simulcast:recv q;h;f" in section
+
+
+@pytest.mark.parametrize("recording", [JS, PYTHON])
+def test_the_dependency_descriptor_is_taken_and_passed_on_where_it_is_offered(
+    recording: str,
+) -> None:
+    taken = 0
+    for offer, answered in Replay(recording).answers([wanted_track("v", "video")]):
+        offered = {media.mid: media.extensions for media in sdp.parse(offer).media}
+        assert "a=extmap-allow-mixed" in answered.sdp  # it may be longer than 16 bytes
+        for each in (*answered.inbound, *answered.outbound):
+            theirs = offered[each.mid].get(DEPENDENCY_DESCRIPTOR)
+            assert each.extensions.get(DEPENDENCY_DESCRIPTOR) == theirs
+            said = media_of(answered, each.mid).extensions.get(DEPENDENCY_DESCRIPTOR)
+            assert said == theirs
+            taken += theirs is not None
+    assert taken
 
 
 def test_the_announced_video_codec_is_preferred() -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from aiortc import rtp
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mulisa.core.room import ParticipantSid
-from mulisa.sfu.media import Codec, TrackSid
-from mulisa.wire.rtp import timestamp_delta
+from mulisa.sfu.media import DEPENDENCY_DESCRIPTOR, Codec, Inbound, Outbound, TrackSid
+from mulisa.wire.rtp import RtpHeader, extension_block, timestamp_delta
 from tests.sfu.media_peers import (
     OPUS,
     ROOM,
@@ -219,6 +223,73 @@ def test_every_video_codec_is_forwarded_to_who_takes_it(name: str) -> None:
     received = peer.take()
     assert [(each.payload_type, each.payload) for each in received] == [(120, payload)] * 2
     assert other.take() == []
+
+
+def described(codec: str = "av1", descriptor_id: int = 12) -> Inbound:
+    found = video("TR_v", Codec(codec, 96, 90000))
+    return replace(found, extensions={**found.extensions, DEPENDENCY_DESCRIPTOR: descriptor_id})
+
+
+def to_described(descriptor_id: int, ssrc: int, codec: str = "av1") -> Outbound:
+    found = to_video("TR_v", Codec(codec, 96, 90000, feedback=frozenset({"nack"})), ssrc=ssrc)
+    return replace(found, extensions={DEPENDENCY_DESCRIPTOR: descriptor_id})
+
+
+def with_descriptor(sequence: int, descriptor: bytes, payload: bytes, number: int = 12) -> bytes:
+    fixed = bytes.fromhex("9060") + sequence.to_bytes(2) + bytes(4) + (2000).to_bytes(4)
+    return fixed + extension_block(number, descriptor) + payload
+
+
+def descriptors(peer: FakePeer) -> list[dict[int, bytes]]:
+    """The extension elements of what came, which stay in the clear."""
+    header, found = RtpHeader(), []
+    for packet in peer.take_encrypted():
+        assert header.read(packet, len(packet))
+        found.append(header.elements(packet))
+    return found
+
+
+@given(st.binary(min_size=1, max_size=255), st.binary(min_size=1, max_size=255))
+def test_each_subscriber_has_the_dependency_descriptor_as_it_came_under_its_own_id(
+    first: bytes, second: bytes
+) -> None:
+    stage = Stage()
+    publisher = stage.publisher(described())
+    peers = {number: stage.subscriber(to_described(number, 60 + number)) for number in (2, 12, 14)}
+    unable = [stage.subscriber(to_described(15, 90)), stage.subscriber(to_av1_alone())]
+    for sequence, descriptor in enumerate((first, second)):
+        publisher.publish(with_descriptor(sequence, descriptor, b"frame"))
+    publisher.publish(bytes.fromhex("8060 0002 00000000 000007d0") + b"frame")
+    for number, peer in peers.items():
+        assert descriptors(peer) == [{number: first}, {number: second}, {}]
+    assert [descriptors(peer) for peer in unable] == [[{}, {}, {}]] * 2
+    assert stage.forwarder.counters.dropped == {}
+
+
+def to_av1_alone() -> Outbound:
+    return to_video("TR_v", Codec("av1", 96, 90000), ssrc=91)
+
+
+def test_a_packet_with_a_descriptor_is_sent_again_as_it_was_sent() -> None:
+    stage = Stage()
+    publisher = stage.publisher(described())
+    peer = stage.subscriber(to_described(3, 60))
+    publisher.publish(with_descriptor(7, b"descriptor of more than sixteen bytes", b"frame"))
+    (sent,) = peer.take_encrypted()
+    sequence = int.from_bytes(sent[2:4])
+    peer.on_rtcp(bytes(rtp.RtcpRtpfbPacket(rtp.RTCP_RTPFB_NACK, 1, 60, [sequence])))
+    assert peer.take_encrypted() == [sent]
+
+
+@pytest.mark.parametrize("codec", ["vp8", "vp9", "h264"])
+def test_codecs_that_say_it_in_their_payload_go_without_a_descriptor(codec: str) -> None:
+    """Of simulcast another layer may follow, whose frames it does not know."""
+    stage = Stage()
+    publisher = stage.publisher(described(codec))
+    peer = stage.subscriber(to_described(3, 60, codec))
+    publisher.publish(with_descriptor(7, b"descriptor", b"frame"))
+    (packet,) = peer.take_encrypted()
+    assert packet[0] == 0x80
 
 
 def test_markers_and_timestamps_of_video_are_left_alone() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mulisa.core.errors import NegotiationError
-from mulisa.sfu.media import AUDIO_LEVEL
+from mulisa.sfu.media import AUDIO_LEVEL, DEPENDENCY_DESCRIPTOR
 from mulisa.sfu.negotiation import Negotiated, NothingAccepted, WantedTrack
 from mulisa.sfu.offering import OfferingNegotiation
 from mulisa.wire import sdp
@@ -74,7 +74,7 @@ def test_a_track_is_offered_by_name_with_payload_types_of_ours() -> None:
     ]
     assert [(each.name, each.payload_type) for each in video.formats] == [("vp8", 96)]
     assert audio.msids == ("PA_other|TR_a TR_a",)
-    assert audio.extensions == {AUDIO_LEVEL: 1}
+    assert (audio.extensions, video.extensions) == ({AUDIO_LEVEL: 1}, {DEPENDENCY_DESCRIPTOR: 2})
     assert set(video.formats[0].feedback) == {"nack", "nack pli", "ccm fir"}
 
 

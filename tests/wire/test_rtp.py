@@ -7,7 +7,7 @@ from aiortc.rtp import RtpPacket, pack_header_extensions
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mulisa.wire.rtp import RtpHeader, sequence_delta, timestamp_delta
+from mulisa.wire.rtp import RtpHeader, extension_block, sequence_delta, timestamp_delta
 
 pytestmark = pytest.mark.unit
 
@@ -79,6 +79,16 @@ def test_extensions_are_found(elements: list[tuple[int, bytes]]) -> None:
         assert header.first_byte(data, number) == (value[0] if value else -1)
     for absent in {1, 7, 14} - dict(elements).keys():
         assert header.first_byte(data, absent) == -1
+
+
+@given(st.integers(1, 14), st.binary(max_size=255))
+def test_an_element_is_found_in_the_block_that_was_written_of_it(number: int, value: bytes) -> None:
+    data = WITH_EXTENSION + extension_block(number, value) + b"payload"
+    header = read(data)
+    assert header is not None
+    assert header.elements(data) == {number: value}
+    assert data[header.payload_start : header.payload_end] == b"payload"
+    assert (data[12] == 0xBE) is (0 < len(value) <= 16)
 
 
 @pytest.mark.parametrize(
