@@ -178,6 +178,99 @@ describe("mute", () => {
     press("keyup", " ");
     expect(mic.muted).toBe(true);
   });
+
+  describe("while muted, the space bar", () => {
+    /** Whether the browser may do what it does with this key: scroll, press, write. */
+    function isLeftToBrowser(target: HTMLElement): boolean {
+      const event = new KeyboardEvent("keydown", { key: " ", bubbles: true, cancelable: true });
+      return target.dispatchEvent(event);
+    }
+
+    beforeEach(async () => {
+      mic.setMuted(true);
+      await rendered();
+    });
+
+    it("neither scrolls nor is it for a button that was clicked", () => {
+      for (const target of [document.body, hook("mute"), hook("routing")]) {
+        target.dispatchEvent(new Event("pointerdown", { bubbles: true }));
+        expect(isLeftToBrowser(target)).toBe(false);
+        expect(mic.muted).toBe(false);
+        press("keyup", " ", target);
+        expect(mic.muted).toBe(true);
+      }
+    });
+
+    it("presses a button for who came there by keyboard", () => {
+      hook("routing").dispatchEvent(new Event("pointerdown", { bubbles: true }));
+      press("keydown", "Tab");
+      expect(isLeftToBrowser(hook("routing"))).toBe(true);
+      expect(mic.muted).toBe(true);
+    });
+
+    it("writes a space in a text field", () => {
+      expect(isLeftToBrowser(hook("chat-input"))).toBe(true);
+      expect(mic.muted).toBe(true);
+    });
+
+    it("holds the button that is there to be held", () => {
+      expect(isLeftToBrowser(hook("hold"))).toBe(false);
+      expect(mic.muted).toBe(false);
+      press("keyup", " ", hook("hold"));
+      expect(mic.muted).toBe(true);
+    });
+
+    it.each([
+      ["another window", () => window.dispatchEvent(new Event("blur"))],
+      ["another tab", () => document.dispatchEvent(new Event("visibilitychange"))],
+    ])("lets go when somebody turns to %s", (_, turn) => {
+      press("keydown", " ");
+      expect(mic.muted).toBe(false);
+      turn();
+      expect(mic.muted).toBe(true);
+    });
+  });
+
+  it("is lifted for as long as a finger is on the button", async () => {
+    mic.setMuted(true);
+    await rendered();
+    const button = Object.assign(hook("hold"), { setPointerCapture: vi.fn() });
+    for (const end of ["pointerup", "pointercancel"]) {
+      button.dispatchEvent(new PointerEvent("pointerdown", { pointerId: 1, bubbles: true }));
+      expect(mic.muted).toBe(false);
+      button.dispatchEvent(new PointerEvent(end, { bubbles: true }));
+      expect(mic.muted).toBe(true);
+    }
+  });
+});
+
+it("a device that was replaced by itself is told for a while", async () => {
+  Object.assign(mic, { news: { text: "Headset is gone.", at: performance.now() } });
+  mic.setMuted(false);
+  await rendered();
+  expect(hook("device-news").textContent).toContain("Headset is gone.");
+  Object.assign(mic, { news: { text: "Headset is gone.", at: performance.now() - 60_000 } });
+  mic.setMuted(false);
+  await rendered();
+  expect(hooks("device-news")).toEqual([]);
+});
+
+it("a signal has a word beside its shape where it is not good, and its figures", async () => {
+  room.receive({ type: "connection_changed", identity: "bob", state: "connected" }, 0);
+  const figures = { loss: 0.12, sentLoss: null, roundTripMs: 41.4, jitterMs: 0.4, path: "relay" } as const;
+  room.receiveQualities(new Map([["bob", { level: "poor", ...figures }]]));
+  await rendered();
+  const tile = hooks("participant").find(({ dataset }) => dataset.name === "Bob");
+  expect(tile?.querySelector(".note")?.textContent).toBe("poor signal");
+  expect(hook("quality").dataset).toMatchObject({ level: "poor", path: "relay" });
+  expect(hook("quality").getAttribute("aria-label")).toBe("Poor signal to Bob: show figures");
+  expect(hook("quality").querySelectorAll(".step.on")).toHaveLength(1);
+  const told = [...(tile?.querySelectorAll("dd") ?? [])].map(({ textContent }) => textContent);
+  expect(told).toEqual(["12 %", "41 ms", "under 1 ms", "relay"]);
+  room.receive({ type: "connection_changed", identity: "bob", state: "interrupted" }, performance.now());
+  await rendered();
+  expect(hooks("quality")).toEqual([]);
+  expect(tile?.querySelector(".note")?.textContent).toContain("reconnecting, 0 s");
 });
 
 it("leave asks the app to leave", () => {
@@ -220,6 +313,31 @@ describe("the lobby", () => {
     (hook("name") as HTMLInputElement).value = "  Alice   B ";
     form?.dispatchEvent(new Event("submit", { cancelable: true }));
     expect(joined).toHaveBeenCalledExactlyOnceWith("Alice B");
+    vi.unstubAllGlobals();
+  });
+
+  it("of a full room names the limit, and tells when there is a place", async () => {
+    vi.useFakeTimers();
+    const full = { error: "the room is full: at most 12 people" };
+    const admission = { token: "t", agent: null };
+    let answer = () => Response.json(full, { status: 503 });
+    vi.stubGlobal("fetch", () => Promise.resolve(answer()));
+    const lobby = Object.assign(new Lobby(), {
+      room: "garden",
+      name: "",
+      mic: mic as unknown as Microphone,
+      speaker: new Speaker(document.body, {} as AudioContext),
+    });
+    document.body.replaceChildren(lobby);
+    await vi.advanceTimersByTimeAsync(100);
+    expect(hook("lobby-trouble").textContent).toContain("The room is full: at most 12 people.");
+    expect(hook("join").textContent.trim()).toBe("Try again");
+    answer = () => Response.json(admission);
+    await vi.advanceTimersByTimeAsync(5_000);
+    expect(hooks("lobby-trouble")).toEqual([]);
+    expect(hook("place-free").textContent).toContain("There is a place for you now.");
+    expect(hook("join").textContent.trim()).toBe("Join");
+    vi.useRealTimers();
     vi.unstubAllGlobals();
   });
 });

@@ -463,6 +463,18 @@ describe("the microphone", () => {
     expect(local.published).toEqual([{ muted: true }]);
   });
 
+  it("that is pulled out is not muted by it: the next one is heard", async () => {
+    transport.setTrack({ readyState: "ended" } as MediaStreamTrack);
+    const { localParticipant: local } = await join();
+    await local.audioTrack?.mute(); // LiveKit mutes a track of ours that ends
+    local.emit("trackMuted");
+    await settle();
+    expect(told("muted_by_host")).toEqual([]);
+    transport.setTrack(second ?? null);
+    await settle();
+    expect(local.audioTrack).toMatchObject({ mediaStreamTrack: second, isMuted: false });
+  });
+
   it("may be muted by a host, and stays muted", async () => {
     transport.setTrack(first ?? null);
     const { localParticipant: local } = await join();
