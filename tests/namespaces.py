@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import ipaddress
 import os
+import re
 import shutil
 import signal
 import socket
@@ -189,10 +190,7 @@ class Internet:
     def close(self) -> None:
         """End what still runs there, and remove it all."""
         for name in self._names:
-            for pid in _run("ip", "netns", "pids", name).split():
-                with suppress(ProcessLookupError):
-                    os.kill(int(pid), signal.SIGKILL)
-            _run("ip", "netns", "delete", name)
+            _remove(name)
 
     def _at_home(self, router: str, home: int, person: int) -> Namespace:
         inside = self._namespace(f"home{home}-{person}")
@@ -235,6 +233,7 @@ def internet() -> Iterator[Internet]:
     """One for a test, which is skipped where namespaces are not to be had."""
     if reason := _why_not():
         pytest.skip(reason)
+    _clear_away()
     made: Internet | None = None
     try:
         made = Internet()
@@ -247,6 +246,22 @@ def internet() -> Iterator[Internet]:
 def _v6_of(address: str) -> str:
     """The IPv6 address of the host with this public one."""
     return str(PUBLIC_V6[int(address.rpartition(".")[2])])
+
+
+def _clear_away() -> None:
+    """What is left of test runs that were killed."""
+    for line in _run("ip", "netns", "list").splitlines():
+        name = line.split()[0]
+        owner = re.match(r"mulisa-(\d+)-", name)
+        if owner and not Path("/proc", owner[1]).exists():
+            _remove(name)
+
+
+def _remove(name: str) -> None:
+    for pid in _run("ip", "netns", "pids", name).split():
+        with suppress(ProcessLookupError):
+            os.kill(int(pid), signal.SIGKILL)
+    _run("ip", "netns", "delete", name)
 
 
 def _why_not() -> str:
