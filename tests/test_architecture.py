@@ -29,6 +29,7 @@ MUST_BE_PURE = {
     "mulisa.transport.mesh.relay",
     "mulisa.transport.mesh.sids",
     "mulisa.transport.mesh.stays",
+    "mulisa.transport.mesh.vigil",
     "mulisa.transport.mesh.signaling",
 }
 """Beside these, every module whose docstring says "Pure." or "Pure:"."""

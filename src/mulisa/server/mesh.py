@@ -109,7 +109,10 @@ class MeshEndpoint:
         socket = web.WebSocketResponse(
             timeout=FLUSH_TIME, autoping=False, max_msg_size=_ABSURD_BYTES, compress=False
         )
-        await socket.prepare(request)
+        try:
+            await socket.prepare(request)
+        except ConnectionError:  # gone while this socket was being upgraded
+            return socket
         if not self._is_open:  # shut down while this socket was being upgraded
             await socket.close(code=WSCloseCode.GOING_AWAY)
             return socket
