@@ -31,7 +31,7 @@ const MAX_WAITING_TEXTS = 100;
 /** What a pair needs of the room it is in. */
 export interface Surroundings {
   readonly local: Participant;
-  readonly configuration: RTCConfiguration;
+  readonly configuration: () => RTCConfiguration;
   readonly track: () => MediaStreamTrack | null;
   readonly send: (message: FromClient) => void;
   readonly receive: Receive;
@@ -197,7 +197,7 @@ export class Pair {
     const { send, configuration, track } = this.#room;
     this.#stream = null;
     this.#isConnected = false;
-    const peer = new Peer(configuration, track(), {
+    const peer = new Peer(configuration(), track(), {
       candidateFound: (candidate: Candidate | null) => {
         send({ type: "candidate", to, connection, candidate });
       },
@@ -302,9 +302,9 @@ export class Pair {
     if (this.#state !== "unheard") this.#working();
   }
 
-  /** A new connection that is being made has its time nevertheless. */
+  /** A new connection that is being made may still come, or waits until it is needed again. */
   #working(): void {
-    if (this.#former === null) clearTimeout(this.#timer);
+    clearTimeout(this.#timer);
     this.#become("connected");
     this.#sendWaiting();
   }

@@ -294,7 +294,9 @@ class Pair:
     async def _redirect(self) -> None:
         """Tell the connection what we want to hear; one that is made later knows."""
         self._redirections -= 1
-        await self._close_former()
+        if self._former is not None:
+            await self._close_former()
+            self._replace_in(FIRST_BACKOFF)
         if self._peer is not None and self._peer.direct(self._audio):
             await self._negotiate(negotiation.NegotiationNeeded())
 
@@ -352,9 +354,13 @@ class Pair:
                 self._on_text(text)
             case PeerBack():
                 self._log.info("the path to a peer is back before its new connection")
+                self._replace_at = None  # the new one may come, or wait until it is needed again
                 self._send_chats()
+            case PeerLost():
+                self._fail()
             case PeerFailed():
                 await self._close_former()
+                self._fail()
 
     async def _on_current(self, event: PeerEvent) -> None:
         match event:
