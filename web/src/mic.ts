@@ -163,7 +163,20 @@ async function openStream(deviceId: string | null): Promise<MediaStream> {
     autoGainControl: true,
   };
   if (deviceId === null) return navigator.mediaDevices.getUserMedia({ audio });
-  return navigator.mediaDevices.getUserMedia({ audio: { ...audio, deviceId } });
+  try {
+    // As a mere wish, Chromium keeps to the default device.
+    const chosen = { ...audio, deviceId: { exact: deviceId } };
+    return await navigator.mediaDevices.getUserMedia({ audio: chosen });
+  } catch (error) {
+    if (!isAbsent(error)) throw error;
+    return navigator.mediaDevices.getUserMedia({ audio });
+  }
+}
+
+/** No device has this id now. */
+function isAbsent(error: unknown): boolean {
+  const { name } = error as { name?: unknown }; // OverconstrainedError is no Error everywhere
+  return name === "OverconstrainedError" || name === "NotFoundError";
 }
 
 function stopAll(stream: MediaStream): void {

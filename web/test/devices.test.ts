@@ -35,8 +35,11 @@ const media = Object.assign(new EventTarget(), {
     Promise.resolve(
       media.listed.map(([kind, deviceId]) => ({ kind, deviceId, label: LABELS[deviceId] ?? "" })),
     ),
-  getUserMedia: ({ audio }: { audio: { deviceId?: string } }) => {
-    const id = audio.deviceId ?? "builtin";
+  getUserMedia: ({ audio }: { audio: { deviceId?: { exact: string } } }) => {
+    const id = audio.deviceId?.exact ?? "builtin";
+    if (!media.listed.some(([, listed]) => listed === id)) {
+      return Promise.reject(new DOMException("", "OverconstrainedError"));
+    }
     if (media.refused.has(id)) return Promise.reject(new DOMException("", "NotReadableError"));
     const track = new FakeTrack(LABELS[id] ?? "", id);
     media.opened.push(track);
@@ -127,9 +130,10 @@ describe("a microphone", () => {
     expect([mic.track, mic.problem, mic.news]).toEqual([null, "in_use", null]);
   });
 
-  it("of which the browser lists nothing is not taken for gone", async () => {
+  it("that was chosen once and is not there now is the default one", async () => {
     await mic.open("elsewhere");
-    await list(["audioinput", "builtin"]);
+    expect([label(), mic.problem]).toEqual(["Built-in", null]);
+    await list(["audioinput", "builtin"], ["audioinput", "headset"]);
     expect(media.opened).toHaveLength(1);
   });
 });
