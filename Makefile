@@ -7,6 +7,7 @@ RUN := .venv/.installed-run
 DEV := .venv/.installed-dev
 BROWSER := .venv/.chromium
 TURN := .venv/.turnserver
+NFT := .venv/.nft
 NODE_MODULES := web/node_modules/.installed
 PAGE := src/mulisa/server/page/index.html
 WEB := $(shell find web \( -name node_modules -o -path web/test \) -prune -o -type f ! -name '*.py' -print)
@@ -28,7 +29,7 @@ test: $(DEV) $(NODE_MODULES) $(PAGE) $(BROWSER) ## all but the slow tests
 	$(NPM) run --silent test
 	$(PY) -m pytest -m "not slow" $(ARGS)
 
-slow: $(DEV) $(PAGE) $(BROWSER) $(TURN) livekit ## what is too long for `make test`
+slow: $(DEV) $(PAGE) $(BROWSER) $(TURN) $(NFT) livekit ## what is too long for `make test`
 	$(PY) -m pytest -m slow $(ARGS) || test $$? -eq 5
 
 unit: $(DEV) $(NODE_MODULES) ## virtual time, Python and web; under a minute
@@ -88,6 +89,10 @@ $(BROWSER): | $(DEV)
 # Nor this one.
 $(TURN): | $(DEV)
 	@sh scripts/turn.sh
+
+# And not this one.
+$(NFT): | $(DEV)
+	@sh scripts/nft.sh
 
 $(NODE_MODULES): web/package-lock.json web/package.json | $(RUN)
 	@echo "web: packages of web/package-lock.json"
