@@ -345,11 +345,12 @@ def test_the_dependency_descriptor_is_taken_and_passed_on_where_it_is_offered(
     for offer, answered in Replay(recording).answers([wanted_track("v", "video")]):
         offered = {media.mid: media.extensions for media in sdp.parse(offer).media}
         assert "a=extmap-allow-mixed" in answered.sdp  # it may be longer than 16 bytes
-        for each in (*answered.inbound, *answered.outbound):
-            theirs = offered[each.mid].get(DEPENDENCY_DESCRIPTOR)
-            assert each.extensions.get(DEPENDENCY_DESCRIPTOR) == theirs
-            said = media_of(answered, each.mid).extensions.get(DEPENDENCY_DESCRIPTOR)
-            assert said == theirs
+        agreed = [(each.mid, each.extensions) for each in answered.inbound]
+        agreed += [(each.mid, each.extensions) for each in answered.outbound]
+        for mid, extensions in agreed:
+            theirs = offered[mid].get(DEPENDENCY_DESCRIPTOR)
+            assert extensions.get(DEPENDENCY_DESCRIPTOR) == theirs
+            assert media_of(answered, mid).extensions.get(DEPENDENCY_DESCRIPTOR) == theirs
             taken += theirs is not None
     assert taken
 
