@@ -36,9 +36,17 @@ MUST_BE_PURE = {
 
 SAYS_PURE = re.compile(r"\bPure[.:]")
 CLOCKS_AND_THREADS = {"asyncio", "concurrent", "multiprocessing", "threading", "time"}
-STANDARD_IO = {"http", "select", "selectors", "socket", "sqlite3", "ssl", "subprocess", "urllib"}
+STANDARD_IO = {"http", "select", "selectors", "socket", "sqlite3", "ssl", "subprocess"}
 HEAVY = {"aiortc", "av", "ctranslate2", "faster_whisper", "livekit.rtc", "onnxruntime", "openai"}
-OTHERS_IO = HEAVY | {"aiohttp", "aioice", "httpx", "prometheus_client", "rich", "typer"}
+OTHERS_IO = HEAVY | {
+    "urllib.request",
+    "aiohttp",
+    "aioice",
+    "httpx",
+    "prometheus_client",
+    "rich",
+    "typer",
+}
 IMPURE = CLOCKS_AND_THREADS | STANDARD_IO | OTHERS_IO
 
 MACHINE_PATH = re.compile(r"(?<![\w.$}~-])/(?:work|root|tmp/bash_jobs|home/[a-z]\w*)/\w")

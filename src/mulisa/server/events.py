@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from mulisa.core.room import Participant, RoomName, Topology
-from mulisa.server.certificate import Certificate
+
+if TYPE_CHECKING:
+    from mulisa.server.certificate import Certificate
 
 
 @dataclass(frozen=True, slots=True)

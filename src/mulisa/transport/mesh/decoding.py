@@ -1,4 +1,4 @@
-"""Makes sound of the packets of one voice, also of those that did not come. Pure.
+"""Makes sound of the packets of one voice, also of those that did not come.
 
 What is missing between two packets is told by their timestamps. The last piece of it is taken from
 the copy in the next packet (in-band FEC), if that has one; what is before it is concealed. A gap

@@ -1,4 +1,4 @@
-"""One voice from one synchronisation source: packets in, timed sound out. Pure."""
+"""One voice from one synchronisation source: packets in, timed sound out."""
 
 from __future__ import annotations
 
