@@ -27,7 +27,7 @@ BEGINNING = 5
 DRIFT = SAMPLE_RATE_HZ * 15 // 100
 """By which a jitter buffer may play a piece earlier or later than the rest."""
 ALIKE = 0.7
-"""Correlation of a piece with what is left of it after Opus; of two others, or half of it, below 0.5."""
+"""Correlation of a piece with what is left of it after Opus; half of it, or another: below 0.5."""
 AUDIBLE = 400
 MOST = 0.7
 """Of what is loud of a word: so much comes even if its beginning is cut off."""
