@@ -188,11 +188,6 @@ class Peer:
         return self._path.heard_at
 
     @property
-    def way(self) -> str:
-        """Types of the candidates that packets take, ours first (``relay to host``)."""
-        return self._gathering.selected
-
-    @property
     def is_listening(self) -> bool:
         """What we say now is sent to the peer."""
         return self._track.is_listening
@@ -281,6 +276,7 @@ class Peer:
 
     async def aclose(self) -> None:
         """Close the connection and end what belongs to it. Idempotent."""
+        logger.debug("a connection ends; packets went %s", self._gathering.selected or "nowhere")
         self._rtc.remove_all_listeners()
         self._text.remove_all_listeners()
         self._track.stop()
