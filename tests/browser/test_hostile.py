@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
 from typing import Any
 
 import aiohttp
@@ -50,30 +51,52 @@ async def test_a_hostile_peer_disturbs_nobody(
         alice.page.on("pageerror", lambda error: errors.append(str(error)))
         await alice.enter(server.url, ROOM)
         await alice.mulisa_is("listening")
-        async with _hostile_peer(server) as (socket, others):
-            await _send_garbage(socket)
-            await _send_false_descriptions(socket, others)
+        async with _hostile_peer(server) as (mallory, others):
+            await _send_garbage(mallory)
+            await _send_false_descriptions(mallory, others)
             await alice.ask(first)
             await alice.reads("Mulisa")
-            flood = asyncio.create_task(_flood(socket))
+            flood = asyncio.create_task(_flood(mallory))
             await alice.ask(second)
             assert await flood == "too_fast"
             await alice.reads("Mulisa", count=2)
         await alice.sees("Mallory", count=0)
-        async with _hostile_peer(server) as (socket, _):
-            await socket.send_str("x" * 1_000_000)
-            await _closed(socket)
-            assert socket.close_code == aiohttp.WSCloseCode.MESSAGE_TOO_BIG
+        async with _hostile_peer(server) as (mallory, _):
+            await mallory.socket.send_str("x" * 1_000_000)
+            await _closed(mallory)
+            assert mallory.socket.close_code == aiohttp.WSCloseCode.MESSAGE_TOO_BIG
         await alice.sees("Mallory", count=0)
         await alice.mulisa_is("listening")
     assert errors == []
 
 
+@dataclass
+class _Mallory:
+    """A socket in the room, read all the time: who answers no ping is taken for gone."""
+
+    socket: aiohttp.ClientWebSocketResponse
+    messages: asyncio.Queue[dict[str, Any]] = field(default_factory=asyncio.Queue)
+    is_gone: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def read(self) -> None:
+        """Until the socket is closed."""
+        with suppress(ConnectionError):  # a ping could not be answered any more
+            async for received in self.socket:
+                if received.type is aiohttp.WSMsgType.TEXT:
+                    self.messages.put_nowait(json.loads(received.data))
+        self.is_gone.set()
+
+    async def next(self, kind: str) -> dict[str, Any]:
+        """The next message of this type."""
+        async with asyncio.timeout(PATIENCE):
+            while (message := await self.messages.get())["type"] != kind:
+                pass
+        return message
+
+
 @asynccontextmanager
-async def _hostile_peer(
-    server: Server,
-) -> AsyncIterator[tuple[aiohttp.ClientWebSocketResponse, list[str]]]:
-    """A socket in the room, and the sids of all others there."""
+async def _hostile_peer(server: Server) -> AsyncIterator[tuple[_Mallory, list[str]]]:
+    """Somebody in the room, and the sids of all others there."""
     admission = await server.admit(ROOM, "Mallory")
     async with (
         aiohttp.ClientSession() as http,
@@ -81,22 +104,24 @@ async def _hostile_peer(
             f"{admission['url']}/mesh",
             params={"access_token": admission["token"]},
         ) as socket,
+        asyncio.TaskGroup() as reading,
     ):
-        joined = await _next(socket, "joined")
-        yield socket, [participant["sid"] for participant in joined["participants"]]
+        mallory = _Mallory(socket)
+        reader = reading.create_task(mallory.read())
+        joined = await mallory.next("joined")
+        yield mallory, [participant["sid"] for participant in joined["participants"]]
+        reader.cancel()
 
 
-async def _send_garbage(socket: aiohttp.ClientWebSocketResponse) -> None:
+async def _send_garbage(mallory: _Mallory) -> None:
     for text, code in GARBAGE:
-        await socket.send_str(text)
-        assert (await _next(socket, "error"))["code"] == code, text[:80]
-    await socket.send_bytes(b"\xff\xfe")
-    assert (await _next(socket, "error"))["code"] == "bad_message"
+        await mallory.socket.send_str(text)
+        assert (await mallory.next("error"))["code"] == code, text[:80]
+    await mallory.socket.send_bytes(b"\xff\xfe")
+    assert (await mallory.next("error"))["code"] == "bad_message"
 
 
-async def _send_false_descriptions(
-    socket: aiohttp.ClientWebSocketResponse, others: list[str]
-) -> None:
+async def _send_false_descriptions(mallory: _Mallory, others: list[str]) -> None:
     """As an offer, as an answer to nothing, as a candidate; none is an offence to the gateway."""
     assert len(others) == 2
     for sid in others:
@@ -107,37 +132,26 @@ async def _send_false_descriptions(
             {"type": "answer", "sdp": NOT_SDP} | pair,
             {"type": "candidate", "candidate": candidate} | pair,
         ):
-            await socket.send_str(json.dumps(message))
-    await socket.send_str('{"type": "offer", "to": "x", "connection": "abcdefgh", "sdp": "hello"}')
-    assert (await _next(socket, "error"))["code"] == "bad_message"
+            await mallory.socket.send_str(json.dumps(message))
+    await mallory.socket.send_str(
+        '{"type": "offer", "to": "x", "connection": "abcdefgh", "sdp": "hello"}'
+    )
+    assert (await mallory.next("error"))["code"] == "bad_message"
 
 
-async def _flood(socket: aiohttp.ClientWebSocketResponse) -> str:
+async def _flood(mallory: _Mallory) -> str:
     """Send until one is put out; the reason given."""
     try:
         for number in range(FLOOD):
-            await socket.send_str(json.dumps({"type": "update", "name": f"Mallory {number}"}))
+            await mallory.socket.send_str(
+                json.dumps({"type": "update", "name": f"Mallory {number}"})
+            )
     except ConnectionError:
         pass  # what came before it is still to be read
-    assert (await _next(socket, "error"))["code"] == "too_fast"
-    return str((await _next(socket, "closing"))["reason"])
+    assert (await mallory.next("error"))["code"] == "too_fast"
+    return str((await mallory.next("closing"))["reason"])
 
 
-async def _next(socket: aiohttp.ClientWebSocketResponse, kind: str) -> dict[str, Any]:
-    """The next message of this type."""
+async def _closed(mallory: _Mallory) -> None:
     async with asyncio.timeout(PATIENCE):
-        while True:
-            try:
-                received = await socket.receive()
-            except ConnectionError:
-                continue  # a ping cannot be answered any more; what came after it is still there
-            assert received.type == aiohttp.WSMsgType.TEXT, f"{received.type} before {kind}"
-            message: dict[str, Any] = json.loads(received.data)
-            if message["type"] == kind:
-                return message
-
-
-async def _closed(socket: aiohttp.ClientWebSocketResponse) -> None:
-    async with asyncio.timeout(PATIENCE):
-        async for _ in socket:
-            pass
+        await mallory.is_gone.wait()

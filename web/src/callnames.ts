@@ -1,4 +1,4 @@
-/** What everybody is called on this page: two people named Alice are "Alice" and "Alice (2)". */
+/** What everybody is called on this page: two people named Alice are "Alice" and "Alice 2". */
 
 /**
  * Gives each participant a name that nobody else has had during this visit. Agents keep theirs.
@@ -30,7 +30,7 @@ export class CallNames {
       if (other !== identity) taken.add(keyOf(called));
     }
     let called = name;
-    for (let n = 2; taken.has(keyOf(called)); n += 1) called = `${name} (${n})`;
+    for (let n = 2; taken.has(keyOf(called)); n += 1) called = `${name} ${n}`;
     return called;
   }
 }

@@ -12,7 +12,7 @@ export function hueOf(identity: string): number {
   return HUES[hash % HUES.length] ?? HUES[0];
 }
 
-/** One or two letters for a tile: "Ada Lovelace" is AL, "Bob" is B, "Alice (2)" is A2. */
+/** One or two letters for a tile: "Ada Lovelace" is AL, "Bob" is B, "Alice 2" is A2. */
 export function initialsOf(name: string): string {
   const words = name.split(/\s+/).filter((word) => word !== "");
   const ends = words.length > 1 ? [words[0], words.at(-1)] : words;

@@ -46,6 +46,8 @@ export interface Line {
   readonly id: string;
   readonly identity: string;
   readonly name: string;
+  /** The name, told apart from others' of the same. */
+  readonly called: string;
   readonly isAgent: boolean;
   readonly at: number;
   readonly text: string;
@@ -60,6 +62,9 @@ export interface Listener {
   readonly identity: string;
   readonly name: string;
 }
+
+/** Whose words a line is. */
+type Speaker = Pick<Line, "name" | "called" | "isAgent">;
 
 /** What somebody says arrived at them in the last second. */
 interface Report {
@@ -87,7 +92,7 @@ export class Room extends EventTarget {
   readonly #reports = new Map<string, Report>();
   #qualities: ReadonlyMap<string, Quality> = new Map();
   readonly #callNames = new CallNames();
-  readonly #names = new Map<string, { name: string; isAgent: boolean }>();
+  readonly #names = new Map<string, Speaker>();
 
   constructor(name: string, now: number) {
     super();
@@ -143,7 +148,7 @@ export class Room extends EventTarget {
         break;
       case "participant_joined":
         this.#add(event.participant, now);
-        this.announcement = `${this.#speaker(event.participant.identity).name} joined.`;
+        this.announcement = `${this.#speaker(event.participant.identity).called} joined.`;
         break;
       case "participant_updated":
         this.#update(event.participant);
@@ -159,7 +164,7 @@ export class Room extends EventTarget {
         break;
       case "chat_received":
         this.#chat(event.identity, event.id, event.text, event.listener, now);
-        this.announcement = `${this.#speaker(event.identity).name} writes: ${event.text}`;
+        this.announcement = `${this.#speaker(event.identity).called} writes: ${event.text}`;
         break;
       case "reception_received":
         this.#reports.set(event.identity, { heard: new Set(event.heard), at: now });
@@ -355,12 +360,12 @@ export class Room extends EventTarget {
     }
   }
 
-  #speaker(identity: string): { name: string; isAgent: boolean } {
-    return this.#names.get(identity) ?? { name: identity, isAgent: false };
+  #speaker(identity: string): Speaker {
+    return this.#names.get(identity) ?? { name: identity, called: identity, isAgent: false };
   }
 
   #listener(identity: string | null): Listener | null {
-    return identity === null ? null : { identity, name: this.#speaker(identity).name };
+    return identity === null ? null : { identity, name: this.#speaker(identity).called };
   }
 
   #readRouting({ attributes }: Participant): void {
@@ -383,7 +388,7 @@ export class Room extends EventTarget {
     const isAgent = kind === "agent";
     if (isAgent) this.#callNames.reserve(name);
     const called = isAgent ? name : this.#callNames.call(identity, name);
-    this.#names.set(identity, { name: called, isAgent });
+    this.#names.set(identity, { name, called, isAgent });
     return called;
   }
 

@@ -14,15 +14,15 @@ beforeEach(() => {
 describe("who is called what", () => {
   it("is their name, and a number if somebody else has it", () => {
     expect(names.call("a1", "Alice")).toBe("Alice");
-    expect(names.call("a2", "Alice")).toBe("Alice (2)");
-    expect(names.call("a3", "Alice")).toBe("Alice (3)");
+    expect(names.call("a2", "Alice")).toBe("Alice 2");
+    expect(names.call("a3", "Alice")).toBe("Alice 3");
     expect(names.call("b", "Bob")).toBe("Bob");
   });
 
   it("stays, whoever comes and comes back", () => {
     names.call("a1", "Alice");
     names.call("a2", "Alice");
-    expect(names.call("a2", "Alice")).toBe("Alice (2)");
+    expect(names.call("a2", "Alice")).toBe("Alice 2");
     expect(names.call("a1", "Alice")).toBe("Alice");
   });
 
@@ -34,24 +34,24 @@ describe("who is called what", () => {
 
   it("differs to the ear, not only to the eye", () => {
     names.call("a1", "Alice");
-    expect(names.call("a2", "alice")).toBe("alice (2)");
-    expect(names.call("a3", "Ａlice")).toBe("Ａlice (3)"); // full width
+    expect(names.call("a2", "alice")).toBe("alice 2");
+    expect(names.call("a3", "Ａlice")).toBe("Ａlice 3"); // full width
   });
 
   it("is nobody's who chose it before", () => {
-    names.call("x", "Alice (2)");
+    names.call("x", "Alice 2");
     names.call("a1", "Alice");
-    expect(names.call("a2", "Alice")).toBe("Alice (3)");
+    expect(names.call("a2", "Alice")).toBe("Alice 3");
   });
 
   it("is never that of an agent", () => {
     names.reserve("Mulisa");
-    expect(names.call("m", "Mulisa")).toBe("Mulisa (2)");
+    expect(names.call("m", "Mulisa")).toBe("Mulisa 2");
   });
 });
 
 it("initials tell them apart, too", () => {
-  expect(["Alice", "Alice (2)", "Ada Lovelace", "(x)", "😀"].map(initialsOf)).toEqual([
+  expect(["Alice", "Alice 2", "Ada Lovelace", "(x)", "😀"].map(initialsOf)).toEqual([
     "A",
     "A2",
     "AL",
@@ -74,22 +74,22 @@ describe("a room with two Alices", () => {
 
   it("calls whoever was there first by the plain name", () => {
     expect(room.people[0]?.called).toBe("Alice");
-    expect(room.local?.called).toBe("Alice (2)");
+    expect(room.local?.called).toBe("Alice 2");
   });
 
   it("says which one came, lost the connection, spoke and left", () => {
     room.receive({ type: "participant_joined", participant: alice("third") }, 0);
-    expect(room.announcement).toBe("Alice (3) joined.");
+    expect(room.announcement).toBe("Alice 3 joined.");
     for (const state of ["connected", "interrupted"] as const) {
       room.receive({ type: "connection_changed", identity: "third", state }, 0);
     }
-    expect(room.announcement).toBe("Reconnecting to Alice (3).");
-    expect(room.trouble(3_000)).toContain("Reconnecting to Alice (3), 3 s.");
+    expect(room.announcement).toBe("Reconnecting to Alice 3.");
+    expect(room.trouble(3_000)).toContain("Reconnecting to Alice 3, 3 s.");
     const caption = { final: true, interrupted: false, unspoken: "", segmentId: "S1", listener: "first" };
     room.receive({ type: "caption_received", caption: { ...caption, identity: "third", text: "hi" } }, 0);
-    expect(room.lines[0]).toMatchObject({ name: "Alice (3)", listener: { name: "Alice" } });
+    expect(room.lines[0]).toMatchObject({ name: "Alice", called: "Alice 3", listener: { name: "Alice" } });
     room.receive({ type: "participant_left", identity: "third", reason: "left" }, 0);
-    expect(room.announcement).toBe("Alice (3) left.");
+    expect(room.announcement).toBe("Alice 3 left.");
   });
 
   it("names them in what Mulisa hears", () => {

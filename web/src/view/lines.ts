@@ -90,7 +90,7 @@ export abstract class Lines extends View {
 }
 
 /** Time in the margin, name in its hue, then the words. */
-export function spokenLine({ at, identity, name, isAgent }: Line): {
+export function spokenLine({ at, identity, called, isAgent }: Line): {
   time: string;
   who: TemplateResult;
 } {
@@ -101,5 +101,5 @@ export function spokenLine({ at, identity, name, isAgent }: Line): {
     hourCycle: "h23",
   });
   const className = isAgent ? "who who-agent" : "who";
-  return { time, who: html`<b class=${className} data-hue=${hueOf(identity)}>${name}</b>` };
+  return { time, who: html`<b class=${className} data-hue=${hueOf(identity)}>${called}</b>` };
 }
