@@ -25,7 +25,7 @@ def test_ice_servers_are_told_anew_before_their_credentials_run_out() -> None:
     gateway.relay = MeshRelay(ice_servers=served, now=gateway.now)
     alice = gateway.enter("alice")  # at noon
     gateway.news(alice)
-    told = []
+    told: list[str] = []
     for _ in range(12):
         gateway.wait(SERVERS_LAST / 4)
         gateway.send(alice, type="ping", received=len(told))
