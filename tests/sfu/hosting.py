@@ -18,7 +18,7 @@ from livekit.protocol.room import CreateRoomRequest
 from yarl import URL
 
 from mulisa.core.audio import SAMPLE_RATE_HZ
-from mulisa.core.errors import TokenError
+from mulisa.core.errors import ConfigError, TokenError
 from mulisa.core.room import RoomName
 from mulisa.sfu.client import Client
 from mulisa.sfu.config import Claims, HostConfig
@@ -116,12 +116,30 @@ async def hosting(*, http_port: int | None = None, **changes: Any) -> AsyncItera
         "rtc_port": 0,
         "on_report": reports.append,
     }
-    async with Host(HostConfig(**(standard | changes))) as host:
+    async with _entered(HostConfig(**(standard | changes))) as host:
         app = web.Application()
         app.add_routes(host.routes())
         app.on_shutdown.append(lambda _: host.shut_down())
         async with TestServer(app, port=http_port, host="127.0.0.1") as server:
             yield Hosting(host, server, reports)
+
+
+@asynccontextmanager
+async def _entered(config: HostConfig) -> AsyncIterator[Host]:
+    """A host; its port may be taken for a moment by what it was before.
+
+    The SDK's clients live in this process and look up the system's name with a program. Until that
+    runs, the forked child holds every socket that we have, those included that we close meanwhile.
+    """
+    async with AsyncExitStack() as stack:
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                try:
+                    host = await stack.enter_async_context(Host(config))
+                    break
+                except ConfigError:
+                    await asyncio.sleep(0.1)
+        yield host
 
 
 class Person:

@@ -431,6 +431,7 @@ class Storm(RuleBasedStateMachine):
     def nobody_is_detached_for_ever(self) -> None:
         if not hasattr(self, "gateway"):
             return
+        self._forget_gone()
         deadline = self.gateway.relay.deadline()
         away = [sid for sid in self.present if sid in self.gateway.away]
         assert (deadline is not None) == bool(away)
