@@ -17,6 +17,14 @@ from tests.livekit_server import LiveKitServer
 
 TOPOLOGIES = ("mesh", "sfu", pytest.param("livekit", marks=pytest.mark.slow))
 MESH_ONLY = pytest.mark.parametrize("server", ["mesh"], indirect=True)
+MESH_FIRST = pytest.mark.parametrize(
+    "server", ["mesh", pytest.param("sfu", marks=pytest.mark.slow)], indirect=True
+)
+"""Where the conformance suite says the same of SFUs, in less time."""
+SFU_FIRST = pytest.mark.parametrize(
+    "server", ["sfu", pytest.param("mesh", marks=pytest.mark.slow)], indirect=True
+)
+"""What is before the topology, and the same in both."""
 
 
 @pytest.fixture(scope="session")

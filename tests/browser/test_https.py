@@ -24,6 +24,7 @@ HALF_A_SECOND = 25
 DEVICE = "--use-fake-device-for-media-stream"
 
 
+@pytest.mark.slow
 async def test_a_call_over_https_with_a_self_made_certificate(
     studio: Studio, chromium: str, tmp_path: Path
 ) -> None:

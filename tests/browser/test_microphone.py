@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from mulisa.core.audio import SAMPLE_RATE_HZ, Samples, silence
+from tests.browser.conftest import SFU_FIRST
 from tests.browser.people import browser_at, person_in, until
 from tests.browser.server import Server
 from tests.browser.speech import BOB, Studio, word_error_rate
@@ -49,6 +50,7 @@ async def test_who_gives_no_microphone_listens_and_writes(
     assert "Mulisa" in lines[1] and answer in lines[1]
 
 
+@SFU_FIRST
 async def test_a_real_device_is_heard_and_answered(
     studio: Studio, server: Server, chromium: str, tmp_path: Path
 ) -> None:

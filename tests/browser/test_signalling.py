@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.browser.conftest import MESH_FIRST
 from tests.browser.people import Person, browser_at, person_in, until
 from tests.browser.server import Server
 from tests.network import TcpProxy
@@ -16,7 +17,7 @@ IS_KEPT = """() => Object.values(window.mulisa.connections).every(
 )"""
 
 
-@pytest.mark.parametrize("server", ["mesh", "sfu"], indirect=True)
+@MESH_FIRST
 async def test_a_stay_is_resumed_and_no_connection_is_touched(
     server: Server, chromium: str
 ) -> None:

@@ -20,7 +20,8 @@ LATER = 0.3
 TONES = (600.0, 440.0, 800.0)
 
 
-@pytest.mark.parametrize("silence", [4.0, pytest.param(20.0, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("silence", [4.0, 20.0])
 async def test_after_a_long_silence_words_come_as_soon_as_after_a_pause(
     python_join: Join, silence: float
 ) -> None:

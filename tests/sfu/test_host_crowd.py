@@ -40,6 +40,7 @@ def frequency(number: int) -> float:
     return 300.0 + 100.0 * number
 
 
+@pytest.mark.slow  # the conformance suite has twenty who do not come late
 async def test_twenty_people_and_one_who_comes_late_hear_all_who_speak() -> None:
     async with hosting() as here, AsyncExitStack() as stack:
         people = [Person(here.url, f"p{number}", dual=number % 4 == 3) for number in range(CROWD)]
