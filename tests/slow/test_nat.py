@@ -137,12 +137,12 @@ async def test_in_a_mesh_with_relays_everybody_hears_everybody(
                 await path_is(one, other, relayed=needs_relay(one.nat, other.nat))
             for each in people:
                 path = await each.path_to(AGENT)
-                assert (path.local == "relay") is (each.nat == "udp-blocked"), path
-                assert each.nat != "udp-blocked" or path.relay in ("tcp", "tls"), path
+                if each.nat == "udp-blocked":  # others may keep a relay that was there first
+                    assert path.local == "relay" and path.relay in ("tcp", "tls"), path
             await mulisa_hears_and_answers(people, people[-1])
     seen = ways(where.log)
     last = seen[-len(people) :]  # those that were still open
-    assert last.count("host to relay") == nats.count("udp-blocked"), seen
+    assert last.count("host to relay") >= nats.count("udp-blocked"), seen
     assert all(way.startswith("host to ") for way in last), seen
 
 
