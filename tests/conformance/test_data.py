@@ -80,9 +80,10 @@ async def test_text_streams_reach_all_or_some(join: Join) -> None:
     await alice.send_text("for bob", "bob")
     await alice.send_text("end")
     view = await sees(bob, lambda view: len(view.texts) == 3, "three texts")
-    assert view.texts == [("alice", "topic", text) for text in (long, "for bob", "end")]
+    # A receiver reads streams side by side, so a short one may be complete first.
+    assert sorted(view.texts) == [("alice", "topic", text) for text in (long, "end", "for bob")]
     view = await sees(carol, lambda view: len(view.texts) == 2, "two texts")
-    assert [text for _, _, text in view.texts] == [long, "end"]
+    assert sorted(text for _, _, text in view.texts) == [long, "end"]
 
 
 async def test_procedures_are_called_and_answered(join: Join) -> None:
