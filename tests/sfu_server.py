@@ -14,6 +14,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from types import TracebackType
@@ -32,7 +33,7 @@ ENDING: Final = 10.0
 _POLL: Final = 0.05
 
 
-class SfuServer:
+class SfuServer(ABC):
     """Enter it, or call `start` and `stop`; all ports stay the same over a restart.
 
     Its methods block for as long as the server takes: `await asyncio.to_thread(server.restart)`.
@@ -45,9 +46,9 @@ class SfuServer:
         self._log = tempfile.TemporaryFile()
         self.process: subprocess.Popen[bytes] | None = None
 
+    @abstractmethod
     def command(self) -> Sequence[str]:
         """What is run."""
-        raise NotImplementedError
 
     def environment(self) -> Mapping[str, str]:
         """What it finds in its environment besides ours."""

@@ -2,7 +2,8 @@
 
 Every test that takes `server` runs in both topologies: `[mesh]`, and `[sfu]` on the embedded SFU,
 in ``make test``; `[livekit]`, where a real LiveKit server is the SFU, in ``make slow``. What is
-about one topology alone says so with `MESH_ONLY`.
+about one topology alone says so with `MESH_ONLY`; what need not run twice in ``make test``, with
+`MESH_FIRST` and `SFU_FIRST`.
 """
 
 from __future__ import annotations

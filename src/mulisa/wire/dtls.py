@@ -109,11 +109,6 @@ def fingerprint_of(certificate: x509.Certificate, algorithm: str) -> Fingerprint
     return Fingerprint(algorithm.lower(), certificate.fingerprint(digest).hex(":").upper())
 
 
-def is_dtls(first_byte: int) -> bool:
-    """Whether a datagram that begins so is DTLS (RFC 7983)."""
-    return 19 < first_byte < 64
-
-
 class DtlsConnection:
     """One end of a DTLS association.
 
