@@ -58,7 +58,7 @@ async def test_a_hostile_peer_disturbs_nobody(
             await alice.reads("Mulisa")
             flood = asyncio.create_task(_flood(mallory))
             await alice.ask(second)
-            assert await flood == "too_fast"
+            await flood
             await alice.reads("Mulisa", count=2)
         await alice.sees("Mallory", count=0)
         async with _hostile_peer(server) as (mallory, _):
@@ -139,17 +139,18 @@ async def _send_false_descriptions(mallory: _Mallory, others: list[str]) -> None
     assert (await mallory.next("error"))["code"] == "bad_message"
 
 
-async def _flood(mallory: _Mallory) -> str:
-    """Send until one is put out; the reason given."""
-    try:
+async def _flood(mallory: _Mallory) -> None:
+    """Send until one is put out.
+
+    The reason given may be lost: a socket that is closed while more arrives is reset, which
+    discards what its client has not read yet.
+    """
+    with suppress(ConnectionError):
         for number in range(FLOOD):
             await mallory.socket.send_str(
                 json.dumps({"type": "update", "name": f"Mallory {number}"})
             )
-    except ConnectionError:
-        pass  # what came before it is still to be read
-    assert (await mallory.next("error"))["code"] == "too_fast"
-    return str((await mallory.next("closing"))["reason"])
+    await _closed(mallory)
 
 
 async def _closed(mallory: _Mallory) -> None:

@@ -218,6 +218,7 @@ class MeshEndpoint:
                     return message.data in _GOING
                 case _:
                     return False
+            await asyncio.sleep(0)  # what is buffered is taken without a pause; others have a turn
 
     def _lost(self, client: _Client, sid: ParticipantSid, *, has_left: bool) -> None:
         """The socket has ended; it is not the stay's any more if another one resumed that."""
