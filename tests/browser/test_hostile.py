@@ -42,9 +42,7 @@ GARBAGE = (
 async def test_a_hostile_peer_disturbs_nobody(
     studio: Studio, server: Server, chromium: str
 ) -> None:
-    first, second = await studio.speak(
-        ALICE, "Mulisa, who is in the call?", "Mulisa, what can you do for us?"
-    )
+    (question,) = await studio.speak(ALICE, "Mulisa, who is in the call?")
     async with browser_at(chromium) as browser:
         alice = await person_in(browser, "Alice")
         errors: list[str] = []
@@ -54,12 +52,10 @@ async def test_a_hostile_peer_disturbs_nobody(
         async with _hostile_peer(server) as (mallory, others):
             await _send_garbage(mallory)
             await _send_false_descriptions(mallory, others)
-            await alice.ask(first)
-            await alice.reads("Mulisa")
             flood = asyncio.create_task(_flood(mallory))
-            await alice.ask(second)
+            await alice.ask(question)
             await flood
-            await alice.reads("Mulisa", count=2)
+            await alice.reads("Mulisa")
         await alice.sees("Mallory", count=0)
         async with _hostile_peer(server) as (mallory, _):
             await mallory.socket.send_str("x" * 1_000_000)
