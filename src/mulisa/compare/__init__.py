@@ -1,0 +1,1 @@
+"""Mesh and SFU measured side by side, with real browsers and the real Mulisa."""
