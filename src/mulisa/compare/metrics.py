@@ -42,8 +42,8 @@ class Row:
     title: str
     see: str
     """One sentence: what to see in its chart."""
-    chart: str
-    """The metric that the chart draws."""
+    charts: tuple[str, ...]
+    """The metrics that are drawn, the most telling one first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,70 +66,70 @@ ROWS: Final[tuple[Row, ...]] = (
         "Connections",
         "In the mesh each new person is one more connection for everybody; on the SFU everybody "
         "has one, whatever the number of people.",
-        "peer_connections",
+        ("peer_connections", "connections_in_total"),
     ),
     Row(
         "bandwidth",
         "Bandwidth",
         "In the mesh the upload grows with every listener; on the SFU it stays that of one stream. "
         "The download is the same in both.",
-        "upload_on_wire",
+        ("upload_on_wire", "download_on_wire"),
     ),
     Row(
         "joining",
         "Adding Mulisa to a running call",
         "In the mesh she negotiates with each person; on the SFU she makes one connection.",
-        "time_until_everybody_hears_her",
+        ("time_until_everybody_hears_her", "connections_made"),
     ),
     Row(
         "injection",
         "Her voice to everybody",
         "She encodes once in both; in the mesh she sends a packet to each listener, on the SFU "
         "one packet that the SFU copies.",
-        "packets_per_frame",
+        ("packets_per_frame", "text_to_ear"),
     ),
     Row(
         "control",
         "Who hears whom",
         "How long a change of routing takes until it holds, and how many packets came after it.",
-        "time_until_it_holds",
+        ("time_until_it_holds",),
     ),
     Row(
         "routing",
         "Routing without logic of our own",
         "What Mulisa's own code must know and do so that the right people hear the right voice.",
-        "lines_of_own_code",
+        ("lines_of_own_code",),
     ),
     Row(
         "scalability",
         "Cost by size of the call",
         "Who pays when the call grows: in the mesh every browser and Mulisa, on the SFU the SFU.",
-        "browser_cpu",
+        ("browser_cpu", "mulisa_cpu", "server_cpu"),
     ),
     Row(
         "churn",
         "Joins and leaves",
         "What one person who comes or goes costs all others.",
-        "renegotiations",
+        ("renegotiations",),
     ),
     Row(
         "nats",
         "Behind NATs",
         "In the mesh each pair must find a way; on the SFU each person only needs a way to the "
         "server.",
-        "pairs_that_need_a_relay",
+        ("pairs_that_need_a_relay", "pairs_connected_without_turn"),
     ),
     Row(
         "impairment",
         "On a bad network",
         "How much of what is heard is invented to fill gaps, and what Mulisa still understands.",
-        "concealed_samples",
+        ("concealed_samples", "word_error_rate"),
     ),
     Row(
         "response",
         "How fast she answers and pauses",
         "From the end of a person's words to the first sound of hers, at each listener's ear.",
-        "response_latency",
+        ("response_latency", "pause_latency"),
     ),
 )
 

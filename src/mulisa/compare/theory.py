@@ -1,0 +1,197 @@
+"""What theory says of a metric, and how it grows with the call. Pure.
+
+N people and Mulisa are M = N + 1 participants. A full mesh has M(M - 1) / 2 connections: it grows
+with the square of M, not exponentially. An SFU has M. *Who copies* is the whole difference: in
+both, everybody hears everybody, which is M(M - 1) streams received; in the mesh the speaker's
+browser sends each of them, on the SFU the server does. So the SFU's work grows with the square of M
+as well, but on a machine with a data centre's uplink, and without encoding.
+
+What theory does not know (times, CPU, lines of code) it does not say: None.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from mulisa.compare.metrics import JOIN, LEAVE, SILENCE, SPEAK_TO_ONE, STOP_HEARING, Metric, Topology
+
+Growth = tuple[float, ...]
+"""Coefficients of a polynomial in N, the constant first: (1, 0, 0.5) is 1 + N² / 2."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """One RTP stream of Opus, and what each packet of it costs on the wire (RFC 3550, 3711)."""
+
+    payload_kbps: float = 32.0
+    """What the encoder makes, kb/s; Chromium's Opus for speech has about this on average."""
+    packets_per_second: float = 50.0
+    """20 ms each."""
+    rtp_header_bytes: float = 12.0
+    """With extensions: `headerBytesSent` / `packetsSent` of getStats."""
+    srtp_tag_bytes: float = 16.0
+    """AES-GCM (RFC 7714); 10 for AES_CM_128_HMAC_SHA1_80."""
+    udp_bytes: float = 8.0
+    ip_bytes: float = 20.0
+    """IPv4; 40 for IPv6."""
+
+    @property
+    def rtp_kbps(self) -> float:
+        """Payload and RTP headers: what getStats counts."""
+        return self.payload_kbps + self._kbps_of(self.rtp_header_bytes)
+
+    @property
+    def wire_kbps(self) -> float:
+        """IP packets."""
+        others = self.srtp_tag_bytes + self.udp_bytes + self.ip_bytes
+        return self.rtp_kbps + self._kbps_of(others)
+
+    def _kbps_of(self, bytes_per_packet: float) -> float:
+        return bytes_per_packet * 8 * self.packets_per_second / 1000
+
+
+SPEECH_STREAM: Final = Stream()
+DTX_STREAM: Final = Stream(payload_kbps=0.02, packets_per_second=2.5)
+"""Silence with Opus DTX: one byte each 400 ms (libopus sends every twentieth frame)."""
+
+NONE: Final[Growth] = (0,)
+ONE: Final[Growth] = (1,)
+OTHERS: Final[Growth] = (-1, 1)
+"""N - 1: all people but oneself."""
+ALL: Final[Growth] = (0, 1)
+"""N: all participants but oneself, or all people."""
+EVERYBODY: Final[Growth] = (1, 1)
+"""M, with Mulisa."""
+PAIRS: Final[Growth] = (0, 0.5, 0.5)
+"""M(M - 1) / 2."""
+STREAMS: Final[Growth] = (0, 1, 1)
+"""M(M - 1): everybody hears everybody else."""
+OFFER_AND_ANSWER: Final[Growth] = (2,)
+
+_COUNTS: Final[Mapping[tuple[str, str], tuple[Growth, Growth]]] = {
+    # (row, metric): (mesh, SFU)
+    ("connections", "peer_connections"): (ALL, ONE),
+    ("connections", "remote_endpoints"): (ALL, ONE),
+    ("connections", "connections_of_mulisa"): (ALL, ONE),
+    ("connections", "connections_in_total"): (PAIRS, EVERYBODY),
+    ("connections", "streams_sent"): (ALL, ONE),
+    ("connections", "streams_received"): (ALL, ALL),
+    # A pair in the mesh is one offer and one answer. On the SFU she offers once, and each person's
+    # one connection is renegotiated for an m-line of hers: fewer connections, not fewer offers.
+    ("joining", "offers"): (ALL, EVERYBODY),
+    ("joining", "answers"): (ALL, EVERYBODY),
+    ("joining", "people_who_renegotiate"): (ALL, ALL),
+    ("joining", "connections_made"): (ALL, ONE),
+    ("injection", "encodes_per_frame"): (ONE, ONE),
+    ("injection", "tracks"): (ALL, ONE),
+    ("injection", "packets_per_frame"): (ALL, ONE),
+    ("scalability", "streams_in_total"): (STREAMS, STREAMS),
+}
+
+_UNDER: Final[Mapping[tuple[str, str, str], tuple[Growth, Growth]]] = {
+    # (row, metric, condition): (mesh, SFU)
+    ("control", "operations", STOP_HEARING): (ONE, ONE),
+    ("control", "operations", SPEAK_TO_ONE): (OTHERS, ONE),
+    ("control", "signalling_messages", STOP_HEARING): (OFFER_AND_ANSWER, ONE),
+    ("control", "packets_after_acknowledgement", STOP_HEARING): (NONE, NONE),
+    ("control", "packets_after_acknowledgement", SPEAK_TO_ONE): (NONE, NONE),
+    # N counts who came, or who went: N - 1 other people and Mulisa have it to do with them.
+    ("churn", "renegotiations", JOIN): (ALL, EVERYBODY),
+    ("churn", "people_who_renegotiate", JOIN): (OTHERS, OTHERS),
+    ("churn", "connections_made", JOIN): (ALL, ONE),
+    ("churn", "connections_closed", JOIN): (NONE, NONE),
+    ("churn", "renegotiations", LEAVE): (NONE, NONE),
+    ("churn", "people_who_renegotiate", LEAVE): (NONE, NONE),
+    ("churn", "connections_made", LEAVE): (NONE, NONE),
+    ("churn", "connections_closed", LEAVE): (ALL, ONE),
+}
+
+_DEGREES: Final[Mapping[tuple[str, str], tuple[int, int]]] = {
+    # What has no formula, but a law: the degree in N on (mesh, SFU).
+    ("scalability", "browser_cpu"): (1, 1),
+    ("scalability", "mulisa_cpu"): (1, 1),
+    ("scalability", "server_cpu"): (0, 2),
+    ("bandwidth", "upload_on_wire"): (1, 0),
+    ("bandwidth", "download_on_wire"): (1, 1),
+}
+
+
+def expected(
+    metric: Metric,
+    topology: Topology,
+    participants: int,
+    condition: str = "",
+    stream: Stream | None = None,
+) -> float | None:
+    """What theory says, in the metric's unit; None where it says nothing.
+
+    `participants` are the people. `stream` is one voice under this condition, as its encoder made
+    it; without it speech is taken for `SPEECH_STREAM`, and of silence nothing is known, because
+    without DTX it costs what the room's noise costs.
+    """
+    growth = growth_of(metric, topology, condition)
+    if growth is not None:
+        return value_at(growth, participants)
+    if metric.row == "bandwidth":
+        return _bandwidth(metric.name, topology, participants, _voice(condition, stream))
+    if (metric.row, metric.name) == ("scalability", "packets_forwarded"):
+        return _forwarded(topology, participants, stream or SPEECH_STREAM)
+    return None
+
+
+def growth_of(metric: Metric, topology: Topology, condition: str = "") -> Growth | None:
+    """The formula of what can be counted; None for what cannot."""
+    key = (metric.row, metric.name)
+    both = _UNDER.get((*key, condition)) or _COUNTS.get(key)
+    return both and both[_side(topology)]
+
+
+def degree_of(metric: Metric, topology: Topology) -> int | None:
+    """How a metric grows with N: 0 not at all, 1 in proportion, 2 with the square; else None."""
+    growth = growth_of(metric, topology)
+    if growth is not None:
+        return len(growth) - 1
+    both = _DEGREES.get((metric.row, metric.name))
+    return None if both is None else both[_side(topology)]
+
+
+def value_at(growth: Growth, participants: float) -> float:
+    """The polynomial at N."""
+    return sum(factor * participants**power for power, factor in enumerate(growth))
+
+
+def _side(topology: Topology) -> int:
+    return 0 if topology == "mesh" else 1
+
+
+def _voice(condition: str, stream: Stream | None) -> Stream | None:
+    return stream or (None if condition == SILENCE else SPEECH_STREAM)
+
+
+def _bandwidth(
+    name: str, topology: Topology, participants: int, stream: Stream | None
+) -> float | None:
+    """Mulisa is silent and sends nothing, so N people are heard and she hears all of them."""
+    if name == "upload_explained":
+        return 100.0
+    if stream is None:
+        return None
+    sent = participants if topology == "mesh" else 1
+    received = participants - 1
+    return {
+        "upload": sent * stream.rtp_kbps,
+        "download": received * stream.rtp_kbps,
+        "upload_on_wire": sent * stream.wire_kbps,
+        "download_on_wire": received * stream.wire_kbps,
+        "payload_per_stream": stream.payload_kbps,
+        "packets_per_stream": stream.packets_per_second,
+    }[name]
+
+
+def _forwarded(topology: Topology, participants: int, stream: Stream) -> float:
+    """Each person's packets to N - 1 others and to Mulisa, who is silent."""
+    if topology == "mesh":
+        return 0.0
+    return participants * participants * stream.packets_per_second
