@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, closing
 
 import pytest
 from aioice.candidate import Candidate
-from aioice.ice import CandidatePair, Connection
+from aioice.ice import Connection
 
 from mulisa.transport.mesh.gathering import Gathering
 from mulisa.transport.mesh.ice_probe import probe
@@ -139,31 +139,6 @@ async def test_the_public_address_is_told_with_the_port_behind_it() -> None:
         assert (public.host, public.type) == ("203.0.113.7", "srflx")
         assert (public.related_address, public.port) in [(each.host, each.port) for each in hosts]
         assert public.priority < min(each.priority for each in hosts)
-
-
-async def test_a_pair_whose_check_was_cancelled_may_be_nominated_later() -> None:
-    """As by a browser that began with a relay and has found the direct path."""
-    async with gathered([]) as ours, gathered([]) as theirs:
-        ours.connection.ice_controlling = False
-        ends = (ours.connection, theirs.connection)
-        for one, other in (ends, ends[::-1]):
-            one.remote_username, one.remote_password = other.local_username, other.local_password
-            await one.add_remote_candidate(other.local_candidates[0])
-        await asyncio.gather(*(end.connect() for end in ends))
-        (pair,) = ours.connection._nominated.values()
-        ours.connection._nominated.clear()
-        pair.state, pair.nominated = CandidatePair.State.IN_PROGRESS, False
-        pair.task = asyncio.create_task(asyncio.sleep(PATIENCE))
-        pair.task.cancel()
-        await asyncio.wait({pair.task})
-        (chosen,) = theirs.connection._nominated.values()
-        request = theirs.connection.build_request(chosen, nominate=True)
-        key = ours.connection.local_password.encode()
-        await chosen.protocol.request(request, chosen.remote_addr, integrity_key=key)
-        async with asyncio.timeout(PATIENCE):
-            while pair.task is not None:
-                await asyncio.wait({pair.task})
-        assert ours.connection._nominated == {1: pair}
 
 
 def test_what_aioice_cannot_use_is_left_to_browsers_and_udp_goes_first() -> None:

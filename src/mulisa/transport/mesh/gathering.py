@@ -15,13 +15,8 @@ from ipaddress import ip_address
 from typing import Any, Final, TypeAlias
 
 from aioice.candidate import Candidate, candidate_foundation, candidate_priority
-from aioice.ice import (
-    CandidatePair,
-    Connection,
-    StunProtocol,
-    server_reflexive_candidate,
-)
-from aioice.stun import Message, TransactionError
+from aioice.ice import Connection, StunProtocol, server_reflexive_candidate
+from aioice.stun import TransactionError
 from aioice.turn import UDP_SOCKET_BUFFER_SIZE
 
 from mulisa.transport.mesh.ice_servers import COMPONENT, UsableServers, first_relay
@@ -61,18 +56,11 @@ class Gathering:
         self._asking: asyncio.Task[None] | None = None
         self._is_closed = False
         connection.get_component_candidates = self._begin  # type: ignore[method-assign]
-        _follow(connection)
 
     @property
     def is_over(self) -> bool:
         """No more candidates will be found."""
         return self._asking is not None and self._asking.done()
-
-    @property
-    def selected(self) -> str:
-        """Types of the candidates that packets take, ours first; empty while there are none."""
-        pair = self._connection._nominated.get(COMPONENT)
-        return f"{pair.local_candidate.type} to {pair.remote_candidate.type}" if pair else ""
 
     async def aclose(self) -> None:
         """Ask no server any more. Idempotent; comes before the connection is closed."""
@@ -181,25 +169,6 @@ class Gathering:
     def _tell(self, candidate: Candidate) -> None:
         self._connection._local_candidates.append(candidate)
         self._found(candidate)
-
-
-def _follow(connection: Connection) -> None:
-    """Take the pair that the peer nominates later, too.
-
-    A browser often begins with a relay and nominates the direct path as soon as it works. aioice
-    cancels all other checks when it has its first pair, and never does those again.
-    """
-    check_incoming = connection.check_incoming
-
-    def check_again(message: Message, addr: Address, protocol: StunProtocol) -> None:
-        for pair in connection._check_list:
-            is_stuck = pair.state is CandidatePair.State.IN_PROGRESS
-            if is_stuck and pair.task is not None and pair.task.done():
-                pair.task = None
-                pair.state = CandidatePair.State.FROZEN
-        check_incoming(message, addr, protocol)
-
-    connection.check_incoming = check_again  # type: ignore[method-assign]
 
 
 def _host_addresses() -> list[str]:

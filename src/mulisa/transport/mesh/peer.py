@@ -39,6 +39,7 @@ from mulisa.transport.mesh.gathering import Gathering
 from mulisa.transport.mesh.network import MeshNetwork
 from mulisa.transport.mesh.path import Path
 from mulisa.transport.mesh.receiving import RECEIVING, Receiving
+from mulisa.transport.mesh.selection import Selection
 from mulisa.transport.mesh.signaling import ClientCandidate, IceCandidate, IceServer
 from mulisa.transport.mesh.text import CHANNEL_ID, CHANNEL_LABEL, MAX_TEXT_BYTES
 from mulisa.transport.mesh.voice import Voice
@@ -160,6 +161,7 @@ class Peer:
             ice = self._text.transport.transport.transport
             ice._recv = _possible(ice._recv)
             self._gathering = Gathering(ice._connection, ice_servers, network, self._on_candidate)
+            self._selection = Selection(ice._connection)
             self._path = Path(ice._connection, self._on_path)
         self._receiving = Receiving(self._audio, connection, lambda: report(self, PeerFailed()))
         self._rtc.on("connectionstatechange", self._on_connection_state)
@@ -276,13 +278,14 @@ class Peer:
 
     async def aclose(self) -> None:
         """Close the connection and end what belongs to it. Idempotent."""
-        logger.debug("a connection ends; packets went %s", self._gathering.selected or "nowhere")
+        logger.debug("a connection ends; packets went %s", self._selection.types or "nowhere")
         self._rtc.remove_all_listeners()
         self._text.remove_all_listeners()
         self._track.stop()
         for passing in self._passing:
             passing.cancel()
         await self._path.aclose()
+        await self._selection.aclose()
         await self._gathering.aclose()
         if not await within(CLOSING_TIME, self._close()):
             logger.warning("a peer connection did not close in time and is abandoned")
