@@ -32,6 +32,7 @@ class Network:
         """Direct datagrams are lost."""
         self.punched: set[tuple[Address, Address]] | None = None
         """If not None, everybody is behind a NAT: an answer passes, and nothing else."""
+        self.relays = True
         self.n_sent_direct = 0
         self._ends: dict[Address, StunProtocol] = {}
 
@@ -44,16 +45,13 @@ class Network:
         self._ends.pop(address).connection_lost(None)
 
     def send(self, data: bytes, source: Address, target: Address) -> None:
-        if target in self._ends and (
-            self._is_relayed(source, target) or self._passes(source, target)
-        ):
+        if target in self._ends and self._passes(source, target):
             arrive = self._ends[target].datagram_received
             asyncio.get_running_loop().call_later(DELAY, arrive, data, source)
 
-    def _is_relayed(self, *addresses: Address) -> bool:
-        return any(self._ends[each].local_candidate.type == RELAY for each in addresses)
-
     def _passes(self, source: Address, target: Address) -> bool:
+        if any(self._ends[each].local_candidate.type == RELAY for each in (source, target)):
+            return self.relays
         self.n_sent_direct += 1
         if self.punched is not None:
             self.punched.add((source, target))
@@ -190,6 +188,24 @@ async def test_candidates_that_come_later_are_tried_through_both_nats(
         await connect(both, RELAY)
         assert all(RELAY in end.way for end in both)
         await tell(both, HOST)
+        await until_direct(both)
+
+
+@controlling
+async def test_a_check_that_a_nat_stopped_is_made_again_when_the_peer_has_opened_it(
+    is_controlling: bool, network: Network
+) -> None:
+    """At once, and not when aioice would repeat it, after 0.5 s."""
+    loop = asyncio.get_running_loop()
+    network.punched, network.relays = set(), False
+    async with ends(network, is_controlling=is_controlling, peer_selects=False) as both:
+        begun = loop.time()
+        await tell(both, HOST)
+        async with asyncio.TaskGroup() as tasks:
+            for end in both:
+                tasks.create_task(end.ice.connect())
+                await asyncio.sleep(2 * DELAY)
+        assert loop.time() - begun < 10 * DELAY
         await until_direct(both)
 
 

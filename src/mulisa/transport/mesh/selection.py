@@ -38,6 +38,7 @@ class Selection:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._checked_at = float("-inf")
+        self._heard: set[CandidatePair] = set()
         self._improving: asyncio.Task[None] | None = None
         self._is_closed = False
         self._connect = connection.connect
@@ -80,11 +81,20 @@ class Selection:
         self._improve()
 
     def _on_check(self, message: Message, addr: Address, protocol: StunProtocol) -> None:
+        pair = self._find(addr, protocol)
+        if pair is not None and pair not in self._heard and pair.state is _State.IN_PROGRESS:
+            _give_up(pair)  # ours was sent before the peer's NAT let it in: now it does (7.3.1.4)
         self._check_incoming(message, addr, protocol)
+        pair = self._find(addr, protocol)
+        if pair is not None:
+            self._heard.add(pair)
+            self._checked(pair)
+
+    def _find(self, addr: Address, protocol: StunProtocol) -> CandidatePair | None:
         for pair in self._connection._check_list:
             if pair.protocol is protocol and pair.remote_addr == addr:
-                self._checked(pair)
-                break
+                return pair
+        return None
 
     def _checked(self, pair: CandidatePair) -> None:
         """By the peer: it uses this pair, or may take it."""
