@@ -15,7 +15,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from mulisa.compare.metrics import JOIN, LEAVE, SILENCE, SPEAK_TO_ONE, STOP_HEARING, Metric, Topology
+from mulisa.compare.metrics import (
+    JOIN,
+    LEAVE,
+    SILENCE,
+    SPEAK_TO_ONE,
+    STOP_HEARING,
+    Metric,
+    Topology,
+)
 
 Growth = tuple[float, ...]
 """Coefficients of a polynomial in N, the constant first: (1, 0, 0.5) is 1 + N² / 2."""

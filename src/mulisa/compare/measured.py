@@ -1,0 +1,120 @@
+"""A result's figures, found by what they are of, and its numbers as people read them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from mulisa.compare.metrics import TOPOLOGIES, Metric, RowName, Topology
+from mulisa.compare.result import Figure, Result
+from mulisa.compare.statistics import Spread, spread
+
+_SAME: Final = 0.005
+"""Differences below half a percent are none."""
+
+
+class Measured:
+    """Figures of one result by metric, topology, size and condition."""
+
+    def __init__(self, result: Result) -> None:
+        self._percentiles = result.options.full
+        self._figures = {
+            (f.row, f.metric, f.topology, f.participants, f.condition): f for f in result.figures
+        }
+
+    def figure(
+        self, metric: Metric, topology: Topology, participants: int, condition: str = ""
+    ) -> Figure | None:
+        """None if it was not measured."""
+        return self._figures.get((metric.row, metric.name, topology, participants, condition))
+
+    def series(self, metric: Metric, topology: Topology, condition: str = "") -> list[Figure]:
+        """All sizes of one metric, the smallest first."""
+        found = (
+            figure
+            for figure in self._of(metric)
+            if (figure.topology, figure.condition) == (topology, condition)
+        )
+        return sorted(found, key=lambda figure: figure.participants)
+
+    def sizes(self, metric: Metric) -> list[int]:
+        """Numbers of people for which it was measured, the smallest first."""
+        return sorted({figure.participants for figure in self._of(metric)})
+
+    def conditions(self, metric: Metric) -> list[str]:
+        """In the order of the table, else in that of measuring."""
+        found = list(dict.fromkeys(figure.condition for figure in self._of(metric)))
+        known = [condition for condition in metric.conditions if condition in found]
+        return known or found
+
+    def has_row(self, row: RowName) -> bool:
+        """Whether anything of it was measured."""
+        return any(figure.row == row for figure in self._figures.values())
+
+    def spread(self, figure: Figure) -> Spread:
+        """Range by default, percentiles of a full comparison."""
+        return spread(figure.samples, percentiles=self._percentiles)
+
+    def median(
+        self, metric: Metric, topology: Topology, participants: int, condition: str = ""
+    ) -> float | None:
+        """None if it was not measured."""
+        figure = self.figure(metric, topology, participants, condition)
+        return None if figure is None else self.spread(figure).median
+
+    def both(
+        self, metric: Metric, participants: int, condition: str = ""
+    ) -> tuple[float, float] | None:
+        """Medians of mesh and SFU; None if one of them was not measured."""
+        mesh, sfu = (self.median(metric, each, participants, condition) for each in TOPOLOGIES)
+        return None if mesh is None or sfu is None else (mesh, sfu)
+
+    def _of(self, metric: Metric) -> Iterable[Figure]:
+        key = (metric.row, metric.name)
+        return (figure for figure in self._figures.values() if (figure.row, figure.metric) == key)
+
+
+def number(value: float) -> str:
+    """With sensible digits: "4", "0.54", "53.2", "1,234"."""
+    if value == round(value):
+        return f"{value:,.0f}"
+    size = abs(value)
+    digits = 0 if size >= 100 else 1 if size >= 10 else 2
+    return f"{value:,.{digits}f}"
+
+
+def amount(value: float, unit: str) -> str:
+    """A number with its unit: "53.2 kb/s", "1 connection"."""
+    is_one = value == 1 and unit.endswith("s") and "/" not in unit and unit != "ms"
+    return f"{number(value)} {unit[:-1] if is_one else unit}"
+
+
+def ratio(mesh: float, sfu: float) -> str:
+    """Mesh to SFU, the smaller one as 1: "4 : 1", "1 : 1.2"; empty where it would say nothing."""
+    if mesh == sfu:
+        return "equal"
+    if min(mesh, sfu) <= 0:
+        return ""
+    if mesh > sfu:
+        return f"{_times(mesh / sfu)} : 1"
+    return f"1 : {_times(sfu / mesh)}"
+
+
+def difference(measured: float, theory: float) -> str:
+    """How far the measured value is from theory: "as measured", "+1.2 %"; plain where that is 0."""
+    if abs(measured - theory) <= _SAME * abs(theory):
+        return "the same"
+    if theory == 0:
+        return f"{measured:+.3g}"
+    return f"{(measured / theory - 1) * 100:+.1f} %".replace("-", "−")
+
+
+def extent(spread: Spread) -> str:
+    """ "3.9 to 4.2"; empty where all samples are equal."""
+    if spread.low == spread.high:
+        return ""
+    return f"{number(spread.low)} to {number(spread.high)}"
+
+
+def _times(factor: float) -> str:
+    return number(round(factor, 0 if factor >= 10 else 1))

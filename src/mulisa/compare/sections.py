@@ -1,0 +1,123 @@
+"""The rows of the report: what is drawn, what is tabled, and why something is missing. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mulisa.compare.charts import Chart, charts_of
+from mulisa.compare.limits import Break, breaks_of
+from mulisa.compare.measured import Measured, difference, extent, number
+from mulisa.compare.metrics import METRIC_OF, ROWS, TOPOLOGIES, Metric, Row, RowName, metrics_of
+from mulisa.compare.result import Figure, Result
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One figure as text."""
+
+    median: str
+    extent: str
+    """Empty where all samples are equal."""
+    samples: int
+    theory: str
+    """Empty where theory says nothing."""
+    difference: str
+    saturated: bool
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class TableLine:
+    """One size under one condition."""
+
+    people: int
+    condition: str
+    mesh: Cell | None
+    sfu: Cell | None
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Everything that was measured of one metric."""
+
+    title: str
+    unit: str
+    each: str
+    lines: tuple[TableLine, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One row of the report."""
+
+    name: RowName
+    title: str
+    see: str
+    missing: str
+    """Why there is nothing; empty if there is something."""
+    notes: tuple[str, ...] = ()
+    charts: tuple[Chart, ...] = ()
+    tables: tuple[Table, ...] = ()
+    breaks: tuple[Break, ...] = ()
+
+
+def sections_of(result: Result, measured: Measured) -> tuple[Section, ...]:
+    """All rows in their order, those that were not measured included."""
+    return tuple(_section(result, measured, row) for row in ROWS)
+
+
+def _section(result: Result, measured: Measured, row: Row) -> Section:
+    notes = tuple(note.text for note in result.notes if note.row == row.name)
+    if not measured.has_row(row.name):
+        reason = " ".join(notes) or "This was not measured."
+        return Section(row.name, row.title, row.see, reason)
+    is_full = result.options.full
+    return Section(
+        name=row.name,
+        title=row.title,
+        see=row.see,
+        missing="",
+        notes=notes,
+        charts=tuple(
+            chart
+            for name in row.charts
+            for chart in charts_of(measured, METRIC_OF[row.name, name], extrapolate=is_full)
+        ),
+        tables=_tables(measured, row.name),
+        breaks=breaks_of(measured) if is_full and row.name == "scalability" else (),
+    )
+
+
+def _tables(measured: Measured, row: RowName) -> tuple[Table, ...]:
+    tables = (_table(measured, metric) for metric in metrics_of(row))
+    return tuple(table for table in tables if table.lines)
+
+
+def _table(measured: Measured, metric: Metric) -> Table:
+    lines = (
+        _line(measured, metric, people, condition)
+        for condition in measured.conditions(metric)
+        for people in measured.sizes(metric)
+    )
+    found = tuple(line for line in lines if line.mesh or line.sfu)
+    return Table(metric.title, metric.unit, metric.each, found)
+
+
+def _line(measured: Measured, metric: Metric, people: int, condition: str) -> TableLine:
+    mesh, sfu = (measured.figure(metric, each, people, condition) for each in TOPOLOGIES)
+    return TableLine(people, condition, _cell(measured, mesh), _cell(measured, sfu))
+
+
+def _cell(measured: Measured, figure: Figure | None) -> Cell | None:
+    if figure is None:
+        return None
+    spread, theory = measured.spread(figure), figure.theory
+    return Cell(
+        median=number(spread.median),
+        extent=extent(spread),
+        samples=spread.count,
+        theory="" if theory is None else number(theory),
+        difference="" if theory is None else difference(spread.median, theory),
+        saturated=figure.saturated,
+        note=figure.note,
+    )
