@@ -2,6 +2,7 @@
 
 import "./tokens.css";
 import "./page.css";
+import "./anatomy.css";
 
 import { readDevice, readSpeaker, readTheme } from "./memory";
 import { Microphone } from "./mic";

@@ -1,4 +1,4 @@
-/** The bar at the bottom of a room: microphone, push-to-talk, devices, routing, link, keys, leave. */
+/** The bar at the bottom of a room: microphone, devices, routing, how it works, link, keys, leave. */
 
 import { html, nothing, type TemplateResult } from "lit";
 
@@ -15,15 +15,19 @@ export class Bar extends View {
     visit: { attribute: false },
     /** Who hears whom is shown. */
     routing: { attribute: false },
+    /** How this call works is shown. */
+    anatomy: { attribute: false },
     copied: { state: true },
   };
   declare visit: Visit;
   declare routing: boolean;
+  declare anatomy: boolean;
   declare copied: boolean;
 
   constructor() {
     super();
     this.routing = false;
+    this.anatomy = false;
     this.copied = false;
     new Watch(this, () => this.visit.mic);
   }
@@ -48,7 +52,17 @@ export class Bar extends View {
       >
         ${icons.routing}<span>Route voices</span>
       </button>
-      <button @click=${() => void this.#copy()} title="Copy the link to this room">
+      <button
+        class="explain"
+        data-testid="how"
+        title="How this call works (H)"
+        aria-expanded=${this.anatomy ? "true" : "false"}
+        aria-controls="panel-anatomy"
+        @click=${() => this.#emit("toggle-anatomy")}
+      >
+        ${icons.anatomy}<span>How it works</span>
+      </button>
+      <button class="copy" @click=${() => void this.#copy()} title="Copy the link to this room">
         ${this.copied ? icons.check : icons.link}<span aria-live="polite"
           >${this.copied ? "Copied" : "Copy link"}</span
         >
@@ -127,8 +141,8 @@ export class Bar extends View {
   }
 
   /** What the button opened was closed, and the focus with it. */
-  focusRouting(): void {
-    this.querySelector<HTMLElement>("[data-testid=routing]")?.focus();
+  focusOn(opened: "routing" | "anatomy"): void {
+    this.querySelector<HTMLElement>(`[aria-controls=panel-${opened}]`)?.focus();
   }
 
   #hold({ currentTarget, pointerId }: PointerEvent): void {

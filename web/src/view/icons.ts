@@ -31,6 +31,9 @@ export const icons = {
   keys: icon(svg`<rect x="3" y="6" width="18" height="12" rx="2" /><path
     d="M7 10h.01M11 10h.01M15 10h.01M8 14h8" />`),
   routing: icon(svg`<path d="M4 7h5c5 0 6 10 11 10M4 17h5c5 0 6-10 11-10M17 4l3 3-3 3M17 14l3 3-3 3" />`),
+  anatomy: icon(svg`<circle cx="12" cy="5.5" r="2.5" /><circle cx="5.5" cy="17.5" r="2.5" /><circle
+    cx="18.5" cy="17.5" r="2.5" /><path d="M10.8 7.7 6.7 15.3M13.2 7.7l4.1 7.6M8 17.5h8" />`),
+  close: icon(svg`<path d="M6 6l12 12M18 6 6 18" />`),
   ear: icon(ear),
   earOff: icon(svg`${ear}<path class="slash" d="M4 4l16 16" />`),
   lock: icon(svg`<rect x="5.5" y="10.5" width="13" height="9" rx="2" /><path d="M8.5 10.5V8a3.5 3.5 0 0 1 7 0v2.5" />`),

@@ -9,6 +9,7 @@ const KEYS: readonly (readonly [string, string])[] = [
   ["M", "mute or unmute"],
   ["C", "show or hide captions"],
   ["R", "show or hide who hears whom"],
+  ["H", "show or hide how this call works"],
   ["Esc", "close what is open"],
   ["?", "this list"],
 ];

@@ -5,6 +5,7 @@ import { html, nothing, type TemplateResult } from "lit";
 import type { Quality } from "../quality";
 import type { Person, Room } from "../room";
 import type { Topology } from "../transport/types";
+import { milliseconds, percent } from "./amounts";
 import { View, Watch } from "./base";
 import { bars } from "./icons";
 import { qualityWords } from "./words";
@@ -55,9 +56,10 @@ export class QualityView extends View {
 function figures(quality: Quality, topology: Topology): TemplateResult {
   const { loss, sentLoss, roundTripMs, jitterMs, path } = quality;
   return html`<dl class="figures">
-    ${figure("Lost on the way to you", percent(loss))}
-    ${figure("Lost on the way from you", percent(sentLoss))}
-    ${figure("There and back", ms(roundTripMs))} ${figure("Arrives unevenly by", ms(jitterMs))}
+    ${figure("Lost on the way to you", known(loss, percent))}
+    ${figure("Lost on the way from you", known(sentLoss, percent))}
+    ${figure("There and back", known(roundTripMs, milliseconds))}
+    ${figure("Arrives unevenly by", known(jitterMs, milliseconds))}
     ${figure("Path", path && (topology === "sfu" ? `${path}, by way of the server` : path))}
   </dl>`;
 }
@@ -70,14 +72,8 @@ function figure(what: string, value: string | null): TemplateResult | typeof not
   </div>`;
 }
 
-function percent(share: number | null): string | null {
-  if (share === null) return null;
-  return share === 0 ? "0 %" : `${(100 * share).toFixed(share < 0.1 ? 1 : 0)} %`;
-}
-
-function ms(value: number | null): string | null {
-  if (value === null) return null;
-  return value < 1 ? "under 1 ms" : `${Math.round(value)} ms`;
+function known(value: number | null, say: (value: number) => string): string | null {
+  return value === null ? null : say(value);
 }
 
 customElements.define("mulisa-quality", QualityView);

@@ -10,6 +10,7 @@ import { requestRouting } from "../routing";
 import { Switchboard } from "../switchboard";
 import { MAX_CHAT_CHARS } from "../transport/text";
 import type { Visit } from "../visit";
+import "./anatomy";
 import { Bar } from "./bar";
 import { Every, View, Watch } from "./base";
 import "./captions";
@@ -23,7 +24,9 @@ import { micTrouble } from "./words";
 /** How long what happened to a device is told. */
 const NEWS_MS = 15_000;
 
-type Tab = "captions" | "chat" | "routing";
+/** What the bar opens in place of what is said. */
+type Extra = "routing" | "anatomy";
+type Tab = "captions" | "chat" | Extra;
 
 /** How the panel is shown. */
 interface Look {
@@ -47,7 +50,7 @@ export class RoomView extends View {
   #keys: AbortController | null = null;
   /** Where mouse or finger went down last; nowhere since somebody moved on by keyboard. */
   #pointedAt: EventTarget | null = null;
-  /** How the panel looked before it showed who hears whom. */
+  /** How the panel looked before the bar opened something in it. */
   #before: Look = { tab: "captions", panelOpen: true, sheetFull: false };
 
   constructor() {
@@ -95,6 +98,7 @@ export class RoomView extends View {
       class="room"
       ?data-panel=${this.panelOpen}
       ?data-sheet=${this.sheetFull && this.panelOpen}
+      ?data-anatomy=${this.#shows("anatomy")}
     >
       <main class="stage">
         <div class="notices">
@@ -106,9 +110,11 @@ export class RoomView extends View {
       ${this.#panel()}
       <mulisa-bar
         .visit=${this.visit}
-        .routing=${this.#showsRouting}
+        .routing=${this.#shows("routing")}
+        .anatomy=${this.#shows("anatomy")}
         @show-keys=${() => this.#keyList?.toggle()}
-        @toggle-routing=${() => this.#toggleRouting()}
+        @toggle-routing=${() => this.#toggle("routing")}
+        @toggle-anatomy=${() => this.#toggle("anatomy")}
       ></mulisa-bar>
       <mulisa-keys></mulisa-keys>
       <p class="unseen" role="status" aria-live="polite">${room.announcement}</p>
@@ -193,7 +199,8 @@ export class RoomView extends View {
       ?hidden=${!this.panelOpen}
       aria-label="What is said, and who hears it"
     >
-      <div class="tabs" role="tablist">
+      ${this.tab === "anatomy" ? this.#anatomyHead() : nothing}
+      <div class="tabs" role="tablist" ?hidden=${this.tab === "anatomy"}>
         ${this.#tabButton("captions", "Captions")} ${this.#tabButton("chat", "Chat")}
         ${this.#tabButton("routing", "Who hears whom")}
         <button
@@ -236,8 +243,25 @@ export class RoomView extends View {
             ></mulisa-routing>`
           : nothing}
       </div>
+      <div id="panel-anatomy" class="tab" ?hidden=${this.tab !== "anatomy"}>
+        ${this.tab === "anatomy" && this.panelOpen
+          ? html`<mulisa-anatomy
+              .visit=${this.visit}
+              .switchboard=${this.switchboard}
+            ></mulisa-anatomy>`
+          : nothing}
+      </div>
       ${this.#chatForm()}
     </aside>`;
+  }
+
+  #anatomyHead(): TemplateResult {
+    return html`<header class="anatomy-head">
+      <h2 id="anatomy-title" tabindex="-1">How this call works</h2>
+      <button aria-label="Close" title="Close (H)" @click=${() => this.#toggle("anatomy")}>
+        ${icons.close}
+      </button>
+    </header>`;
   }
 
   #tabButton(tab: Tab, label: string): TemplateResult {
@@ -311,7 +335,8 @@ export class RoomView extends View {
     if (key === "m") this.#bar?.toggleMuted();
     if (key === "c") this.#toggleCaptions();
     if (key === "r") void this.#routeByKey();
-    if (key === "escape" && this.#showsRouting) this.#toggleRouting();
+    if (key === "h") void this.#explainByKey();
+    if (key === "escape" && isExtra(this.tab) && this.#shows(this.tab)) this.#toggle(this.tab);
     if (key === "?") this.#keyList?.toggle();
   }
 
@@ -320,30 +345,37 @@ export class RoomView extends View {
     this.tab = "captions";
   }
 
-  get #showsRouting(): boolean {
-    return this.panelOpen && this.tab === "routing";
+  #shows(tab: Tab): boolean {
+    return this.panelOpen && this.tab === tab;
   }
 
-  /** Show who hears whom, as large as there is room for, or what was shown before. */
-  #toggleRouting(): void {
+  /** Show it as large as there is room for, or what was shown before. */
+  #toggle(extra: Extra): void {
     const { tab, panelOpen, sheetFull } = this;
-    if (this.#showsRouting) {
-      const view = this.querySelector("mulisa-routing");
-      if (view?.contains(document.activeElement) === true) this.#bar?.focusRouting();
+    if (this.#shows(extra)) {
+      const panel = this.querySelector(".panel");
+      if (panel?.contains(document.activeElement) === true) this.#bar?.focusOn(extra);
       Object.assign(this, this.#before);
-    } else {
-      this.#before = { tab: tab === "routing" ? "captions" : tab, panelOpen, sheetFull };
-      Object.assign(this, { tab: "routing", panelOpen: true, sheetFull: true } satisfies Look);
+      return;
     }
+    if (!isExtra(tab)) this.#before = { tab, panelOpen, sheetFull };
+    Object.assign(this, { tab: extra, panelOpen: true, sheetFull: true } satisfies Look);
   }
 
   async #routeByKey(): Promise<void> {
-    this.#toggleRouting();
-    if (!this.#showsRouting) return;
+    this.#toggle("routing");
+    if (!this.#shows("routing")) return;
     await this.updateComplete;
     const view = this.querySelector<RoutingView>("mulisa-routing");
     await view?.updateComplete;
     view?.focusFirst();
+  }
+
+  async #explainByKey(): Promise<void> {
+    this.#toggle("anatomy");
+    if (!this.#shows("anatomy")) return;
+    await this.updateComplete;
+    this.querySelector<HTMLElement>("#anatomy-title")?.focus();
   }
 
   get #bar(): Bar | null {
@@ -357,6 +389,10 @@ export class RoomView extends View {
 
 function isTyping(target: EventTarget | null): boolean {
   return target instanceof HTMLElement && target.matches("input, textarea, select");
+}
+
+function isExtra(tab: Tab): tab is Extra {
+  return tab === "routing" || tab === "anatomy";
 }
 
 function controlOf(target: EventTarget | null): Element | null {
