@@ -6,6 +6,7 @@ comes on top. A figure's samples are one per person, per connection or per trial
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -294,7 +295,9 @@ METRICS: Final[tuple[Metric, ...]] = (
 )
 
 ROW_OF: Final = {row.name: row for row in ROWS}
-METRIC_OF: Final = {(metric.row, metric.name): metric for metric in METRICS}
+METRIC_OF: Final[Mapping[tuple[str, str], Metric]] = {
+    (metric.row, metric.name): metric for metric in METRICS
+}
 
 
 def metrics_of(row: RowName) -> tuple[Metric, ...]:

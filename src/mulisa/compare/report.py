@@ -1,7 +1,7 @@
 """`report.html`: a result told, drawn and tabled in one file that needs no network. Pure.
 
-The page is built from `web/report.html` into one file with a placeholder. What fills it is data, not
-markup: the page makes text of it, and nothing in it can end the element that it stands in.
+The page is built from `web/report.html` into one file with a placeholder. What fills it is data,
+not markup: the page makes text of it, and nothing in it can end the element that it stands in.
 """
 
 from __future__ import annotations

@@ -1,0 +1,177 @@
+/** Draws a chart of the report. Dot: median; bar: spread; pale band: theory; dotted: foretold. */
+
+import * as Plot from "@observablehq/plot";
+
+import type { Topology } from "../transport/types";
+import { isLine, labels, number, placeName, sizes } from "./layout";
+import { type Chart, type Mark, NAMES, TOPOLOGIES } from "./model";
+
+const HEIGHT = 220;
+const MARGIN = { top: 20, right: 48, bottom: 34, left: 44 } as const;
+/** Pixels by which the topologies stand beside each other. */
+const ASIDE: Readonly<Record<Topology, number>> = { mesh: -3, sfu: 3 };
+const SYMBOL = { mesh: "circle", sfu: "square" } as const;
+const COLOUR = { mesh: "var(--mesh)", sfu: "var(--sfu)" } as const;
+
+/** `width` in pixels. The drawing scales when it is printed. */
+export function draw(chart: Chart, width: number): Element {
+  const plot = isLine(chart) ? drawLines(chart, width) : drawBars(chart, width);
+  // Its own style element is not in the page's policy; report.css has what is needed of it.
+  plot.querySelector("style")?.remove();
+  plot.removeAttribute("font-family");
+  return plot;
+}
+
+function drawLines(chart: Chart, width: number): Element {
+  const height = HEIGHT - MARGIN.top - MARGIN.bottom;
+  const measured = sizes(chart.marks);
+  const [first, last] = [measured[0] ?? 1, measured.at(-1) ?? 1];
+  const furthest = Math.max(last, ...chart.beyond.map((point) => Number(point.x)));
+  return Plot.plot({
+    ...frame(width, HEIGHT),
+    x: { domain: [first - 0.2, furthest + 0.2], label: null },
+    y: { domain: [0, chart.ceiling], nice: true, label: null },
+    marks: [
+      Plot.gridY({ ticks: 4, stroke: "var(--line)", strokeOpacity: 1 }),
+      Plot.axisY({ ticks: 4, tickSize: 0, tickFormat: number }),
+      Plot.axisX({
+        ticks: furthest > last ? [...measured, ...tens(last, furthest)] : measured,
+        tickSize: 0,
+        tickFormat: String,
+        label: "people in the call, beside Mulisa",
+        labelAnchor: "center",
+        labelArrow: "none",
+      }),
+      ...(furthest > last ? [extrapolated(last, furthest, chart.ceiling)] : []),
+      ...TOPOLOGIES.flatMap((topology) => lineOf(chart, topology)),
+      ...labels(chart, height).map((label) =>
+        Plot.text([label], {
+          x: "x",
+          y: "y",
+          text: () => NAMES[label.topology],
+          fill: COLOUR[label.topology],
+          className: "label",
+          textAnchor: "start",
+          dx: 12,
+          dy: label.shift,
+        }),
+      ),
+    ],
+  });
+}
+
+/** One topology: what theory says, what was measured, what is foretold. */
+function lineOf(chart: Chart, topology: Topology): Plot.Markish[] {
+  const stroke = COLOUR[topology];
+  const marks = chart.marks.filter((mark) => mark.topology === topology);
+  const theory = chart.theory.filter((point) => point.topology === topology);
+  const beyond = chart.beyond.filter((point) => point.topology === topology);
+  const aside = { dx: ASIDE[topology] };
+  return [
+    Plot.line(theory, { x: "x", y: "y", stroke, className: "theory", strokeWidth: 9 }),
+    Plot.line(beyond, { x: "x", y: "y", stroke, strokeDasharray: "1 5", strokeWidth: 2 }),
+    Plot.line(marks, { x: "x", y: "median", stroke, strokeWidth: 1.5, ...aside }),
+    Plot.ruleX(marks, { x: "x", y1: "low", y2: "high", stroke, strokeWidth: 2.5, ...aside }),
+    Plot.dot(marks, { x: "x", y: "median", ...dotOf(topology), ...aside }),
+    Plot.text(marks.filter((mark) => mark.saturated), {
+      x: "x",
+      y: "high",
+      text: () => "machine full",
+      fill: "var(--ink-soft)",
+      dy: -10,
+    }),
+  ];
+}
+
+/** Filled where the measurement is sound, hollow where the machine was at its limit. */
+function dotOf(topology: Topology): Plot.DotOptions {
+  return {
+    symbol: SYMBOL[topology],
+    r: 4.5,
+    stroke: COLOUR[topology],
+    strokeWidth: 2,
+    fill: (mark: Mark) => (mark.saturated ? "var(--surface)" : COLOUR[topology]),
+  };
+}
+
+function extrapolated(from: number, to: number, ceiling: number): Plot.Markish {
+  return Plot.text([{ x: (from + to) / 2, y: ceiling }], {
+    x: "x",
+    y: "y",
+    text: () => "extrapolated, not measured",
+    fill: "var(--ink-soft)",
+    dy: -8,
+  });
+}
+
+/** Some whole numbers between the last measured size and the furthest. */
+function tens(last: number, furthest: number): number[] {
+  const step = furthest - last > 8 ? 5 : 2;
+  const first = (Math.floor(last / step) + 1) * step;
+  const found = [];
+  for (let size = first; size <= furthest; size += step) found.push(size);
+  return found.filter((size) => size - last > 1);
+}
+
+/** Conditions, or one size: a bar for each topology, with its name and its value. */
+function drawBars(chart: Chart, width: number): Element {
+  const places = [...new Set(chart.marks.map((mark) => mark.x))];
+  const groups = places.map((place) => placeName(chart, place));
+  const height = MARGIN.top + 10 + places.length * 56;
+  return Plot.plot({
+    ...frame(width, height),
+    marginBottom: 10,
+    marginLeft: 6,
+    marginRight: 96,
+    x: { domain: [0, chart.ceiling], label: null, axis: null },
+    y: { domain: [...TOPOLOGIES], axis: null, padding: 0.2 },
+    fy: { domain: groups, axis: null, padding: 0.3 },
+    marks: [
+      Plot.text(groups, {
+        fy: (name: string) => name,
+        text: (name: string) => name,
+        frameAnchor: "top-left",
+        dy: -14,
+        fill: "var(--ink-soft)",
+      }),
+      ...TOPOLOGIES.flatMap((topology) => barsOf(chart, topology)),
+    ],
+  });
+}
+
+function barsOf(chart: Chart, topology: Topology): Plot.Markish[] {
+  const stroke = COLOUR[topology];
+  const marks = chart.marks.filter((mark) => mark.topology === topology);
+  const theory = chart.theory.filter((point) => point.topology === topology);
+  const place = {
+    y: () => topology,
+    fy: ({ x }: { x: number | string }) => placeName(chart, x),
+  };
+  return [
+    Plot.ruleX(theory, { ...place, x: "y", stroke, className: "theory", strokeWidth: 9 }),
+    Plot.barX(marks, { ...place, x1: 0, x2: "median", fill: stroke, insetTop: 5, insetBottom: 5 }),
+    Plot.ruleY(marks, { ...place, x1: "low", x2: "high", stroke: "var(--ink)", strokeWidth: 1.5 }),
+    Plot.text(marks, {
+      ...place,
+      x: "high",
+      text: ({ median, saturated }: Mark) =>
+        `${NAMES[topology]} ${number(median)}${saturated ? " (machine full)" : ""}`,
+      fill: stroke,
+      className: "label",
+      textAnchor: "start",
+      dx: 8,
+    }),
+  ];
+}
+
+function frame(width: number, height: number): Plot.PlotOptions {
+  return {
+    width,
+    height,
+    marginTop: MARGIN.top,
+    marginRight: MARGIN.right,
+    marginBottom: MARGIN.bottom,
+    marginLeft: MARGIN.left,
+    className: "plot",
+  };
+}

@@ -1,0 +1,64 @@
+/** Where things stand in a chart. Pure. */
+
+import type { Topology } from "../transport/types";
+import { type Chart, type Mark, type Place, TOPOLOGIES } from "./model";
+
+/** A topology's name at the end of its line. */
+export interface Label {
+  readonly topology: Topology;
+  readonly x: Place;
+  readonly y: number;
+  /** Pixels down, so that two names do not stand on each other. */
+  readonly shift: number;
+}
+
+/** Pixels between two lines of text. */
+const LINE = 15;
+
+/** Over people if there are several sizes; else there is no line to draw, but bars. */
+export function isLine(chart: Chart): boolean {
+  return chart.over === "people" && new Set(chart.marks.map((mark) => mark.x)).size > 1;
+}
+
+/** Where each line ends, with what was foretold. `height` is that of the plot in pixels. */
+export function labels(chart: Chart, height: number): Label[] {
+  const ends = TOPOLOGIES.flatMap((topology) => end(chart, topology));
+  const [first, second] = ends;
+  if (second === undefined || first?.x !== second.x) return ends;
+  const distance = (Math.abs(first.y - second.y) / chart.ceiling) * height;
+  if (distance >= LINE) return ends;
+  const apart = (LINE - distance) / 2;
+  const [upper, lower] = first.y >= second.y ? [first, second] : [second, first];
+  return [
+    { ...upper, shift: -apart },
+    { ...lower, shift: apart },
+  ];
+}
+
+function end({ marks, beyond }: Chart, topology: Topology): Label[] {
+  const measured = marks.filter((mark) => mark.topology === topology);
+  const all = [
+    ...measured.map(({ x, median }) => ({ x, y: median })),
+    ...beyond.filter((point) => point.topology === topology),
+  ];
+  const last = all.at(-1);
+  return last === undefined ? [] : [{ topology, x: last.x, y: last.y, shift: 0 }];
+}
+
+/** The sizes that were measured, the smallest first. */
+export function sizes(marks: readonly Mark[]): number[] {
+  return [...new Set(marks.map((mark) => Number(mark.x)))].sort((a, b) => a - b);
+}
+
+/** What a bar of a chart without lines is named: the condition, or the size. */
+export function placeName(chart: Chart, place: Place): string {
+  return chart.over === "people" ? `${place} people` : String(place);
+}
+
+/** With sensible digits, as in the tables. */
+export function number(value: number): string {
+  const size = Math.abs(value);
+  const digits = Number.isInteger(value) || size >= 100 ? 0 : size >= 10 ? 1 : 2;
+  const style = { minimumFractionDigits: digits, maximumFractionDigits: digits };
+  return value.toLocaleString("en", style);
+}
