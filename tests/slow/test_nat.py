@@ -118,6 +118,15 @@ async def path_is(one: Inhabitant, other: Inhabitant, *, relayed: bool) -> None:
     )
 
 
+async def way_to_mulisa(one: Inhabitant, *, relayed: bool) -> PathSeen:
+    """Wait until packets take such a way."""
+    return await until(
+        lambda: one.path_to(AGENT),
+        lambda path: (path.local == "relay") is relayed,
+        f"a path from {one.name} to Mulisa {'with' if relayed else 'without'} a relay",
+    )
+
+
 def alike(*nats: Nat) -> list[Any]:
     return [pytest.param((nat, nat), id=f"two-{nat}") for nat in nats]
 
@@ -136,14 +145,36 @@ async def test_in_a_mesh_with_relays_everybody_hears_everybody(
             for one, other in itertools.combinations(people, 2):
                 await path_is(one, other, relayed=needs_relay(one.nat, other.nat))
             for each in people:
-                path = await each.path_to(AGENT)
-                if each.nat == "udp-blocked":  # others may keep a relay that was there first
-                    assert path.local == "relay" and path.relay in ("tcp", "tls"), path
+                is_blocked = each.nat == "udp-blocked"
+                path = await way_to_mulisa(each, relayed=is_blocked)
+                assert not is_blocked or path.relay in ("tcp", "tls"), path
             await mulisa_hears_and_answers(people, people[-1])
     seen = ways(where.log)
     last = seen[-len(people) :]  # those that were still open
-    assert last.count("host to relay") >= nats.count("udp-blocked"), seen
+    assert last.count("host to relay") == nats.count("udp-blocked"), seen
     assert all(way.startswith("host to ") for way in last), seen
+
+
+@pytest.mark.parametrize("nat", ["full-cone", "port-restricted"])
+async def test_who_began_on_a_relay_leaves_it_when_there_is_a_direct_path(
+    nat: Nat, net: Internet, chromium: str, tmp_path: Path
+) -> None:
+    """Mulisa leads the checks with who was there before her, and follows who came later."""
+    server = net.host("server", 10)
+    homes: dict[str, tuple[Nat, Namespace]] = {
+        name: (nat, net.home(nat)[0]) for name in ("earlier", "later")
+    }
+    with public(net, tmp_path, "mesh", ("stun", "udp"), host=server) as where:
+        async with inhabitants(chromium, homes, where.url, tmp_path) as people:
+            for each, (_, home) in zip(people, homes.values(), strict=True):
+                home.cut(server)
+                await each.enter(ROOM)
+                await way_to_mulisa(each, relayed=True)
+            for _, home in homes.values():
+                home.cut()
+            await asyncio.gather(*(way_to_mulisa(each, relayed=False) for each in people))
+            await mulisa_hears_and_answers(people, people[-1])
+    assert "host to relay" not in ways(where.log)[-2:], ways(where.log)
 
 
 @pytest.mark.parametrize("nats", [ONE_EACH, *alike(*NATS[:3])])
