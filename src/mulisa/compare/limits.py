@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from mulisa.compare.measured import Measured, number
+from mulisa.compare.measured import Measured, amount
 from mulisa.compare.metrics import METRIC_OF, SPEECH, TOPOLOGIES, Metric, RowName, Topology
 from mulisa.compare.statistics import HORIZON, Law, fit
 from mulisa.compare.theory import degree_of
@@ -76,10 +76,11 @@ def breaks_of(measured: Measured) -> tuple[Break, ...]:
 def _break(limit: Limit, topology: Topology, law: Law) -> Break:
     smallest, largest = law.measured
     curve = _CURVES[len(law.coefficients) - 1]
-    off = f"{number(law.residual)} {_metric(limit).unit}"
+    off = amount(law.residual, _metric(limit).unit)
     fitted = f"A {curve} through {smallest} to {largest} people, off by {off}"
     people = law.breaks_at(limit.value)
-    return Break(topology, limit.what, people, f"{fitted}; looked for up to {HORIZON:,} people.")
+    sought = "" if people else f", followed up to {HORIZON:,} people"
+    return Break(topology, limit.what, people, f"{fitted}{sought}.")
 
 
 def _metric(limit: Limit) -> Metric:

@@ -9,7 +9,9 @@ from mulisa.compare.metrics import TOPOLOGIES, Metric, RowName, Topology
 from mulisa.compare.result import Figure, Result
 from mulisa.compare.statistics import Spread, spread
 
-_SAME: Final = 0.005
+NO_BREAK: Final = "\N{NO-BREAK SPACE}"
+SAME: Final = "the same"
+_NEGLIGIBLE: Final = 0.005
 """Differences below half a percent are none."""
 
 
@@ -76,23 +78,19 @@ class Measured:
 
 def number(value: float) -> str:
     """With sensible digits: "4", "0.54", "53.2", "1,234"."""
-    if value == round(value):
-        return f"{value:,.0f}"
     size = abs(value)
-    digits = 0 if size >= 100 else 1 if size >= 10 else 2
+    digits = 0 if value == round(value) or size >= 100 else 1 if size >= 1 else 2
     return f"{value:,.{digits}f}"
 
 
 def amount(value: float, unit: str) -> str:
-    """A number with its unit: "53.2 kb/s", "1 connection"."""
+    """A number with its unit, never torn apart: "53.2 kb/s", "1 connection"."""
     is_one = value == 1 and unit.endswith("s") and "/" not in unit and unit != "ms"
-    return f"{number(value)} {unit[:-1] if is_one else unit}"
+    return f"{number(value)}{NO_BREAK}{unit[:-1] if is_one else unit}"
 
 
 def ratio(mesh: float, sfu: float) -> str:
     """Mesh to SFU, the smaller one as 1: "4 : 1", "1 : 1.2"; empty where it would say nothing."""
-    if mesh == sfu:
-        return "equal"
     if min(mesh, sfu) <= 0:
         return ""
     if mesh > sfu:
@@ -101,9 +99,9 @@ def ratio(mesh: float, sfu: float) -> str:
 
 
 def difference(measured: float, theory: float) -> str:
-    """How far the measured value is from theory: "as measured", "+1.2 %"; plain where that is 0."""
-    if abs(measured - theory) <= _SAME * abs(theory):
-        return "the same"
+    """How far the measured value is from theory: "the same", "+1.2 %", "+3" where that is 0."""
+    if abs(measured - theory) <= _NEGLIGIBLE * abs(theory):
+        return SAME
     if theory == 0:
         return f"{measured:+.3g}"
     return f"{(measured / theory - 1) * 100:+.1f} %".replace("-", "−")

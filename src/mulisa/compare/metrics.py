@@ -110,7 +110,8 @@ ROWS: Final[tuple[Row, ...]] = (
     Row(
         "churn",
         "Joins and leaves",
-        "What one person who comes or goes costs all others.",
+        "What one person who comes or goes costs all others: in the mesh a connection each, on the "
+        "SFU a renegotiation of the one that they have.",
         ("renegotiations",),
     ),
     Row(
@@ -186,16 +187,24 @@ METRICS: Final[tuple[Metric, ...]] = (
     Metric("joining", "offers", "offers", "Offers", "trial"),
     Metric("joining", "answers", "answers", "Answers", "trial"),
     Metric("joining", "people_who_renegotiate", "people", "People who must negotiate", "trial"),
-    Metric("joining", "connections_made", "connections", "Connections made", "trial"),
+    Metric("joining", "connections_made", "connections", "Connections made to add her", "trial"),
     Metric(
         "joining",
         "time_until_everybody_hears_her",
         "ms",
-        "Until everybody hears her",
+        "From asking her to come until everybody hears her",
         "trial",
     ),
-    Metric("joining", "time_until_she_hears_everybody", "ms", "Until she hears everybody", "trial"),
-    Metric("joining", "gap_for_the_others", "ms", "Longest gap in what others hear", "person"),
+    Metric(
+        "joining",
+        "time_until_she_hears_everybody",
+        "ms",
+        "From asking her to come until she hears everybody",
+        "trial",
+    ),
+    Metric(
+        "joining", "gap_for_the_others", "ms", "Longest gap in what others hear meanwhile", "person"
+    ),
     # 4: one sentence, to all.
     Metric("injection", "encodes_per_frame", "encodes", "Encodes per 20 ms of her voice", "trial"),
     Metric("injection", "tracks", "tracks", "Tracks she sends", "trial"),
@@ -212,12 +221,14 @@ METRICS: Final[tuple[Metric, ...]] = (
     # 5
     Metric("control", "operations", "operations", "Changes that Mulisa makes", "trial", _CHANGES),
     Metric("control", "signalling_messages", "messages", "Signalling messages", "trial", _CHANGES),
-    Metric("control", "time_until_it_holds", "ms", "Until it holds", "trial", _CHANGES),
+    Metric(
+        "control", "time_until_it_holds", "ms", "Until a change of routing holds", "trial", _CHANGES
+    ),
     Metric(
         "control",
         "packets_after_acknowledgement",
         "packets",
-        "Packets after the acknowledgement",
+        "Packets after its acknowledgement",
         "trial",
         _CHANGES,
     ),
@@ -227,7 +238,7 @@ METRICS: Final[tuple[Metric, ...]] = (
         "routing",
         "lines_of_own_code",
         "lines",
-        "Lines of our own that exist only for routing",
+        "Lines of our own only for routing",
         "trial",
     ),
     # 7: all people speak and hear.
@@ -241,7 +252,7 @@ METRICS: Final[tuple[Metric, ...]] = (
         "churn",
         "renegotiations",
         "offers",
-        "Offers made in the whole call",
+        "Offers in the whole call",
         "trial",
         _COMINGS,
     ),

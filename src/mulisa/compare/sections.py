@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from mulisa.compare.charts import Chart, charts_of
 from mulisa.compare.limits import Break, breaks_of
-from mulisa.compare.measured import Measured, difference, extent, number
+from mulisa.compare.measured import SAME, Measured, difference, extent, number
 from mulisa.compare.metrics import METRIC_OF, ROWS, TOPOLOGIES, Metric, Row, RowName, metrics_of
 from mulisa.compare.result import Figure, Result
 
@@ -55,6 +55,8 @@ class Section:
     see: str
     missing: str
     """Why there is nothing; empty if there is something."""
+    agreement: str = ""
+    """How far it all is from theory; empty where theory says nothing."""
     notes: tuple[str, ...] = ()
     charts: tuple[Chart, ...] = ()
     tables: tuple[Table, ...] = ()
@@ -71,21 +73,37 @@ def _section(result: Result, measured: Measured, row: Row) -> Section:
     if not measured.has_row(row.name):
         reason = " ".join(notes) or "This was not measured."
         return Section(row.name, row.title, row.see, reason)
-    is_full = result.options.full
+    foretells = result.options.full and row.name == "scalability"
     return Section(
         name=row.name,
         title=row.title,
         see=row.see,
         missing="",
+        agreement=_agreement(result, measured, row.name),
         notes=notes,
         charts=tuple(
             chart
             for name in row.charts
-            for chart in charts_of(measured, METRIC_OF[row.name, name], extrapolate=is_full)
+            for chart in charts_of(measured, METRIC_OF[row.name, name], extrapolate=foretells)
         ),
         tables=_tables(measured, row.name),
-        breaks=breaks_of(measured) if is_full and row.name == "scalability" else (),
+        breaks=breaks_of(measured) if foretells else (),
     )
+
+
+def _agreement(result: Result, measured: Measured, row: RowName) -> str:
+    """The largest distance of a median from theory in this row."""
+    pairs = [
+        (measured.spread(figure).median, figure.theory)
+        for figure in result.figures
+        if figure.row == row and figure.theory is not None and not figure.saturated
+    ]
+    if not pairs:
+        return ""
+    if all(difference(*pair) == SAME for pair in pairs):
+        return "Everything that theory speaks of is as it says."
+    furthest = max(pairs, key=lambda pair: abs(pair[0] - pair[1]) / (abs(pair[1]) or 1))
+    return f"Furthest from theory: {number(furthest[0])} instead of {number(furthest[1])}."
 
 
 def _tables(measured: Measured, row: RowName) -> tuple[Table, ...]:

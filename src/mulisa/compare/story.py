@@ -5,34 +5,41 @@ Every sentence is made of measured figures, and left out where they are missing.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
 from mulisa.compare.measured import Measured, amount, number, ratio
-from mulisa.compare.metrics import METRIC_OF, METRICS, SPEECH, TOPOLOGIES, Metric, RowName
+from mulisa.compare.metrics import (
+    JOIN,
+    METRIC_OF,
+    METRICS,
+    SPEECH,
+    STOP_HEARING,
+    TOPOLOGIES,
+    Metric,
+    RowName,
+)
 
-_SUMMARY: Final[tuple[tuple[RowName, str], ...]] = (
-    ("connections", "peer_connections"),
-    ("connections", "connections_in_total"),
-    ("bandwidth", "upload_on_wire"),
-    ("bandwidth", "download_on_wire"),
-    ("joining", "connections_made"),
-    ("joining", "people_who_renegotiate"),
-    ("joining", "time_until_everybody_hears_her"),
-    ("joining", "gap_for_the_others"),
-    ("injection", "packets_per_frame"),
-    ("injection", "text_to_ear"),
-    ("control", "time_until_it_holds"),
-    ("routing", "lines_of_own_code"),
-    ("scalability", "browser_cpu"),
-    ("scalability", "mulisa_cpu"),
-    ("scalability", "server_cpu"),
-    ("churn", "renegotiations"),
-    ("nats", "pairs_that_need_a_relay"),
-    ("impairment", "word_error_rate"),
-    ("response", "response_latency"),
-    ("response", "pause_latency"),
+_SUMMARY: Final[tuple[tuple[RowName, str, str | None], ...]] = (
+    # Row, metric, condition; None: all that were measured.
+    ("connections", "peer_connections", ""),
+    ("connections", "connections_in_total", ""),
+    ("bandwidth", "upload_on_wire", SPEECH),
+    ("bandwidth", "download_on_wire", SPEECH),
+    ("joining", "connections_made", ""),
+    ("joining", "time_until_everybody_hears_her", ""),
+    ("injection", "packets_per_frame", ""),
+    ("injection", "text_to_ear", ""),
+    ("control", "time_until_it_holds", STOP_HEARING),
+    ("routing", "lines_of_own_code", ""),
+    ("scalability", "browser_cpu", ""),
+    ("scalability", "server_cpu", ""),
+    ("churn", "renegotiations", JOIN),
+    ("nats", "pairs_that_need_a_relay", None),
+    ("impairment", "word_error_rate", None),
+    ("response", "response_latency", ""),
+    ("response", "pause_latency", ""),
 )
 _ALIKE: Final = 1.15
 """Times whose ratio is smaller are called the same."""
@@ -79,22 +86,27 @@ def telling_size(measured: Measured) -> int:
 
 def _is_whole(measured: Measured, size: int) -> bool:
     """Something was compared at this size, and nothing that was is saturated."""
-    found = [
-        [measured.figure(METRIC_OF[key], topology, size, condition) for topology in TOPOLOGIES]
-        for key in _SUMMARY
-        for condition in measured.conditions(METRIC_OF[key])
+    pairs = [
+        [measured.figure(metric, topology, size, condition) for topology in TOPOLOGIES]
+        for metric, condition in _summarised(measured)
     ]
-    figures = [figure for pair in found for figure in pair if figure]
-    return any(all(pair) for pair in found) and not any(figure.saturated for figure in figures)
+    is_sound = not any(figure.saturated for pair in pairs for figure in pair if figure)
+    return is_sound and any(all(pair) for pair in pairs)
 
 
 def _summary(measured: Measured, people: int) -> tuple[SummaryLine, ...]:
-    lines = (
-        _line(measured, METRIC_OF[key], people, condition)
-        for key in _SUMMARY
-        for condition in measured.conditions(METRIC_OF[key])
-    )
+    lines = (_line(measured, metric, people, each) for metric, each in _summarised(measured))
     return tuple(line for line in lines if line)
+
+
+def _summarised(measured: Measured) -> Iterator[tuple[Metric, str]]:
+    """Metrics of the summary with their conditions."""
+    for row, name, condition in _SUMMARY:
+        metric = METRIC_OF[row, name]
+        if condition is not None:
+            yield metric, condition
+        else:
+            yield from ((metric, each) for each in measured.conditions(metric))
 
 
 def _line(measured: Measured, metric: Metric, people: int, condition: str) -> SummaryLine | None:
@@ -181,8 +193,8 @@ def _of_price(measured: Measured, people: int) -> str:
     if browser is None or server is None:
         return ""
     return (
-        f"What the SFU asks for it is a server: {number(server[1])} % of a core here. A browser "
-        f"takes {number(browser[0])} % in the mesh, and {number(browser[1])} % with the SFU."
+        f"What the SFU asks for it is a server: {_share(server[1])} of a core here. A "
+        f"browser takes {_share(browser[0])} in the mesh, and {_share(browser[1])} with the SFU."
     )
 
 
@@ -219,3 +231,7 @@ def _time(milliseconds: float) -> str:
     if milliseconds < 1000:
         return amount(round(milliseconds), "ms")
     return amount(milliseconds / 1000, "s")
+
+
+def _share(percent: float) -> str:
+    return amount(percent, "%")

@@ -3,7 +3,7 @@
 import * as Plot from "@observablehq/plot";
 
 import type { Topology } from "../transport/types";
-import { isLine, labels, number, placeName, sizes } from "./layout";
+import { fullPlaces, isLine, labels, number, placeName, sizes } from "./layout";
 import { type Chart, type Mark, NAMES, TOPOLOGIES } from "./model";
 
 const HEIGHT = 220;
@@ -27,9 +27,10 @@ function drawLines(chart: Chart, width: number): Element {
   const measured = sizes(chart.marks);
   const [first, last] = [measured[0] ?? 1, measured.at(-1) ?? 1];
   const furthest = Math.max(last, ...chart.beyond.map((point) => Number(point.x)));
+  const pad = (furthest - first) * 0.04;
   return Plot.plot({
     ...frame(width, HEIGHT),
-    x: { domain: [first - 0.2, furthest + 0.2], label: null },
+    x: { domain: [first - pad, furthest + pad], label: null },
     y: { domain: [0, chart.ceiling], nice: true, label: null },
     marks: [
       Plot.gridY({ ticks: 4, stroke: "var(--line)", strokeOpacity: 1 }),
@@ -42,8 +43,17 @@ function drawLines(chart: Chart, width: number): Element {
         labelAnchor: "center",
         labelArrow: "none",
       }),
-      ...(furthest > last ? [extrapolated(last, furthest, chart.ceiling)] : []),
+      ...(furthest > last ? [extrapolated(last, furthest)] : []),
       ...TOPOLOGIES.flatMap((topology) => lineOf(chart, topology)),
+      Plot.text(fullPlaces(chart.marks), {
+        x: "x",
+        y: "y",
+        text: () => "machine full",
+        fill: "var(--ink-soft)",
+        textAnchor: "end",
+        dx: 8,
+        dy: -14,
+      }),
       ...labels(chart, height).map((label) =>
         Plot.text([label], {
           x: "x",
@@ -73,13 +83,6 @@ function lineOf(chart: Chart, topology: Topology): Plot.Markish[] {
     Plot.line(marks, { x: "x", y: "median", stroke, strokeWidth: 1.5, ...aside }),
     Plot.ruleX(marks, { x: "x", y1: "low", y2: "high", stroke, strokeWidth: 2.5, ...aside }),
     Plot.dot(marks, { x: "x", y: "median", ...dotOf(topology), ...aside }),
-    Plot.text(marks.filter((mark) => mark.saturated), {
-      x: "x",
-      y: "high",
-      text: () => "machine full",
-      fill: "var(--ink-soft)",
-      dy: -10,
-    }),
   ];
 }
 
@@ -94,13 +97,13 @@ function dotOf(topology: Topology): Plot.DotOptions {
   };
 }
 
-function extrapolated(from: number, to: number, ceiling: number): Plot.Markish {
-  return Plot.text([{ x: (from + to) / 2, y: ceiling }], {
-    x: "x",
-    y: "y",
+function extrapolated(from: number, to: number): Plot.Markish {
+  return Plot.text([(from + to) / 2], {
+    x: (place: number) => place,
+    frameAnchor: "top",
     text: () => "extrapolated, not measured",
     fill: "var(--ink-soft)",
-    dy: -8,
+    dy: -18,
   });
 }
 

@@ -50,6 +50,15 @@ export function sizes(marks: readonly Mark[]): number[] {
   return [...new Set(marks.map((mark) => Number(mark.x)))].sort((a, b) => a - b);
 }
 
+/** Above which places it is said that the machine was full: once where both were measured so. */
+export function fullPlaces(marks: readonly Mark[]): { readonly x: Place; readonly y: number }[] {
+  const highest = new Map<Place, number>();
+  for (const { x, high, saturated } of marks) {
+    if (saturated) highest.set(x, Math.max(high, highest.get(x) ?? 0));
+  }
+  return [...highest].map(([x, y]) => ({ x, y }));
+}
+
 /** What a bar of a chart without lines is named: the condition, or the size. */
 export function placeName(chart: Chart, place: Place): string {
   return chart.over === "people" ? `${place} people` : String(place);
@@ -58,7 +67,7 @@ export function placeName(chart: Chart, place: Place): string {
 /** With sensible digits, as in the tables. */
 export function number(value: number): string {
   const size = Math.abs(value);
-  const digits = Number.isInteger(value) || size >= 100 ? 0 : size >= 10 ? 1 : 2;
+  const digits = Number.isInteger(value) || size >= 100 ? 0 : size >= 1 ? 1 : 2;
   const style = { minimumFractionDigits: digits, maximumFractionDigits: digits };
   return value.toLocaleString("en", style);
 }

@@ -67,6 +67,7 @@ export interface Section {
   readonly title: string;
   readonly see: string;
   readonly missing: string;
+  readonly agreement: string;
   readonly notes: readonly string[];
   readonly charts: readonly Chart[];
   readonly tables: readonly Table[];

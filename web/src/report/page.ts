@@ -81,7 +81,7 @@ function howToRead(): TemplateResult {
 }
 
 function section(each: Section): TemplateResult {
-  const { name, title, see, missing, notes, charts, tables, breaks } = each;
+  const { name, title, see, missing, agreement, notes, charts, tables, breaks } = each;
   if (missing !== "") {
     return html`
       <section id=${name}>
@@ -93,8 +93,8 @@ function section(each: Section): TemplateResult {
   return html`
     <section id=${name}>
       <h2>${title}</h2>
-      <p class="see">${see}</p>
-      <div class="charts">${charts.map((chart) => figure(chart))}</div>
+      <p class="see">${see} ${agreement}</p>
+      <div class="charts ${charts.length % 3 === 0 ? "thirds" : ""}">${charts.map((chart) => figure(chart))}</div>
       ${breaking(breaks)} ${notes.map((note) => html`<p class="note">${note}</p>`)}
       <details>
         <summary>All figures, with theory and spread</summary>
