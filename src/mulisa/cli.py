@@ -441,6 +441,62 @@ def transcript(
         sys.stdout.write(formats[export](found))
 
 
+@app.command(
+    short_help="Measure mesh and SFU side by side.",
+    epilog="\b\nExamples:\n"
+    "  mulisa compare                         calls of 2 and of 4 people; about five minutes\n"
+    "  mulisa compare --participants 2        a first look, half as long\n"
+    "  mulisa compare --full --out report     2, 3, 4 and 6 people, many trials\n\n"
+    "Needs the extras 'compare' and 'local', and a Chromium (MULISA_CHROMIUM names another one);\n"
+    "as root it sees every packet on the wire, too. Leave the machine alone meanwhile: sizes at\n"
+    "which it was busy are marked.",
+)
+def compare(
+    participants: Annotated[
+        str | None,
+        typer.Option(
+            "--participants",
+            metavar="N[,N]",
+            help="People in each call, Mulisa not counted: 2,4 by default, 2,3,4,6 with --full.",
+        ),
+    ] = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="More sizes and more trials, for percentiles.")
+    ] = False,
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out", metavar="DIR", help="Where report.html and result.json go; here by default."
+        ),
+    ] = Path("."),
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Measure what a P2P mesh and an SFU cost, with real browsers and the real Mulisa.
+
+    People are pages of a headless Chromium that speak with recorded voices; every call is held
+    in both topologies. The answer is in report.html, all figures are in result.json.
+    """
+    console = Console(as_json=as_json, quiet=quiet)
+    _headline(console)
+    configure_logging(debug=debug, quiet=True)
+    with _failures(console, debug=debug):
+        try:
+            from mulisa.compare.command import run
+        except ImportError as error:
+            raise ConfigError(
+                f"{error.name} is not installed: pip install 'mulisa[compare,local]'"
+            ) from error
+        from mulisa.compare.scenario import parse_sizes
+
+        try:
+            sizes = parse_sizes(participants, full=full)
+        except InputError as error:
+            _stop(console, str(error), WRONG_USAGE)
+        run(console, sizes, full=full, folder=out)
+
+
 @app.command(short_help="Check what she needs; say how to mend it.")
 def doctor(
     host: HostOption = None,

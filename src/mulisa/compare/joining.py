@@ -1,0 +1,140 @@
+"""Rows 3 and 8: Mulisa joins a running call; somebody joins and leaves."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Final
+
+from mulisa.compare import probe
+from mulisa.compare.browser import Person, until
+from mulisa.compare.capture import first_packets
+from mulisa.compare.measure import MULISA, Call, now
+from mulisa.compare.metrics import JOIN, LEAVE
+from mulisa.compare.scenario import GUEST
+from mulisa.compare.server import mulisa, udp_ports
+from mulisa.compare.signalling import Message, made
+
+SETTLING: Final = 1.5
+"""Seconds after everybody hears everybody in which late messages still belong to a join."""
+_HEARS: Final = "until each person has her track on a connection that is open"
+_NO_CAPTURE: Final = "needs root: what arrives at her is seen on the wire only"
+
+
+async def add_mulisa(
+    call: Call, stack: AsyncExitStack, data: Path, environment: dict[str, str]
+) -> None:
+    """Bring her into a call in which all people speak. She stays until `stack` ends."""
+    people, book = call.people, call.book
+    before = [await probe.counts(person) for person in people]
+    async with call.all_speaking():
+        seen = len(call.signalling.jobs)
+        hearing = asyncio.gather(*(person.hears(MULISA) for person in people))
+        call.mulisa = await stack.enter_async_context(mulisa(call.url, data, environment))
+        await call.mulisa.wait_for("registered")
+        early = [await probe.read(person) for person in people]
+        asked = await _asked_at(call, seen)
+        heard_at = await hearing
+        await asyncio.gather(*(person.mulisa_is("listening") for person in people))
+        await asyncio.sleep(SETTLING)
+        late = [await probe.read(person) for person in people]
+    call.mulisa.read_on()
+    _count(call, call.signalling.since(asked))
+    after = [await probe.counts(person) for person in people]
+    book.add("joining", "connections_made", [_made_with_her(call, before, after)])
+    negotiated = [b.negotiations - a.negotiations for a, b in zip(before, after, strict=True)]
+    book.add("joining", "people_who_renegotiate", [sum(count > 0 for count in negotiated)])
+    everybody = 1000 * (max(heard_at) - asked)
+    book.add("joining", "time_until_everybody_hears_her", [everybody], note=_HEARS)
+    gaps = [probe.concealed_ms(a, b) for a, b in zip(early, late, strict=True)]
+    book.add("joining", "gap_for_the_others", gaps, note="sound made up since she was asked")
+    _when_she_hears(call, asked)
+
+
+async def visits(call: Call) -> None:
+    """Somebody comes into the call with her, and goes again."""
+    for _ in range(call.plan.visits):
+        begin, before = now(), await _counted(call)
+        guest = await call.enter(GUEST)
+        everybody = [*call.people, guest]
+        await call.connected(everybody)
+        await guest.hears(MULISA)
+        await asyncio.sleep(SETTLING)
+        own = await probe.counts(guest)
+        await _book_change(call, JOIN, begin, before, guest, own)
+        begin, before = now(), await _counted(call)
+        await guest.leave()
+        await _gone(call, guest.identity)
+        await asyncio.sleep(SETTLING)
+        await _book_change(call, LEAVE, begin, before, guest, None, closed=own.made)
+
+
+async def _asked_at(call: Call, seen: int) -> float:
+    """When the server offered her the room."""
+
+    async def look() -> bool:
+        return len(call.signalling.jobs) > seen
+
+    await until(look, bool, "Mulisa to be asked to come")
+    return call.signalling.jobs[seen]
+
+
+def _count(call: Call, messages: list[Message]) -> None:
+    topology = call.plan.topology
+    call.book.add("joining", "signalling_messages", [len(messages)])
+    call.book.add("joining", "offers", [made(messages, "offer", topology)])
+    call.book.add("joining", "answers", [made(messages, "answer", topology)])
+
+
+def _made_with_her(call: Call, before: list[probe.Counts], after: list[probe.Counts]) -> int:
+    """In the mesh each connection of hers ends at a page; on the SFU she has one of her own."""
+    seen = sum(b.made - a.made for a, b in zip(before, after, strict=True))
+    return seen if call.plan.topology == "mesh" else seen + 1
+
+
+def _when_she_hears(call: Call, asked: float) -> None:
+    """From the first packet of each person that arrives at her."""
+    if call.capture is None or call.mulisa is None:
+        call.book.remark("joining", _NO_CAPTURE)
+        return
+    firsts = first_packets(call.capture.between(asked), udp_ports(call.mulisa.pid))
+    if len(firsts) >= len(call.people):
+        latest = sorted(firsts.values())[len(call.people) - 1]
+        call.book.add("joining", "time_until_she_hears_everybody", [1000 * (latest - asked)])
+
+
+async def _counted(call: Call) -> list[probe.Counts]:
+    return [await probe.counts(person) for person in call.people]
+
+
+async def _book_change(
+    call: Call,
+    condition: str,
+    begin: float,
+    before: list[probe.Counts],
+    guest: Person,
+    own: probe.Counts | None,
+    closed: int = 0,
+) -> None:
+    """Connections that come and go all have an end at the guest, where they are counted."""
+    after = await _counted(call)
+    messages = call.signalling.since(begin)
+    offers = made(messages, "offer", call.plan.topology)
+    negotiated = [b.negotiations - a.negotiations for a, b in zip(before, after, strict=True)]
+    add = call.book.add
+    add("churn", "renegotiations", [offers], condition)
+    add("churn", "people_who_renegotiate", [sum(n > 0 for n in negotiated)], condition)
+    add("churn", "connections_made", [own.made if own else 0], condition)
+    add("churn", "connections_closed", [closed], condition)
+    add("churn", "signalling_messages", [len(messages)], condition)
+
+
+async def _gone(call: Call, identity: str) -> None:
+    tile = f'[data-testid="participant"][data-identity="{identity}"]'
+    for person in call.people:
+        await until(
+            lambda person=person: person.page.locator(tile).count(),  # type: ignore[misc]
+            lambda count: count == 0,
+            f"{identity} to be gone",
+        )

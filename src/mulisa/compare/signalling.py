@@ -1,0 +1,190 @@
+"""Counts what is said on signalling sockets, between everybody and the server.
+
+A small proxy through which pages and Mulisa reach the server: what they say to it and hear from it
+passes here, is named, and goes on unchanged. Media never comes this way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final, Literal, TypeAlias
+
+import aiohttp
+import jwt
+from aiohttp import web
+from livekit.protocol import agent as agent_wire
+from livekit.protocol import rtc
+
+from mulisa.compare.metrics import Topology
+from mulisa.core.errors import InputError
+from mulisa.sfu.joining import read_wish
+
+Way: TypeAlias = Literal["up", "down"]
+"""To the server, or from it."""
+
+PERIODIC: Final = frozenset(
+    {"ping", "pong", "ping_req", "pong_resp", "speakers_changed", "connection_quality", "witness"}
+)
+"""What is said all the time, whatever happens."""
+_HOP_BY_HOP: Final = {"connection", "upgrade", "transfer-encoding", "content-length"}
+_AGENT_PATH: Final = "/agent"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One signalling message on one socket."""
+
+    at: float
+    """Seconds since 1970."""
+    who: str
+    """Identity of the client; empty for an agent process that takes jobs."""
+    way: Way
+    kind: str
+
+
+class Signalling:
+    """What was said so far, oldest first."""
+
+    def __init__(self) -> None:
+        self.messages: list[Message] = []
+        self.jobs: list[float] = []
+        """When Mulisa was asked to come somewhere."""
+
+    def since(self, begin: float, end: float = float("inf")) -> list[Message]:
+        """What was said between two moments, without what is `PERIODIC`."""
+        return [x for x in self.messages if begin <= x.at <= end and x.kind not in PERIODIC]
+
+    def note(self, path: str, who: str, way: Way, data: str | bytes) -> None:
+        """A frame passed."""
+        now = datetime.now(UTC).timestamp()
+        if path == _AGENT_PATH:
+            if way == "down" and isinstance(data, bytes) and _is_job(data):
+                self.jobs.append(now)
+            return
+        self.messages.append(Message(now, who, way, kind_of(way, data)))
+
+
+def made(messages: Sequence[Message], kind: str, topology: Topology) -> int:
+    """How many descriptions of a kind were made, however many sockets each of them crossed.
+
+    A mesh's gateway relays: what comes down of it went up before. An SFU answers and offers itself.
+    """
+    return sum(x.kind == kind and (topology == "sfu" or x.way == "up") for x in messages)
+
+
+def kind_of(way: Way, data: str | bytes) -> str:
+    """The name of a message: of the mesh's JSON, or of LiveKit's protobuf; "?" for others."""
+    try:
+        if isinstance(data, str):
+            return str(json.loads(data)["type"])
+        message = rtc.SignalRequest() if way == "up" else rtc.SignalResponse()
+        message.ParseFromString(data)
+        return str(message.WhichOneof("message") or "?")
+    except Exception:  # not ours to judge: it goes on as it came
+        return "?"
+
+
+def _is_job(data: bytes) -> bool:
+    message = agent_wire.ServerMessage()
+    message.ParseFromString(data)
+    return bool(message.WhichOneof("message") == "availability")
+
+
+@asynccontextmanager
+async def tapped(target: str, signalling: Signalling) -> AsyncIterator[str]:
+    """Forward everything to `target` and note it; yields our own base URL."""
+    timeout = aiohttp.ClientTimeout(total=None)
+    async with aiohttp.ClientSession(auto_decompress=False, timeout=timeout) as session:
+
+        async def forward(request: web.Request) -> web.StreamResponse:
+            url = f"{target}{request.rel_url}"
+            headers = {k: v for k, v in request.headers.items() if k.lower() not in _HOP_BY_HOP}
+            if request.headers.get("Upgrade", "").lower() == "websocket":
+                return await _join(request, session, url, headers, signalling)
+            body = await request.read()
+            async with session.request(
+                request.method, url, headers=headers, data=body, allow_redirects=False
+            ) as answer:
+                kept = {k: v for k, v in answer.headers.items() if k.lower() not in _HOP_BY_HOP}
+                return web.Response(body=await answer.read(), status=answer.status, headers=kept)
+
+        app = web.Application()
+        app.router.add_route("*", "/{path:.*}", forward)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+        await runner.setup()
+        try:
+            site = web.TCPSite(runner, "127.0.0.1", 0)
+            await site.start()
+            yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+        finally:
+            await runner.cleanup()
+
+
+async def _join(
+    request: web.Request,
+    session: aiohttp.ClientSession,
+    url: str,
+    headers: dict[str, str],
+    signalling: Signalling,
+) -> web.StreamResponse:
+    kept = {k: v for k, v in headers.items() if not k.lower().startswith("sec-websocket")}
+    protocols = [each.strip() for each in headers.get("Sec-WebSocket-Protocol", "").split(",")]
+    offered = [each for each in protocols if each]
+    async with session.ws_connect(url, headers=kept, protocols=offered, max_msg_size=0) as there:
+        here = web.WebSocketResponse(protocols=offered, max_msg_size=0)
+        await here.prepare(request)
+        path, who = request.path, _identity(request)
+        if _has_offer(request):
+            now = datetime.now(UTC).timestamp()
+            signalling.messages.append(Message(now, who, "up", "offer"))
+        up = asyncio.create_task(_copy(here, there, lambda d: signalling.note(path, who, "up", d)))
+        down = asyncio.create_task(
+            _copy(there, here, lambda d: signalling.note(path, who, "down", d))
+        )
+        await asyncio.wait({up, down}, return_when=asyncio.FIRST_COMPLETED)
+        code = there.close_code or here.close_code or 1000
+        await there.close()
+        await here.close(code=code if code != 1006 else 1001)
+        await asyncio.wait({up, down})
+        return here
+
+
+async def _copy(
+    source: web.WebSocketResponse | aiohttp.ClientWebSocketResponse,
+    target: web.WebSocketResponse | aiohttp.ClientWebSocketResponse,
+    note: Callable[[str | bytes], None],
+) -> None:
+    async for message in source:
+        try:
+            if message.type is aiohttp.WSMsgType.TEXT:
+                note(message.data)
+                await target.send_str(message.data)
+            elif message.type is aiohttp.WSMsgType.BINARY:
+                note(message.data)
+                await target.send_bytes(message.data)
+        except ConnectionError:
+            return  # the other side hung up
+
+
+def _identity(request: web.Request) -> str:
+    """Whose token it is; that it is genuine is for the server to say."""
+    header = request.headers.get("Authorization", "").removeprefix("Bearer ")
+    token = request.query.get("access_token", "") or header
+    try:
+        claims = jwt.decode(token, options={"verify_signature": False})
+    except jwt.InvalidTokenError:
+        return ""
+    return str(claims.get("sub", ""))
+
+
+def _has_offer(request: web.Request) -> bool:
+    """Whether a client's first offer came with its request to join."""
+    try:
+        return read_wish(request.query).offer is not None
+    except InputError:
+        return False
