@@ -3,7 +3,7 @@
 import { describe, expect, it } from "vitest";
 
 import golden from "../../tests/golden/costs.json";
-import { chartOf, otherEnd, SFU, SIZE } from "../src/anatomy/chart";
+import { chartOf, otherEnd, SFU, WIDTH } from "../src/anatomy/chart";
 import { PacketGauge } from "../src/anatomy/packets";
 import { costOf } from "../src/anatomy/theory";
 import { TrafficGauge } from "../src/anatomy/traffic";
@@ -101,15 +101,16 @@ describe("the picture", () => {
     const { edges, places } = chartOf("sfu", cast);
     expect(edges.map(({ from, to }) => [from, to])).toEqual(cast.identities.map((each) => [each, SFU]));
     expect([edges.filter(({ isOwn }) => isOwn).length, edges.filter(({ isAgents }) => isAgents).length]).toEqual([1, 1]);
-    expect(places.at(-1)).toEqual({ id: SFU, x: SIZE.width / 2, y: SIZE.height / 2 });
+    const [middle, me] = [places.at(-1), places.at(0)];
+    expect([middle?.id, middle?.x, me?.id, me?.x]).toEqual([SFU, WIDTH / 2, "me", WIDTH / 2]);
   });
 
   it("has oneself at the bottom, the agent opposite, and everybody inside and apart", () => {
     for (const topology of ["mesh", "sfu"] as const) {
-      const { places } = chartOf(topology, cast);
+      const { places, height } = chartOf(topology, cast);
       const [me, mulisa] = ["me", "mulisa"].map((id) => places.find((place) => place.id === id));
       expect([me?.y, mulisa?.y]).toEqual([Math.max(...places.map(({ y }) => y)), Math.min(...places.map(({ y }) => y))]);
-      expect(places.every(({ x, y }) => x > 30 && x < SIZE.width - 30 && y > 30 && y < SIZE.height - 30)).toBe(true);
+      expect(places.every(({ x, y }) => x > 30 && x < WIDTH - 30 && y > 30 && y < height - 30)).toBe(true);
       expect(new Set(places.map(({ x, y }) => `${x.toFixed()} ${y.toFixed()}`)).size).toBe(places.length);
     }
   });

@@ -10,6 +10,8 @@ export interface Place {
   readonly id: string;
   readonly x: number;
   readonly y: number;
+  /** In the upper half: a name stands above it, out of the way of its lines. */
+  readonly isAbove: boolean;
 }
 
 /** One connection; of those with the SFU, `to` is the SFU. */
@@ -22,7 +24,9 @@ export interface Edge {
   readonly isAgents: boolean;
 }
 
+/** In units of which a picture is `WIDTH` wide. */
 export interface Chart {
+  readonly height: number;
   readonly places: readonly Place[];
   readonly edges: readonly Edge[];
 }
@@ -34,15 +38,16 @@ export interface Cast {
   readonly agent: string | null;
 }
 
-/** Width, height and the circle of participants, in units of the picture. */
-export const SIZE = { width: 400, height: 300 } as const;
-const CENTRE = { x: SIZE.width / 2, y: SIZE.height / 2 } as const;
+export const WIDTH = 400;
+const CENTRE = { x: WIDTH / 2, y: 0 } as const;
 const RADIUS = { x: 138, y: 104 } as const;
+/** For a face and its name. */
+const MARGIN = 50;
 
 export function chartOf(topology: Topology, cast: Cast): Chart {
   const around = circle(ordered(cast));
-  if (topology === "mesh") return { places: around, edges: meshEdges(cast) };
-  return { places: [...around, { id: SFU, ...CENTRE }], edges: starEdges(cast) };
+  if (topology === "mesh") return framed(around, meshEdges(cast));
+  return framed([...around, { id: SFU, ...CENTRE, isAbove: false }], starEdges(cast));
 }
 
 /** The end that is not this one. */
@@ -62,8 +67,16 @@ function ordered({ identities, local, agent }: Cast): string[] {
 function circle(identities: readonly string[]): Place[] {
   return identities.map((id, index) => {
     const angle = Math.PI / 2 + (2 * Math.PI * index) / identities.length;
-    return { id, x: CENTRE.x + RADIUS.x * Math.cos(angle), y: CENTRE.y + RADIUS.y * Math.sin(angle) };
+    const [x, y] = [CENTRE.x + RADIUS.x * Math.cos(angle), CENTRE.y + RADIUS.y * Math.sin(angle)];
+    return { id, x, y, isAbove: y < CENTRE.y - 1 };
   });
+}
+
+/** No higher than what is in it. */
+function framed(places: readonly Place[], edges: readonly Edge[]): Chart {
+  const heights = places.map(({ y }) => y);
+  const [top, bottom] = [Math.min(...heights) - MARGIN, Math.max(...heights) + MARGIN];
+  return { places: places.map((place) => ({ ...place, y: place.y - top })), edges, height: bottom - top };
 }
 
 /** Everybody with everybody. */

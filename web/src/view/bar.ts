@@ -60,7 +60,7 @@ export class Bar extends View {
         aria-controls="panel-anatomy"
         @click=${() => this.#emit("toggle-anatomy")}
       >
-        ${icons.anatomy}<span>How it works</span>
+        ${icons.anatomy}<span>How<span class="wide-only"> it works</span></span>
       </button>
       <button class="copy" @click=${() => void this.#copy()} title="Copy the link to this room">
         ${this.copied ? icons.check : icons.link}<span aria-live="polite"

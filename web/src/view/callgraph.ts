@@ -2,7 +2,7 @@
 
 import { html, nothing, svg, type PropertyValues, type SVGTemplateResult, type TemplateResult } from "lit";
 
-import { type Chart, chartOf, type Edge, otherEnd, type Place, SFU, SIZE } from "../anatomy/chart";
+import { type Chart, chartOf, type Edge, otherEnd, type Place, SFU, WIDTH } from "../anatomy/chart";
 import type { EdgeReading, Observer } from "../anatomy/observer";
 import type { Flow } from "../anatomy/traffic";
 import { hueOf, initialsOf } from "../people";
@@ -62,10 +62,15 @@ export class CallGraph extends View {
       agent: agent?.participant.identity ?? null,
     };
     const chart = chartOf(this.visit.topology, cast);
-    return html`<figure class="callgraph" data-testid="callgraph" data-topology=${this.visit.topology}>
+    return html`<figure
+        class="callgraph"
+        data-testid="callgraph"
+        data-topology=${this.visit.topology}
+        .style=${`aspect-ratio: ${WIDTH} / ${chart.height}`}
+      >
         ${this.#lines(chart)}
         <ul class="faces">
-          ${chart.places.map((place) => this.#face(place))}
+          ${chart.places.map((place) => this.#face(place, chart))}
         </ul>
         ${this.#labels(chart)}
       </figure>
@@ -97,14 +102,13 @@ export class CallGraph extends View {
     return this.#people.get(id)?.called ?? id;
   }
 
-  #lines({ places, edges }: Chart): TemplateResult {
+  #lines({ places, edges, height }: Chart): TemplateResult {
     const at = new Map(places.map((place) => [place.id, place]));
     const drawn = edges.map((edge) => {
       const [from, to] = [at.get(edge.from), at.get(edge.to)];
       return from && to ? this.#line(edge, from, to) : nothing;
     });
-    const { width, height } = SIZE;
-    return html`<svg viewBox="0 0 ${width} ${height}" role="img" aria-label=${this.#summary(edges)}>
+    return html`<svg viewBox="0 0 ${WIDTH} ${height}" role="img" aria-label=${this.#summary(edges)}>
       ${drawn}
     </svg>`;
   }
@@ -174,7 +178,7 @@ export class CallGraph extends View {
     return edge.isOwn ? this.observer.edges.get(otherEnd(edge, local)) : undefined;
   }
 
-  #face({ id, x, y }: Place): TemplateResult {
+  #face({ id, isAbove, ...place }: Place, chart: Chart): TemplateResult {
     const person = this.#people.get(id);
     const { kind, name } = person?.participant ?? { kind: "sfu", name: "SFU" };
     const isLocal = person !== undefined && person === this.visit.room.local;
@@ -182,28 +186,28 @@ export class CallGraph extends View {
     return html`<li
       class="spot spot-${kind}"
       data-hue=${id === SFU ? nothing : hueOf(id)}
-      data-side=${y < SIZE.height / 2 - 10 ? "above" : "below"}
+      data-side=${isAbove ? "above" : "below"}
       data-speaking=${person?.voice.speaking === true ? "true" : "false"}
-      .style=${position(x, y)}
+      .style=${position(place, chart)}
     >
       <span class="chip chip-${kind}" aria-hidden="true">${initials}</span>
       ${kind === "sfu" ? nothing : html`<span class="spot-name">${isLocal ? "you" : person?.called}</span>`}
     </li>`;
   }
 
-  #labels({ places, edges }: Chart): TemplateResult | typeof nothing {
-    const own = edges.filter(({ isOwn }) => isOwn);
+  #labels(chart: Chart): TemplateResult | typeof nothing {
+    const own = chart.edges.filter(({ isOwn }) => isOwn);
     if (own.length > MAX_LABELS) return nothing;
-    const at = new Map(places.map((place) => [place.id, place]));
+    const at = new Map(chart.places.map((place) => [place.id, place]));
     const local = this.visit.room.local?.participant.identity ?? "";
     return html`<div class="edge-labels" aria-hidden="true">
       ${own.map((edge) => {
         const [you, other] = [at.get(local), at.get(otherEnd(edge, local))];
         const { traffic } = this.#reading(edge) ?? {};
         if (!you || !other || !traffic) return nothing;
-        const share = own.length === 1 ? 0.5 : 0.56;
-        const [x, y] = [you.x + (other.x - you.x) * share, you.y + (other.y - you.y) * share];
-        return html`<span .style=${position(x, y)} data-source=${SOURCE.rate}
+        const [x, y] = [between(you.x, other.x), between(you.y, other.y)];
+        const isBeside = other.id === SFU; // that line is too short to stand on
+        return html`<span ?data-beside=${isBeside} .style=${position({ x, y }, chart)} data-source=${SOURCE.rate}
           >↑ ${bitRate(traffic.up.bitRate)}<br />↓ ${bitRate(traffic.down.bitRate)}</span
         >`;
       })}
@@ -297,9 +301,14 @@ function faceOf({ id }: Place): number {
   return id === SFU ? FACE.sfu : FACE.person;
 }
 
+/** Nearer to the other end: one's own lines part there. */
+function between(own: number, other: number): number {
+  return own + (other - own) * 0.54;
+}
+
 /** As percentages: what is laid over the picture keeps its own size. */
-function position(x: number, y: number): string {
-  return `left: ${((100 * x) / SIZE.width).toFixed(2)}%; top: ${((100 * y) / SIZE.height).toFixed(2)}%`;
+function position({ x, y }: Pick<Place, "x" | "y">, { height }: Chart): string {
+  return `left: ${((100 * x) / WIDTH).toFixed(2)}%; top: ${((100 * y) / height).toFixed(2)}%`;
 }
 
 customElements.define("mulisa-callgraph", CallGraph);

@@ -17,7 +17,7 @@ import { arrivalWords } from "./words";
 /** 48 kHz, 16 bit, mono: what goes into her encoder. */
 const PCM_BIT_RATE = 768_000;
 const LEVELS = 48;
-const STRIP = { width: 216, height: 56, packet: 6, gap: 3, labelled: 40 } as const;
+const STRIP = { width: 216, height: 56, packet: 4, gap: 2, labelled: 20 } as const;
 const STILL_INTERVAL_MS = 1_000;
 const STILL = matchMedia("(prefers-reduced-motion: reduce)");
 
@@ -97,7 +97,7 @@ export class VoiceWay extends View {
     });
     return stage(
       "Sound",
-      html`<svg class="wave" viewBox="0 0 ${LEVELS * 4} 56" data-source=${SOURCE.level} aria-hidden="true">
+      html`<svg class="wave" viewBox="0 0 ${LEVELS * 4} 56" preserveAspectRatio="xMinYMid" data-source=${SOURCE.level} aria-hidden="true">
         ${bars}
       </svg>`,
       html`PCM, ${sourced(bitRate(PCM_BIT_RATE), SOURCE.pcm)}`,
@@ -119,8 +119,8 @@ export class VoiceWay extends View {
       voice === null || voice.bitRate === 0
         ? html`silent: no packets`
         : html`${sourced(bitRate(voice.bitRate), SOURCE.rate)},
-            ${sourced(`${Math.round(PCM_BIT_RATE / voice.bitRate)} times smaller`, SOURCE.ratio)}`,
-      "packets",
+            ${sourced(`${Math.round(PCM_BIT_RATE / voice.bitRate)} times smaller`, SOURCE.ratio)};
+            ${sourced(bytes(voice.bytes), SOURCE.bytes)} so far`,
     );
   }
 
@@ -180,9 +180,8 @@ function stage(
   title: string,
   picture: unknown,
   note: TemplateResult,
-  kind: string | typeof nothing = nothing,
 ): TemplateResult {
-  return html`<li class="way-stage" data-kind=${kind}>
+  return html`<li class="way-stage">
     <h4>${title}</h4>
     <div class="way-picture">${picture}</div>
     <p class="stage-note">${note}</p>
@@ -205,6 +204,7 @@ function strip(packets: readonly Packet[]): TemplateResult {
   return html`<svg
     class="strip"
     viewBox="0 0 ${width} ${height}"
+    preserveAspectRatio="xMinYMid"
     role="img"
     aria-label="The last packets, newest first, by size"
     data-testid="strip"
