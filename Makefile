@@ -65,12 +65,12 @@ livekit: | $(DEV) ## a real LiveKit server for the tests; needs Go
 lock: ## pin again what pyproject.toml asks for (ARGS=--upgrade for the newest)
 	@sh scripts/lock.sh $(ARGS)
 
-wheel: $(RUN) ## dist/*.whl with the page inside
+wheel: $(RUN) ## dist/*.whl with the pages inside
 	@rm -rf dist
 	@. scripts/environment.sh && $(PY) -m hatchling build -t wheel
 
 clean: ## everything that was made here, but not the caches
-	rm -rf .venv .tools web/node_modules src/mulisa/server/page dist build
+	rm -rf .venv .tools web/node_modules src/mulisa/server/page src/mulisa/compare/page dist build
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache test-results
 
 $(RUN): requirements/run.lock $(SETUP)
@@ -100,6 +100,6 @@ $(NODE_MODULES): web/package-lock.json web/package.json | $(RUN)
 	@touch $@
 
 $(PAGE): $(WEB) $(NODE_MODULES)
-	@echo "web: the page"
-	@$(NPM) run --silent build -- --logLevel warn
+	@echo "web: the page, and the report's"
+	@$(NPM) run --silent build
 	@touch $@

@@ -1,4 +1,4 @@
-"""Builds the page into the package, so that those who install a wheel need no Node."""
+"""Builds both pages into the package: those who install a wheel need no Node."""
 
 from __future__ import annotations
 
@@ -9,23 +9,26 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
+PAGES = ("server/page/index.html", "compare/page/report.html")
+
 
 class PageBuildHook(BuildHookInterface[Any]):
     """Runs Vite for wheels and source distributions; an editable install uses `make run`."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Build the page, or keep the one of an unpacked source distribution."""
+        """Build both pages, or keep those of an unpacked source distribution."""
         if version == "editable":
             return
         root = Path(self.root)
-        page = root / "src/mulisa/server/page/index.html"
-        if (root / "PKG-INFO").exists() and page.exists():
+        pages = [root / "src/mulisa" / page for page in PAGES]
+        if (root / "PKG-INFO").exists() and all(page.exists() for page in pages):
             return
         if not (root / "web/node_modules").exists():
             npm(root / "web", "ci", "--no-fund", "--no-audit")
         npm(root / "web", "run", "build")
-        if not page.exists():
-            raise SystemExit(f"The build of the page left no {page.relative_to(root)}.")
+        for page in pages:
+            if not page.exists():
+                raise SystemExit(f"The build of the pages left no {page.relative_to(root)}.")
 
 
 def npm(web: Path, *arguments: str) -> None:
@@ -49,4 +52,4 @@ def npm(web: Path, *arguments: str) -> None:
     )
     if done.returncode:
         command = " ".join(arguments)
-        raise SystemExit(f"{done.stdout}\nThe page could not be built: `npm {command}` failed.")
+        raise SystemExit(f"{done.stdout}\nThe pages could not be built: `npm {command}` failed.")

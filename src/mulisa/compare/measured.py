@@ -104,7 +104,13 @@ def difference(measured: float, theory: float) -> str:
         return SAME
     if theory == 0:
         return f"{measured:+.3g}"
-    return f"{(measured / theory - 1) * 100:+.1f} %".replace("-", "−")
+    return f"{(measured / theory - 1) * 100:+.1f}{NO_BREAK}%".replace("-", "\N{MINUS SIGN}")
+
+
+def beside_theory(measured: float, theory: float) -> str:
+    """ "as theory says", "theory 39, +1.2 %"."""
+    off = difference(measured, theory)
+    return "as theory says" if off == SAME else f"theory {number(theory)}, {off}"
 
 
 def extent(spread: Spread) -> str:

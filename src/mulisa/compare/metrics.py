@@ -105,7 +105,7 @@ ROWS: Final[tuple[Row, ...]] = (
         "scalability",
         "Cost by size of the call",
         "Who pays when the call grows: in the mesh every browser and Mulisa, on the SFU the SFU.",
-        ("browser_cpu", "mulisa_cpu", "server_cpu"),
+        ("browser_cpu", "mulisa_cpu", "server_cpu", "packets_forwarded"),
     ),
     Row(
         "churn",

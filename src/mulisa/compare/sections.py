@@ -6,7 +6,15 @@ from dataclasses import dataclass
 
 from mulisa.compare.charts import Chart, charts_of
 from mulisa.compare.limits import Break, breaks_of
-from mulisa.compare.measured import SAME, Measured, difference, extent, number
+from mulisa.compare.measured import (
+    SAME,
+    Measured,
+    amount,
+    beside_theory,
+    difference,
+    extent,
+    number,
+)
 from mulisa.compare.metrics import METRIC_OF, ROWS, TOPOLOGIES, Metric, Row, RowName, metrics_of
 from mulisa.compare.result import Figure, Result
 
@@ -20,8 +28,7 @@ class Cell:
     """Empty where all samples are equal."""
     samples: int
     theory: str
-    """Empty where theory says nothing."""
-    difference: str
+    """What it says, and how far from it this is; empty where it says nothing."""
     saturated: bool
     note: str
 
@@ -93,17 +100,26 @@ def _section(result: Result, measured: Measured, row: Row) -> Section:
 
 def _agreement(result: Result, measured: Measured, row: RowName) -> str:
     """The largest distance of a median from theory in this row."""
-    pairs = [
-        (measured.spread(figure).median, figure.theory)
+    found = [
+        (difference(median, figure.theory), median, figure)
         for figure in result.figures
         if figure.row == row and figure.theory is not None and not figure.saturated
+        for median in [measured.spread(figure).median]
     ]
-    if not pairs:
+    if not found:
         return ""
-    if all(difference(*pair) == SAME for pair in pairs):
+    apart = [each for each in found if each[0] != SAME]
+    if not apart:
         return "Everything that theory speaks of is as it says."
-    furthest = max(pairs, key=lambda pair: abs(pair[0] - pair[1]) / (abs(pair[1]) or 1))
-    return f"Furthest from theory: {number(furthest[0])} instead of {number(furthest[1])}."
+    off, median, figure = max(apart, key=_distance)
+    told = f"{amount(median, figure.unit)} instead of {amount(figure.theory or 0, figure.unit)}"
+    return f"Furthest from theory: {told} ({off})."
+
+
+def _distance(found: tuple[str, float, Figure]) -> float:
+    _, median, figure = found
+    theory = figure.theory or 0
+    return abs(median - theory) / (abs(theory) or 1)
 
 
 def _tables(measured: Measured, row: RowName) -> tuple[Table, ...]:
@@ -134,8 +150,7 @@ def _cell(measured: Measured, figure: Figure | None) -> Cell | None:
         median=number(spread.median),
         extent=extent(spread),
         samples=spread.count,
-        theory="" if theory is None else number(theory),
-        difference="" if theory is None else difference(spread.median, theory),
+        theory="" if theory is None else beside_theory(spread.median, theory),
         saturated=figure.saturated,
         note=figure.note,
     )

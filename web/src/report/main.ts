@@ -40,19 +40,8 @@ new ResizeObserver(([entry]) => {
   redraw();
 }).observe(root);
 
-const details = [...root.querySelectorAll("details")];
-let wereOpen: boolean[] = [];
-
-// Paper cannot be unfolded.
-addEventListener("beforeprint", () => {
-  wereOpen = details.map((each) => each.open);
-  for (const each of details) each.open = true;
-  redraw(PAPER_WIDTH);
-});
-addEventListener("afterprint", () => {
-  for (const [index, each] of details.entries()) each.open = wereOpen[index] ?? false;
-  redraw();
-});
+addEventListener("beforeprint", () => redraw(PAPER_WIDTH));
+addEventListener("afterprint", () => redraw());
 
 root.querySelector("#theme")?.addEventListener("click", () => {
   const { dataset } = document.documentElement;

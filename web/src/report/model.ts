@@ -36,7 +36,6 @@ export interface Cell {
   readonly extent: string;
   readonly samples: number;
   readonly theory: string;
-  readonly difference: string;
   readonly saturated: boolean;
   readonly note: string;
 }

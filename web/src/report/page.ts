@@ -94,7 +94,7 @@ function section(each: Section): TemplateResult {
     <section id=${name}>
       <h2>${title}</h2>
       <p class="see">${see} ${agreement}</p>
-      <div class="charts ${charts.length % 3 === 0 ? "thirds" : ""}">${charts.map((chart) => figure(chart))}</div>
+      <div class="charts">${charts.map((chart) => figure(chart))}</div>
       ${breaking(breaks)} ${notes.map((note) => html`<p class="note">${note}</p>`)}
       <details>
         <summary>All figures, with theory and spread</summary>
@@ -153,17 +153,14 @@ function tableLine(line: TableLine, hasConditions: boolean): TemplateResult {
 
 function cell(each: Cell | null): TemplateResult | string {
   if (each === null) return "–";
-  const extent = each.extent === "" ? nothing : html`<small>${each.extent}</small>`;
   return html`
-    <b>${each.median}</b> ${extent} ${theory(each)}
-    ${each.saturated ? html`<small>machine full</small>` : nothing}
-    ${each.note === "" ? nothing : html`<small>${each.note}</small>`}
+    <b>${each.median}</b>
+    ${aside(each.extent)} ${aside(each.theory)} ${aside(each.saturated ? "machine full" : "")}
+    ${aside(each.note)}
   `;
 }
 
-function theory({ theory, difference }: Cell): TemplateResult | typeof nothing {
-  return theory === "" ? nothing : html`<small>theory ${theory}: ${difference}</small>`;
-}
+const aside = (text: string) => (text === "" ? nothing : html`<small>${text}</small>`);
 
 function breaking(breaks: readonly Break[]): TemplateResult | typeof nothing {
   if (breaks.length === 0) return nothing;
