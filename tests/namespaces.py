@@ -72,7 +72,7 @@ class Namespace:
 
     name: str
     address: str
-    """IPv4, of its interface."""
+    """Of its interface: IPv4, unless it has IPv6 alone."""
 
     @property
     def prefix(self) -> tuple[str, ...]:
@@ -152,10 +152,14 @@ class Internet:
         """A host with the public addresses of this number (2 to 99)."""
         inside = self._namespace(name)
         address = self._connect(inside, number)
-        v6 = f"{_v6_of(address)}/{PUBLIC_V6.prefixlen}"
-        self._in(inside, f"-6 addr add {v6} dev {INTERFACE} nodad")
-        self._in(inside, f"-6 route add default via {PUBLIC_V6[1]}")
+        self._address_v6(inside, number)
         return Namespace(inside, address)
+
+    def host_v6(self, name: str, number: int) -> Namespace:
+        """A host with IPv6 alone."""
+        inside = self._namespace(name)
+        self._cable(inside, INTERFACE, self._backbone, f"port{number}", BACKBONE)
+        return Namespace(inside, self._address_v6(inside, number))
 
     def home(self, nat: Nat, people: int = 1) -> list[Namespace]:
         """Hosts in one private network behind a NAT of this kind."""
@@ -206,6 +210,12 @@ class Internet:
         self._cable(inside, INTERFACE, self._backbone, f"port{number}", BACKBONE)
         self._in(inside, f"addr add {address}/{PUBLIC.prefixlen} dev {INTERFACE}")
         self._in(inside, f"route add default via {PUBLIC[1]}")
+        return address
+
+    def _address_v6(self, inside: str, number: int) -> str:
+        address = str(PUBLIC_V6[number])
+        self._in(inside, f"-6 addr add {address}/{PUBLIC_V6.prefixlen} dev {INTERFACE} nodad")
+        self._in(inside, f"-6 route add default via {PUBLIC_V6[1]}")
         return address
 
     def _cable(self, inside: str, interface: str, outside: str, port: str, bridge: str) -> None:

@@ -115,6 +115,15 @@ async def test_without_tls_there_is_one_port(tmp_path: Path) -> None:
         assert (place.network_url, place.certificate) == ("", None)
 
 
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
+async def test_everywhere_is_both_protocols(tmp_path: Path) -> None:
+    async with served(config(tmp_path, host="::")) as place, aiohttp.ClientSession() as http:
+        port = place.url.rpartition(":")[2]
+        for host in ("127.0.0.1", "[::1]"):
+            async with http.get(f"http://{host}:{port}/") as page:
+                assert page.status == 200
+
+
 async def test_a_certificate_for_a_name_gives_links_with_that_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

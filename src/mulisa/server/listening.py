@@ -19,7 +19,10 @@ from mulisa.wire.addresses import local_addresses
 HTTPS_PORT: Final = 443
 
 _LOOPBACK: Final = "127.0.0.1"
-_EVERYWHERE: Final = ("", "0.0.0.0", "::")
+_EVERYWHERE_V4: Final = "0.0.0.0"
+_EVERYWHERE_V6: Final = "::"
+"""What asyncio opens there is for IPv6 alone, so the other one is opened as well."""
+_EVERYWHERE: Final = ("", _EVERYWHERE_V4, _EVERYWHERE_V6)
 _ELSEWHERE: Final = ("198.51.100.1", 9)
 """Any address that is not ours (RFC 5737); nothing is sent there."""
 
@@ -30,15 +33,9 @@ async def listen(runner: web.AppRunner, config: GatewayConfig, tls: Tls | None) 
     With TLS our own agent process gets a port without it, on loopback: it needs to trust no
     certificate, neither one that names another host nor one that is replaced while it runs.
     """
-    context = tls.context if tls else None
-    try:
-        await web.TCPSite(runner, config.host, config.port, ssl_context=context).start()
-    except OSError as error:
-        reason = "it is in use" if error.errno == errno.EADDRINUSE else error.strerror
-        raise ConfigError(
-            f"cannot listen on {config.host}:{config.port}: {reason}; choose another --port"
-        ) from error
-    port = runner.addresses[0][1]
+    port = await _listen_at(runner, config.host, config.port, tls)
+    if config.host == _EVERYWHERE_V6:
+        await _listen_at(runner, _EVERYWHERE_V4, port, tls)
     certificate = tls.certificate if tls else None
     url = _url(_own_host(config.host, certificate), port, certificate)
     if certificate:
@@ -77,6 +74,18 @@ def network_address() -> str | None:
         except OSError:
             pass  # no way out: then any address will do
     return next((each for each in local_addresses("") if not is_loopback(each)), None)
+
+
+async def _listen_at(runner: web.AppRunner, host: str, port: int, tls: Tls | None) -> int:
+    """The number of the port."""
+    try:
+        await web.TCPSite(runner, host, port, ssl_context=tls.context if tls else None).start()
+    except OSError as error:
+        reason = "it is in use" if error.errno == errno.EADDRINUSE else error.strerror
+        where = f"{f'[{host}]' if ':' in host else host}:{port}"
+        raise ConfigError(f"cannot listen on {where}: {reason}; choose another --port") from error
+    number: int = runner.addresses[-1][1]
+    return number
 
 
 def _own_host(host: str, certificate: Certificate | None) -> str:
