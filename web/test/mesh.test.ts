@@ -287,6 +287,18 @@ describe("joining", () => {
     expect(FakeConnection.all[1]?.configuration.iceServers).toEqual(ice_servers);
   });
 
+  it("reports nothing once it was left, while it was being admitted", async () => {
+    const receive = vi.fn();
+    const admit = async () => {
+      transport.leave(); // the room is one of another topology
+      return { ...(await admission()), ice_servers: [] };
+    };
+    transport = new MeshTransport({ admit, receive, relayOnly: true });
+    transport.join();
+    await settle();
+    expect(receive).not.toHaveBeenCalled();
+  });
+
   it("does not join with relays only where there are none", async () => {
     const receive = vi.fn();
     const ice_servers = [{ urls: "stun:stun.example" }];

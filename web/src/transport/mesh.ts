@@ -266,6 +266,7 @@ export class MeshTransport implements Transport {
   }
 
   #end(reason: EndReason): void {
+    if (this.#listeners.signal.aborted) return;
     this.#close();
     this.#options.receive({ type: "ended", reason });
   }
