@@ -130,7 +130,7 @@ describe("the picture", () => {
     const row = find("[data-testid=link][data-with=bob]").textContent.replaceAll(/\s+/g, " ");
     expect(row).toContain("40 kb/s 50 /s 20 kb/s 50 /s");
     expect(row).toContain("12 ms relay");
-    expect(find("[data-testid=agent-cost]").textContent).toContain("cost 2 connections");
+    expect(find("[data-testid=agent-cost]").textContent).toContain("costs 2 connections");
   });
 
   it("of an SFU has one line of one's own, to the server", async () => {
@@ -141,7 +141,7 @@ describe("the picture", () => {
     expect(all("[data-testid=edge]")).toHaveLength(3);
     expect(all("[data-testid=edge][data-own]")).toHaveLength(1);
     expect(all("[data-testid=link]").map(({ dataset }) => dataset.with)).toEqual(["sfu"]);
-    expect(find("[data-testid=agent-cost]").textContent).toContain("cost 1 connection");
+    expect(find("[data-testid=agent-cost]").textContent).toContain("costs 1 connection");
   });
 
   it("shows of others only what they report, and what nobody reports as unknown", async () => {

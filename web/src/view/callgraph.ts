@@ -200,7 +200,7 @@ export class CallGraph extends View {
     if (own.length > MAX_LABELS) return nothing;
     const at = new Map(chart.places.map((place) => [place.id, place]));
     const local = this.visit.room.local?.participant.identity ?? "";
-    return html`<div class="edge-labels" aria-hidden="true">
+    return html`<div class="edge-labels" aria-hidden="true" ?data-many=${own.length > 3}>
       ${own.map((edge) => {
         const [you, other] = [at.get(local), at.get(otherEnd(edge, local))];
         const { traffic } = this.#reading(edge) ?? {};
@@ -221,12 +221,12 @@ export class CallGraph extends View {
     if (name === undefined) return nothing;
     const lines = edges.filter(({ isAgents }) => isAgents).length;
     if (this.visit.topology === "sfu") {
-      return html`<b>${name}’s arrival cost 1 connection</b>, her own. Everybody else kept theirs, and was
-        only told of her voice on it.`;
+      return html`<b>${name} costs 1 connection</b>, her own. Everybody else keeps theirs, and is only told of
+        her voice on it.`;
     }
     const all = people.length + 1;
-    return html`<b>${name}’s arrival cost ${lines} ${lines === 1 ? "connection" : "connections"}</b>, one
-      with ${all === 1 ? "you" : `each of the ${all} people`}: everybody here made a new one.`;
+    return html`<b>${name} costs ${lines} ${lines === 1 ? "connection" : "connections"}</b>, one with
+      ${all === 1 ? "you" : `each of the ${all} people`}: everybody has one more because of her.`;
   }
 
   #own({ edges }: Chart): TemplateResult {

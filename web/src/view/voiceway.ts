@@ -91,13 +91,13 @@ export class VoiceWay extends View {
   }
 
   #sound(): TemplateResult {
-    const bars = this.#levels.map((level, index) => {
+    const bars = this.#levels.toReversed().map((level, index) => {
       const height = 2 + level * 52;
       return svg`<rect x=${index * 4} y=${28 - height / 2} width="2.5" height=${height} rx="1.2" />`;
     });
     return stage(
       "Sound",
-      html`<svg class="wave" viewBox="0 0 ${LEVELS * 4} 56" preserveAspectRatio="xMinYMid" data-source=${SOURCE.level} aria-hidden="true">
+      html`<svg class="wave" viewBox="0 0 ${LEVELS * 4} 56" preserveAspectRatio="none" data-source=${SOURCE.level} aria-hidden="true">
         ${bars}
       </svg>`,
       html`PCM, ${sourced(bitRate(PCM_BIT_RATE), SOURCE.pcm)}`,
@@ -149,7 +149,7 @@ export class VoiceWay extends View {
         ${all.map((person) => this.#ear(agent, person))}
       </ul>`,
       held === null
-        ? html`filled: packets arrive`
+        ? html`as each of them reports`
         : html`held ${sourced(milliseconds(held), SOURCE.held)} to play evenly;
             ${sourced(perSecond(voice?.packetRate ?? 0), SOURCE.packets)}`,
     );
@@ -188,7 +188,7 @@ function stage(
   </li>`;
 }
 
-/** The newest at the left, where it comes from the encoder; all move on to the right. */
+/** The newest at the left, where it comes from the encoder; all move on to the right, as sound does. */
 function strip(packets: readonly Packet[]): TemplateResult {
   const { width, height, packet, gap, labelled } = STRIP;
   const fit = Math.floor(width / (packet + gap));
