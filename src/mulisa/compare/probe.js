@@ -117,6 +117,7 @@
     const codecs = reports.filter(({ type }) => type === "codec");
     return {
       at: Date.now(),
+      number: connections.indexOf(entry),
       name: nameOf(entry.connection),
       negotiations: entry.negotiations,
       bytes_sent: transport.bytesSent ?? 0,

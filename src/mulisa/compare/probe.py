@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from mulisa.compare.browser import Person
+from mulisa.core.errors import MulisaError
 
 UDP_AND_IP_BYTES: Final = 28
 """Of IPv4; getStats counts neither."""
@@ -33,6 +34,8 @@ class Connection:
     """Counters of one connected RTCPeerConnection."""
 
     at: float
+    number: int
+    """Which of all that the page ever made."""
     name: str
     """Identity of the other end in a mesh; publisher or subscriber with an SFU."""
     bytes_sent: int
@@ -86,6 +89,7 @@ def _connection(given: Mapping[str, Any]) -> Connection:
 
 
 _KEPT: Final = (
+    "number",
     "name",
     "bytes_sent",
     "bytes_received",
@@ -122,7 +126,9 @@ class Traffic:
 
 def traffic(before: Sequence[Connection], after: Sequence[Connection]) -> Traffic:
     """What happened between two readings of one page, whose connections stayed the same."""
-    pairs = [(_same(before, each), each) for each in after]
+    pairs = [(a, b) for b in after for a in before if a.number == b.number]
+    if not pairs:
+        raise MulisaError("no connection was there all the time")
     seconds = sum(b.at - a.at for a, b in pairs) / len(pairs)
     sent = [_since(a.sent, b.sent, ssrc) for a, b in pairs for ssrc in b.sent]
     received = [_since(a.received, b.received, ssrc) for a, b in pairs for ssrc in b.received]
@@ -151,11 +157,6 @@ def traffic(before: Sequence[Connection], after: Sequence[Connection]) -> Traffi
         header_bytes=sum(stream.header_bytes for stream in flowing) / packets if packets else 0.0,
         tag_bytes=tag,
     )
-
-
-def _same(before: Sequence[Connection], after: Connection) -> Connection:
-    """The earlier reading of a connection."""
-    return next(each for each in before if each.local_port == after.local_port)
 
 
 def _since(before: Mapping[int, Stream], after: Mapping[int, Stream], ssrc: int) -> Stream:

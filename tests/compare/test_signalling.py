@@ -1,0 +1,71 @@
+"""What passes the counting proxy."""
+
+from __future__ import annotations
+
+import json
+
+import aiohttp
+import jwt
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from livekit.protocol import rtc
+
+from mulisa.compare.signalling import Message, Signalling, kind_of, made, tapped
+
+pytestmark = pytest.mark.network
+
+
+def test_messages_of_both_protocols_have_names() -> None:
+    assert kind_of("up", '{"type": "offer", "sdp": ""}') == "offer"
+    answer = rtc.SignalResponse(answer=rtc.SessionDescription(type="answer"))
+    assert kind_of("down", answer.SerializeToString()) == "answer"
+    for nonsense in ("[]", "{", "null", b"\xff\xff", b""):
+        assert kind_of("up", nonsense) == "?"
+
+
+def test_a_relayed_offer_is_one_and_each_of_an_sfus_counts() -> None:
+    relayed = [Message(1.0, "alice", "up", "offer"), Message(1.1, "bob", "down", "offer")]
+    assert made(relayed, "offer", "mesh") == 1
+    assert made(relayed, "offer", "sfu") == 2
+    assert made(relayed, "answer", "mesh") == 0
+
+
+def test_what_is_said_all_the_time_is_not_counted() -> None:
+    signalling = Signalling()
+    for kind in ("offer", "ping", "answer", "pong"):
+        signalling.note("/mesh", "alice", "up", json.dumps({"type": kind}))
+    assert [message.kind for message in signalling.since(0.0)] == ["offer", "answer"]
+    assert signalling.since(0.0, end=1.0) == []
+
+
+async def test_everything_goes_on_as_it_came() -> None:
+    async def echo(request: web.Request) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        async for message in socket:
+            await socket.send_str(f"{request.host}: {message.data}")
+        return socket
+
+    async def page(request: web.Request) -> web.Response:
+        return web.Response(text=f"page for {request.host}", headers={"X-Is": "kept"})
+
+    app = web.Application()
+    app.router.add_get("/mesh", echo)
+    app.router.add_get("/r/{room}", page)
+    signalling = Signalling()
+    token = jwt.encode({"sub": "alice"}, "a secret that nobody needs to know here", "HS256")
+    async with (
+        TestServer(app) as server,
+        tapped(f"http://127.0.0.1:{server.port}", signalling) as url,
+        aiohttp.ClientSession() as http,
+    ):
+        async with http.get(f"{url}/r/standup") as response:
+            assert response.headers["X-Is"] == "kept"
+            assert await response.text() == f"page for {url.removeprefix('http://')}"
+        async with http.ws_connect(f"{url}/mesh?access_token={token}") as socket:
+            await socket.send_str('{"type": "candidate"}')
+            assert (await socket.receive_str()).endswith('{"type": "candidate"}')
+    ways = [(message.who, message.way) for message in signalling.messages]
+    assert ways == [("alice", "up"), ("alice", "down")]
+    assert signalling.messages[0].kind == "candidate"
