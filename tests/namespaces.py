@@ -124,6 +124,24 @@ class Namespace:
         table = "table inet cut"
         self.run("nft", "-f", "-", given=f"{table}\ndelete {table}\n{table} {{\n{chains}}}\n")
 
+    def watch(self, *others: Namespace) -> None:
+        """Count from now on the datagrams to these hosts."""
+        rules = "".join(
+            f"{family} daddr {address} meta l4proto udp counter name datagrams\n"
+            for other in others
+            for family, address in (("ip", other.address), ("ip6", _v6_of(other.address)))
+        )
+        chain = f"chain output {{\ntype filter hook output priority raw\n{rules}}}\n"
+        table = f"table inet watch {{\ncounter datagrams {{}}\n{chain}}}\n"
+        self.run("nft", "-f", "-", given=table)
+
+    def watched(self) -> int:
+        """How many datagrams these were."""
+        counted = self.run("nft", "list", "counter", "inet", "watch", "datagrams")
+        found = re.search(r"packets (\d+)", counted)
+        assert found is not None, counted
+        return int(found[1])
+
     def throttle(self, kbit_per_second: int, latency_ms: int = 200) -> None:
         """Send no faster from now on; a packet that would wait longer is dropped."""
         rate = ("rate", f"{kbit_per_second}kbit", "burst", "4kb", "latency", f"{latency_ms}ms")

@@ -1,4 +1,4 @@
-"""Networks that fail on purpose: a UDP path that loses packets, a TCP path that is cut."""
+"""Networks that fail on purpose: UDP whose packets are lost or late, a TCP path that is cut."""
 
 from __future__ import annotations
 
@@ -36,32 +36,56 @@ def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
             return port
 
 
-class UdpRelay:
-    """A UDP address in front of another one; `loss` of the packets vanish in each direction.
+def udp_socket() -> socket.socket:
+    """One of this machine; bound to nothing."""
+    return socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 
-    Which ones is decided by the seed and the order of arrival. Everybody who sends here has a
-    socket of their own towards `target`, so the target tells them apart. Enter to open.
+
+class UdpRelay:
+    """A UDP address in front of another one, in both directions of a network that is not good.
+
+    `loss` of the packets vanish, the others are held up for `delay` seconds, `jitter` more or less
+    (evenly distributed, so they overtake each other). What befalls which one is decided by the seed
+    and the order of arrival. Everybody who sends here has a socket of their own towards `target`,
+    so the target tells them apart. Enter to open.
     """
 
-    def __init__(self, listen: Address, target: Address, *, seed: int, loss: float = 0.0) -> None:
+    def __init__(
+        self,
+        listen: Address,
+        target: Address,
+        *,
+        seed: int,
+        loss: float = 0.0,
+        delay: float = 0.0,
+        jitter: float = 0.0,
+        new_socket: Callable[[], socket.socket] = udp_socket,
+    ) -> None:
+        """`new_socket` may make those of another host."""
         self.loss = loss
-        """Fraction, 0 to 1; may be changed at any time."""
+        """Fraction, 0 to 1; this and the next two may be changed at any time."""
+        self.delay = delay
+        self.jitter = jitter
+        """At most `delay`."""
         self.forwarded = 0
         self.lost = 0
         self.rtp_sent: Counter[Address] = Counter()
         """RTP packets that were forwarded to each client."""
         self._listen = listen
         self._target = target
+        self._new_socket = new_socket
         self._seed = seed
         self._random = random.Random(seed)
         self._front: asyncio.DatagramTransport | None = None
         self._opening: set[asyncio.Task[None]] = set()
         self._paths: dict[Address, asyncio.DatagramTransport] = {}
         self._waiting: dict[Address, list[bytes]] = {}
+        self._on_the_way: dict[Callable[[], None], asyncio.TimerHandle] = {}
 
     def __str__(self) -> str:
         counts = f"{self.lost} lost, {self.forwarded} forwarded"
-        return f"a loss of {self.loss:.0%} with seed {self._seed}: {counts}"
+        delay = f"{self.delay * 1000:.0f} +- {self.jitter * 1000:.0f} ms"
+        return f"a loss of {self.loss:.0%}, delay {delay}, with seed {self._seed}: {counts}"
 
     @property
     def address(self) -> Address:
@@ -70,10 +94,9 @@ class UdpRelay:
         return cast(Address, self._front.get_extra_info("sockname"))
 
     async def __aenter__(self) -> Self:
-        loop = asyncio.get_running_loop()
-        self._front, _ = await loop.create_datagram_endpoint(
-            lambda: _Receiver(self._from_client), local_addr=self._listen
-        )
+        front = self._socket()
+        front.bind(self._listen)
+        self._front = await _endpoint(self._from_client, front)
         return self
 
     async def __aexit__(
@@ -82,6 +105,8 @@ class UdpRelay:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        for handle in self._on_the_way.values():
+            handle.cancel()
         if self._opening:
             await asyncio.wait(self._opening)
         for transport in (self._front, *self._paths.values()):
@@ -89,9 +114,15 @@ class UdpRelay:
             transport.close()
         await asyncio.sleep(0)  # the loop closes sockets in its next round
 
+    def _socket(self) -> socket.socket:
+        made = self._new_socket()
+        made.setblocking(False)
+        return made
+
     def _from_client(self, data: bytes, client: Address) -> None:
-        if self._is_lost():
-            return
+        self._carry(lambda: self._to_target(data, client))
+
+    def _to_target(self, data: bytes, client: Address) -> None:
         if path := self._paths.get(client):
             path.sendto(data)
             return
@@ -103,27 +134,37 @@ class UdpRelay:
             opening.add_done_callback(self._opening.discard)
 
     async def _open(self, client: Address) -> None:
-        path, _ = await asyncio.get_running_loop().create_datagram_endpoint(
-            lambda: _Receiver(lambda data, _: self._from_target(data, client)),
-            remote_addr=self._target,
-        )
+        towards = self._socket()
+        towards.connect(self._target)
+        path = await _endpoint(lambda data, _: self._from_target(data, client), towards)
         self._paths[client] = path
         for data in self._waiting.pop(client):
             path.sendto(data)
 
     def _from_target(self, data: bytes, client: Address) -> None:
-        if not self._is_lost():
-            assert self._front is not None
-            self._front.sendto(data, client)
-            self.rtp_sent[client] += _is_rtp(data)
+        self._carry(lambda: self._to_client(data, client))
 
-    def _is_lost(self) -> bool:
-        is_lost = self._random.random() < self.loss
-        if is_lost:
+    def _to_client(self, data: bytes, client: Address) -> None:
+        assert self._front is not None
+        self._front.sendto(data, client)
+        self.rtp_sent[client] += _is_rtp(data)
+
+    def _carry(self, deliver: Callable[[], None]) -> None:
+        """Now, later or never."""
+        if self._random.random() < self.loss:
             self.lost += 1
-        else:
-            self.forwarded += 1
-        return is_lost
+            return
+        self.forwarded += 1
+        if not self.delay:
+            deliver()
+            return
+        late = self.delay + self.jitter * self._random.uniform(-1.0, 1.0)
+        handle = asyncio.get_running_loop().call_later(late, self._deliver, deliver)
+        self._on_the_way[deliver] = handle
+
+    def _deliver(self, deliver: Callable[[], None]) -> None:
+        del self._on_the_way[deliver]
+        deliver()
 
 
 class TcpProxy:
@@ -211,6 +252,12 @@ class _Receiver(asyncio.DatagramProtocol):
 
     def error_received(self, exc: Exception) -> None:
         pass
+
+
+async def _endpoint(receive: Receive, sock: socket.socket) -> asyncio.DatagramTransport:
+    loop = asyncio.get_running_loop()
+    transport, _ = await loop.create_datagram_endpoint(lambda: _Receiver(receive), sock=sock)
+    return transport
 
 
 def _is_rtp(data: bytes) -> bool:

@@ -14,6 +14,10 @@ pytestmark = pytest.mark.network
 
 PACKETS = 400
 LOSS = 0.1
+DELAY = 0.02
+JITTER = 0.01
+BURST = 100
+"""Packets that a socket takes at once."""
 
 
 class _Echo(asyncio.DatagramProtocol):
@@ -65,6 +69,41 @@ async def _losses(seed: int) -> list[int]:
         echo.close()
     await asyncio.sleep(0)
     return lost
+
+
+async def test_udp_packets_are_late_by_the_seed() -> None:
+    """They overtake each other, and none comes earlier than it may."""
+    order, fastest = await _lateness(seed=7)
+    assert sorted(order) == list(range(BURST)) != order
+    assert fastest >= 2 * (DELAY - JITTER), "there and back"
+    assert (await _lateness(seed=7, jitter=0.0))[0] == list(range(BURST))
+
+
+async def _lateness(seed: int, jitter: float = JITTER) -> tuple[list[int], float]:
+    """In which order the packets came back, and the fewest seconds that one took."""
+    loop = asyncio.get_running_loop()
+    echo, _ = await loop.create_datagram_endpoint(_Echo, local_addr=("127.0.0.1", 0))
+    network = UdpRelay(
+        ("127.0.0.1", 0), echo.get_extra_info("sockname"), seed=seed, delay=DELAY, jitter=jitter
+    )
+    order: list[int] = []
+    took: list[float] = []
+    sent: dict[int, float] = {}
+    async with network:
+        transport, client = await loop.create_datagram_endpoint(
+            _Client, remote_addr=network.address
+        )
+        for number in range(BURST):
+            sent[number] = loop.time()
+            transport.sendto(number.to_bytes(2))
+        async with asyncio.timeout(5):
+            while len(order) < BURST:
+                order.append(int.from_bytes(await client.received.get()))
+                took.append(loop.time() - sent[order[-1]])
+        transport.close()
+    echo.close()
+    await asyncio.sleep(0)
+    return order, min(took)
 
 
 async def test_tcp_connections_are_cut_and_made_anew() -> None:

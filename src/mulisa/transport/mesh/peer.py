@@ -278,7 +278,8 @@ class Peer:
 
     async def aclose(self) -> None:
         """Close the connection and end what belongs to it. Idempotent."""
-        logger.debug("a connection ends; packets went %s", self._selection.types or "nowhere")
+        way = self._selection.types or "nowhere"
+        logger.debug("a connection ends; packets went %s; of its voice %s", way, self.stats())
         self._rtc.remove_all_listeners()
         self._text.remove_all_listeners()
         self._track.stop()
