@@ -77,7 +77,8 @@ async def _her_voice_is_shown(alice: Person, question: Samples) -> None:
     await until(newest, lambda number: number >= 40, "her packets on the strip")
     await alice.mulisa_is("listening")
     came = await alice.packets_of("mulisa")
-    await until(newest, lambda number: number == came, f"the strip to end with packet {came}")
+    shown = await until(newest, lambda number: number >= came, f"packet {came} on the strip")
+    assert shown <= await alice.packets_of("mulisa"), "a LiveKit server's silence has packets, too"
     bars = strip.locator("rect")
     assert await bars.count() == int(await strip.get_attribute("data-shown") or 0) > 20
 

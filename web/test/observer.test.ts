@@ -55,6 +55,16 @@ describe("an observer", () => {
     expect([observer.edges.size, observer.voice]).toEqual([0, null]);
   });
 
+  it("forgets what it was about to learn when it was stopped", async () => {
+    const observer = new Observer(call("mesh", "bob"));
+    const told = vi.fn();
+    observer.addEventListener("traffic", told);
+    observer.start();
+    observer.stop(); // the first look is on its way
+    await vi.advanceTimersByTimeAsync(2_000);
+    expect([observer.edges.size, told.mock.calls.length]).toEqual([0, 0]);
+  });
+
   it("takes an SFU's connections for one line, and one that does both for one connection", async () => {
     const observer = new Observer(call("sfu", "publisher", "subscriber"));
     observer.start();

@@ -18,6 +18,8 @@ const SILENT_INTERVAL_MS = 250;
 
 /** What is measured of one connection of ours; null until it can be said. */
 export interface EdgeReading {
+  /** RTCPeerConnections that make it up. */
+  readonly connections: number;
   readonly traffic: Traffic | null;
   readonly quality: Quality | null;
 }
@@ -54,8 +56,9 @@ export class Observer extends EventTarget {
     this.stop();
     const watching = new AbortController();
     this.#watching = watching;
-    void every(() => this.#lookAtEdges(), watching.signal);
-    void every(() => this.#lookAtVoice(), watching.signal);
+    const { signal } = watching;
+    void every(() => this.#lookAtEdges(signal), signal);
+    void every(() => this.#lookAtVoice(signal), signal);
   }
 
   /** Idempotent. What is known is forgotten: it would be old when it is looked at again. */
@@ -68,10 +71,11 @@ export class Observer extends EventTarget {
     this.voice = null;
   }
 
-  async #lookAtEdges(): Promise<number> {
+  async #lookAtEdges(signal: AbortSignal): Promise<number> {
     const ways = this.#ways();
     for (const gone of [...this.#gauges.keys()].filter((id) => !ways.has(id))) this.#gauges.delete(gone);
     const edges = await Promise.all(Array.from(ways, ([id, connections]) => this.#edge(id, connections)));
+    if (signal.aborted) return 0;
     this.edges = new Map(edges);
     this.dispatchEvent(new Event("traffic"));
     return TRAFFIC_INTERVAL_MS;
@@ -89,14 +93,15 @@ export class Observer extends EventTarget {
     this.#gauges.set(id, gauges);
     const stats: Stats[] = await Promise.all(connections.map((each) => each.getStats()));
     const quality = gauges.quality.look(stats, performance.now());
-    return [id, { traffic: gauges.traffic.look(stats), quality }];
+    return [id, { connections: connections.length, traffic: gauges.traffic.look(stats), quality }];
   }
 
-  async #lookAtVoice(): Promise<number> {
+  async #lookAtVoice(signal: AbortSignal): Promise<number> {
     const agent = this.#call.room.agent?.participant;
     if (agent?.sid !== this.#agentSid) this.#packets = new PacketGauge();
     this.#agentSid = agent?.sid;
     const stats = agent && (await this.#call.transport.voiceStats(agent.identity));
+    if (signal.aborted) return 0;
     this.voice = stats ? this.#packets.look(stats, performance.now()) : null;
     this.dispatchEvent(new Event("voice"));
     return (this.voice?.packetRate ?? 0) > 0 ? VOICE_INTERVAL_MS : SILENT_INTERVAL_MS;

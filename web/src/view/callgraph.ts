@@ -258,7 +258,7 @@ export class CallGraph extends View {
     const { traffic, quality } = reading ?? {};
     const lost = [quality?.loss, quality?.sentLoss].filter((each) => typeof each === "number");
     return html`<tr data-testid="link" data-with=${other === SFU ? "sfu" : other}>
-      <th scope="row">${this.#called(other)}</th>
+      <th scope="row">${this.#called(other)}${reading?.connections === 2 ? ", one for each way" : nothing}</th>
       <td>${flowFigures(traffic?.up)}</td>
       <td>${flowFigures(traffic?.down)}</td>
       <td>${lost.length === 0 ? "–" : sourced(percent(Math.max(...lost)), SOURCE.loss)}</td>
