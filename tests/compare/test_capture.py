@@ -42,6 +42,14 @@ def test_what_is_no_udp_is_none() -> None:
     assert parse(datagram(RTP, protocol=6), 0.0) is None
     assert parse(datagram(RTP, fragment=100), 0.0) is None
     assert parse(b"\x60" + bytes(60), 0.0) is None
+    assert parse(b"\x50" + bytes(60), 0.0) is None
+
+
+def test_ipv6_carries_voices_too() -> None:
+    udp = datagram(RTP)[20:]
+    packet = parse(struct.pack("!IHBB", 0x6 << 28, len(udp), 17, 64) + bytes(32) + udp, 1.0)
+    assert packet is not None
+    assert (packet.source, packet.length, packet.ssrc) == (1000, 40 + len(udp), 0xCAFE)
 
 
 @given(st.binary(max_size=96))

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from mulisa.compare.probe import UDP_AND_IP_BYTES, Connection, Stream, concealed_ms, traffic
+from mulisa.compare.probe import Connection, Stream, concealed_ms, traffic
 from mulisa.core.errors import MulisaError
 
 pytestmark = pytest.mark.unit
@@ -48,16 +48,17 @@ def test_a_stream_is_its_payload_its_headers_and_what_the_wire_adds() -> None:
     assert found.payload_per_stream == (100 * 80 * 8 / 1000 / 2,)
     assert found.packets_per_stream == (50.0,)
     assert found.upload == 100 * 100 * 8 / 1000 / 2
-    assert found.upload_on_wire == 100 * (100 + 10 + UDP_AND_IP_BYTES) * 8 / 1000 / 2
-    assert found.explained == pytest.approx(100.0)
+    assert found.upload_on_wire == 100 * (100 + 10 + 28) * 8 / 1000 / 2
+    assert found.made_bytes == 100 * (100 + 10 + 28)
     assert (found.header_bytes, found.tag_bytes) == (20, 10)
     assert found.download == found.download_on_wire == 0
 
 
-def test_what_is_no_voice_is_not_explained() -> None:
-    after = later(1.0, packets=50, payload=80, header=20)
-    chatty = replace(after, bytes_sent=after.bytes_sent + 690)
-    assert traffic([FIRST], [chatty]).explained == pytest.approx(110.0)
+def test_ipv6_has_longer_headers() -> None:
+    before, after = replace(FIRST, remote="::1:2222"), later(1.0, 50, 80, 20)
+    found = traffic([before], [replace(after, remote="::1:2222")])
+    assert found.upload_on_wire == 50 * (100 + 10 + 48) * 8 / 1000
+    assert found.ip_bytes == 40
 
 
 def test_connections_add_up_and_silent_streams_are_none() -> None:

@@ -11,7 +11,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from livekit.protocol import rtc
 
-from mulisa.compare.signalling import Message, Signalling, kind_of, made, tapped
+from mulisa.compare.signalling import Message, Signalling, descriptions, kind_of, tapped
 
 pytestmark = pytest.mark.network
 
@@ -26,9 +26,9 @@ def test_messages_of_both_protocols_have_names() -> None:
 
 def test_a_relayed_offer_is_one_and_each_of_an_sfus_counts() -> None:
     relayed = [Message(1.0, "alice", "up", "offer"), Message(1.1, "bob", "down", "offer")]
-    assert made(relayed, "offer", "mesh") == 1
-    assert made(relayed, "offer", "sfu") == 2
-    assert made(relayed, "answer", "mesh") == 0
+    assert descriptions(relayed, "offer", "mesh") == 1
+    assert descriptions(relayed, "offer", "sfu") == 2
+    assert descriptions(relayed, "answer", "mesh") == 0
 
 
 def test_what_is_said_all_the_time_is_not_counted() -> None:

@@ -21,6 +21,12 @@ _OUTGOING: Final = 4
 _SO_TIMESTAMPNS: Final = 35
 _BUFFER_BYTES: Final = 16 * 1024 * 1024
 _IPV4_HEADER: Final = struct.Struct("!BxHxxHxB")
+_IPV6_HEADER: Final = struct.Struct("!xxxxHB")
+IPV4_BYTES: Final = 20
+IPV6_BYTES: Final = 40
+UDP_BYTES: Final = 8
+_SHORTEST: Final = IPV4_BYTES + UDP_BYTES
+_HEAD_BYTES: Final = 16
 _PATIENCE: Final = 0.2
 
 
@@ -115,12 +121,30 @@ def _timestamp(ancillary: list[tuple[int, int, bytes]]) -> float:
 
 
 def parse(data: bytes, at: float) -> Packet | None:
-    """An IPv4 packet's beginning; None if it is no whole UDP packet."""
-    if len(data) < 28 or data[0] >> 4 != 4:
-        return None
+    """The beginning of an IP packet; None if it is no whole UDP packet."""
+    version = data[0] >> 4 if len(data) >= _SHORTEST else 0
+    if version == 4:
+        return _from_ipv4(data, at)
+    return _from_ipv6(data, at) if version == 6 else None
+
+
+def _from_ipv4(data: bytes, at: float) -> Packet | None:
     first, length, fragment, protocol = _IPV4_HEADER.unpack_from(data)
-    begin = (first & 15) * 4
-    if protocol != socket.IPPROTO_UDP or fragment & 0x1FFF or len(data) < begin + 8:
+    is_whole = protocol == socket.IPPROTO_UDP and not fragment & 0x3FFF
+    return _from_udp(data, (first & 15) * 4, length, at) if is_whole else None
+
+
+def _from_ipv6(data: bytes, at: float) -> Packet | None:
+    """Without extension headers, which nobody here sends."""
+    length, following = _IPV6_HEADER.unpack_from(data)
+    if following != socket.IPPROTO_UDP:
+        return None
+    return _from_udp(data, IPV6_BYTES, IPV6_BYTES + length, at)
+
+
+def _from_udp(data: bytes, begin: int, length: int, at: float) -> Packet | None:
+    if len(data) < begin + UDP_BYTES:
         return None
     source, target = struct.unpack_from("!HH", data, begin)
-    return Packet(at, source, target, length, data[begin + 8 : begin + 24])
+    payload = begin + UDP_BYTES
+    return Packet(at, source, target, length, data[payload : payload + _HEAD_BYTES])

@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Final
 
 from mulisa.compare import probe
-from mulisa.compare.browser import Person, until
+from mulisa.compare.browser import until
 from mulisa.compare.capture import first_packets
 from mulisa.compare.measure import MULISA, Call, now
 from mulisa.compare.metrics import JOIN, LEAVE
-from mulisa.compare.scenario import GUEST
 from mulisa.compare.server import mulisa, udp_ports
-from mulisa.compare.signalling import Message, made
+from mulisa.compare.signalling import Message, descriptions
 
 SETTLING: Final = 1.5
 """Seconds after everybody hears everybody in which late messages still belong to a join."""
@@ -53,21 +52,25 @@ async def add_mulisa(
 
 
 async def visits(call: Call) -> None:
-    """Somebody comes into the call with her, and goes again."""
+    """The last person goes, and comes again: N people are in the call before and after."""
     for _ in range(call.plan.visits):
+        person = call.people.pop()
+        own = await probe.counts(person)
         begin, before = now(), await _counted(call)
-        guest = await call.enter(GUEST)
-        everybody = [*call.people, guest]
-        await call.connected(everybody)
-        await guest.hears(MULISA)
+        await person.leave()
+        await _gone(call, person.identity)
         await asyncio.sleep(SETTLING)
-        own = await probe.counts(guest)
-        await _book_change(call, JOIN, begin, before, guest, own)
+        await _book_change(call, LEAVE, begin, before, closed=own.made - own.closed)
         begin, before = now(), await _counted(call)
-        await guest.leave()
-        await _gone(call, guest.identity)
+        person = await call.enter(person.name)
+        await call.connected([*call.people, person])
+        await person.hears(MULISA)
         await asyncio.sleep(SETTLING)
-        await _book_change(call, LEAVE, begin, before, guest, None, closed=own.made)
+        own = await probe.counts(person)
+        await _book_change(call, JOIN, begin, before, made=own.made, closed=own.closed)
+        await person.load(call.speech[person.name])
+        await person.listen(MULISA)
+        call.people.append(person)
 
 
 async def _asked_at(call: Call, seen: int) -> float:
@@ -83,8 +86,8 @@ async def _asked_at(call: Call, seen: int) -> float:
 def _count(call: Call, messages: list[Message]) -> None:
     topology = call.plan.topology
     call.book.add("joining", "signalling_messages", [len(messages)])
-    call.book.add("joining", "offers", [made(messages, "offer", topology)])
-    call.book.add("joining", "answers", [made(messages, "answer", topology)])
+    call.book.add("joining", "offers", [descriptions(messages, "offer", topology)])
+    call.book.add("joining", "answers", [descriptions(messages, "answer", topology)])
 
 
 def _made_with_her(call: Call, before: list[probe.Counts], after: list[probe.Counts]) -> int:
@@ -113,19 +116,19 @@ async def _book_change(
     condition: str,
     begin: float,
     before: list[probe.Counts],
-    guest: Person,
-    own: probe.Counts | None,
+    *,
+    made: int = 0,
     closed: int = 0,
 ) -> None:
-    """Connections that come and go all have an end at the guest, where they are counted."""
+    """Connections that come and go all have an end at that person, where they are counted."""
     after = await _counted(call)
     messages = call.signalling.since(begin)
-    offers = made(messages, "offer", call.plan.topology)
+    offers = descriptions(messages, "offer", call.plan.topology)
     negotiated = [b.negotiations - a.negotiations for a, b in zip(before, after, strict=True)]
     add = call.book.add
     add("churn", "renegotiations", [offers], condition)
     add("churn", "people_who_renegotiate", [sum(n > 0 for n in negotiated)], condition)
-    add("churn", "connections_made", [own.made if own else 0], condition)
+    add("churn", "connections_made", [made], condition)
     add("churn", "connections_closed", [closed], condition)
     add("churn", "signalling_messages", [len(messages)], condition)
 

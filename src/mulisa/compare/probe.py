@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from mulisa.compare.browser import Person
+from mulisa.compare.capture import IPV4_BYTES, IPV6_BYTES, UDP_BYTES
 from mulisa.core.errors import MulisaError
 
-UDP_AND_IP_BYTES: Final = 28
-"""Of IPv4; getStats counts neither."""
 _SRTP_TAG_BYTES: Final = {"AES_CM_128_HMAC_SHA1_80": 10, "AES_CM_128_HMAC_SHA1_32": 4}
 _GCM_TAG_BYTES: Final = 16
 
@@ -52,6 +51,11 @@ class Connection:
     sent: Mapping[int, Stream]
     """By SSRC."""
     received: Mapping[int, Stream]
+
+    @property
+    def ip_bytes(self) -> int:
+        """Of the IP header; getStats counts neither this nor UDP's."""
+        return IPV6_BYTES if self.remote.count(":") > 1 else IPV4_BYTES
 
     @property
     def tag_bytes(self) -> int:
@@ -117,11 +121,12 @@ class Traffic:
     """Opus alone, per stream that was sent."""
     packets_per_stream: tuple[float, ...]
     """Per second."""
-    explained: float
-    """Upload on the wire in % of the encoders' bytes with their overhead."""
+    made_bytes: int
+    """What the encoders made, with RTP, SRTP, UDP and IP around it."""
     header_bytes: float
     """Of RTP, per packet."""
     tag_bytes: int
+    ip_bytes: int
 
 
 def traffic(before: Sequence[Connection], after: Sequence[Connection]) -> Traffic:
@@ -134,18 +139,17 @@ def traffic(before: Sequence[Connection], after: Sequence[Connection]) -> Traffi
     received = [_since(a.received, b.received, ssrc) for a, b in pairs for ssrc in b.received]
     flowing = [stream for stream in sent if stream.packets]
     tag = max((each.tag_bytes for each in after), default=0)
+    header = max((each.ip_bytes for each in after), default=0)
+    around = header + UDP_BYTES
     on_wire = sum(
-        b.bytes_sent - a.bytes_sent + UDP_AND_IP_BYTES * (b.packets_sent - a.packets_sent)
-        for a, b in pairs
+        b.bytes_sent - a.bytes_sent + around * (b.packets_sent - a.packets_sent) for a, b in pairs
     )
     from_wire = sum(
-        b.bytes_received
-        - a.bytes_received
-        + UDP_AND_IP_BYTES * (b.packets_received - a.packets_received)
+        b.bytes_received - a.bytes_received + around * (b.packets_received - a.packets_received)
         for a, b in pairs
     )
     packets = sum(stream.packets for stream in flowing)
-    made = _rtp_bytes(flowing) + packets * (tag + UDP_AND_IP_BYTES)
+    made = _rtp_bytes(flowing) + packets * (tag + around)
     return Traffic(
         upload=_kbps(_rtp_bytes(sent), seconds),
         download=_kbps(_rtp_bytes(received), seconds),
@@ -153,9 +157,10 @@ def traffic(before: Sequence[Connection], after: Sequence[Connection]) -> Traffi
         download_on_wire=_kbps(from_wire, seconds),
         payload_per_stream=tuple(_kbps(stream.payload_bytes, seconds) for stream in flowing),
         packets_per_stream=tuple(stream.packets / seconds for stream in flowing),
-        explained=100 * on_wire / made if made else 0.0,
+        made_bytes=made,
         header_bytes=sum(stream.header_bytes for stream in flowing) / packets if packets else 0.0,
         tag_bytes=tag,
+        ip_bytes=header,
     )
 
 

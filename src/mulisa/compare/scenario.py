@@ -82,8 +82,6 @@ def parse_sizes(text: str | None, *, full: bool) -> tuple[int, ...]:
     return tuple(sorted(sizes))
 
 
-GUEST: Final = "Guest"
-"""Who joins and leaves again."""
 QUESTION: Final = "Mulisa, what can you do for us here?"
 TYPED: Final = "Mulisa, who is in the call?"
 """Has a short answer."""

@@ -69,7 +69,7 @@ class Signalling:
         self.messages.append(Message(now, who, way, kind_of(way, data)))
 
 
-def made(messages: Sequence[Message], kind: str, topology: Topology) -> int:
+def descriptions(messages: Sequence[Message], kind: str, topology: Topology) -> int:
     """How many descriptions of a kind were made, however many sockets each of them crossed.
 
     A mesh's gateway relays: what comes down of it went up before. An SFU answers and offers itself.

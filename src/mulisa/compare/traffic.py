@@ -17,6 +17,7 @@ from mulisa.compare.theory import Stream
 
 BEGINNING: Final = 0.5
 """Seconds of speech before the counting begins."""
+_VOICES: Final = "packets of voices alone; RTCP and data channels come on top"
 _ONE_BROWSER: Final = "all people live in one Chromium: its CPU divided by their number"
 
 
@@ -32,17 +33,14 @@ class Spent:
 
 async def connections(call: Call) -> None:
     """How many there are, and what flows on them, while all people speak."""
-    before = [await probe.read(person) for person in call.people]
     await asyncio.gather(*(person.say(MONOLOGUE) for person in call.people))
     after = [await probe.read(person) for person in call.people]
     add = call.book.add
     add("connections", "peer_connections", [len(each) for each in after])
     endpoints = [len({connection.remote for connection in each}) for each in after]
     add("connections", "remote_endpoints", endpoints)
-    sent = [_flowing(a, b, "sent") for a, b in zip(before, after, strict=True)]
-    received = [_flowing(a, b, "received") for a, b in zip(before, after, strict=True)]
-    add("connections", "streams_sent", sent)
-    add("connections", "streams_received", received, note="Mulisa is silent meanwhile")
+    add("connections", "streams_sent", [_flowing(each, "sent") for each in after])
+    add("connections", "streams_received", [_flowing(each, "received") for each in after])
     ends = sum(len(each) for each in after)
     hers = sum(each.name == "mulisa" for page in after for each in page)
     is_mesh = call.plan.topology == "mesh"
@@ -63,16 +61,10 @@ async def bandwidth(call: Call) -> None:
     await _window(call, SILENCE, call.plan.silence)
 
 
-def _flowing(
-    before: Sequence[probe.Connection], after: Sequence[probe.Connection], way: str
-) -> int:
-    """Streams that carried packets between two readings."""
-    old = {s: stream for each in before for s, stream in getattr(each, way).items()}
-    return sum(
-        stream.packets > (old[ssrc].packets if ssrc in old else 0)
-        for each in after
-        for ssrc, stream in getattr(each, way).items()
-    )
+def _flowing(connections: Sequence[probe.Connection], way: str) -> int:
+    """Streams that carried packets so far; Mulisa has spoken before."""
+    streams = [s for each in connections for s in getattr(each, way).values()]
+    return sum(stream.packets > 0 for stream in streams)
 
 
 async def _window(call: Call, condition: str, seconds: float) -> list[probe.Traffic]:
@@ -90,10 +82,30 @@ async def _window(call: Call, condition: str, seconds: float) -> list[probe.Traf
     add("download_on_wire", [each.download_on_wire for each in found])
     add("payload_per_stream", [kbps for each in found for kbps in each.payload_per_stream])
     add("packets_per_stream", [rate for each in found for rate in each.packets_per_stream])
-    add("upload_explained", [each.explained for each in found if each.explained])
+    _explain(call, condition, before, after, found)
     if stream := one_stream(found):
         call.book.streams[condition] = stream
     return found
+
+
+def _explain(
+    call: Call,
+    condition: str,
+    before: Sequence[Sequence[probe.Connection]],
+    after: Sequence[Sequence[probe.Connection]],
+    found: Sequence[probe.Traffic],
+) -> None:
+    """The packets of each person's voice, as the wire has them."""
+    if call.capture is None:
+        call.book.remark("bandwidth", "voices are compared with the wire by root only")
+        return
+    for old, new, own in zip(before, after, found, strict=True):
+        voices = {ssrc for each in new for ssrc in each.sent}
+        packets = call.capture.between(old[0].at, new[0].at)
+        seen = sum(packet.length for packet in packets if packet.ssrc in voices)
+        if own.made_bytes:
+            percent = 100 * seen / own.made_bytes
+            call.book.add("bandwidth", "upload_explained", [percent], condition, _VOICES)
 
 
 def one_stream(found: Sequence[probe.Traffic]) -> Stream | None:
@@ -107,6 +119,7 @@ def one_stream(found: Sequence[probe.Traffic]) -> Stream | None:
         packets_per_second=sum(rates) / len(rates),
         rtp_header_bytes=sum(each.header_bytes for each in found) / len(found),
         srtp_tag_bytes=found[0].tag_bytes,
+        ip_bytes=found[0].ip_bytes,
     )
 
 
