@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -9,7 +10,7 @@ from typing import Final
 import pytest
 
 from mulisa.core.room import Topology
-from tests.namespaces import PUBLIC_V6, Internet, Namespace, Nat, internet
+from tests.namespaces import INTERFACE, PUBLIC_V6, Internet, Namespace, Nat, internet
 from tests.slow.homes import inhabitants, public
 from tests.slow.test_nat import ROOM, all_hear_each_other, enter, mulisa_hears_and_answers
 
@@ -90,7 +91,7 @@ async def test_with_relays_only_and_none_there_the_page_says_why_nobody_is_reach
         async with inhabitants(chromium, homes, where.url, tmp_path) as people:
             page = people[0].person.page
             await page.goto(f"{where.url}/r/{ROOM}?name=Alice&join=1&relay=1")
-            said = await page.get_by_test_id("ended").text_content()
+            said = await page.get_by_test_id("lobby-trouble").text_content()
     assert said is not None
     assert "This link asks for relays only, and the server has none." in said
     assert "Open it without relay=1" in said
@@ -111,4 +112,7 @@ async def test_an_uplink_of_256_kbit_per_second(
             hosts["Alice"].throttle(256)
             await all_hear_each_other(people)
             await mulisa_hears_and_answers(people, people[0])
-            print(f"{topology}: {hosts['Alice'].run('tc', '-s', 'qdisc', 'show', 'dev', 'eth0')}")
+            counted = hosts["Alice"].run("tc", "-s", "qdisc", "show", "dev", INTERFACE)
+    print(f"{topology}: {counted}")
+    sent = re.search(r"qdisc tbf .*\n Sent (\d+) bytes", counted)
+    assert sent is not None and int(sent[1]) > 0, counted
