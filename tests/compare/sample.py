@@ -73,7 +73,7 @@ def sample_result(sizes: tuple[int, ...] = (2, 3, 4, 6), *, full: bool = True) -
         ),
         figures=tuple(figures),
         notes=(
-            Note("nats", "It needs root, for network namespaces: run it with sudo."),
+            Note("nats", "it needs root, for network namespaces: run it with sudo."),
             Note("injection", "In both topologies she encodes once."),
             Note(None, "This result is made up, for tests."),
         ),

@@ -118,7 +118,7 @@ def test_what_was_not_measured_is_not_told() -> None:
     report = report_of(replace(whole, figures=tuple(only)))
     assert "upload" not in report.story.headline
     assert "kb/s" not in report.story.paragraph
-    assert section_of(report, "response").missing == "This was not measured."
+    assert section_of(report, "response").missing == "it was not measured."
 
 
 def test_a_result_without_figures_makes_a_report() -> None:
@@ -129,7 +129,7 @@ def test_a_result_without_figures_makes_a_report() -> None:
 
 def test_a_missing_row_says_why() -> None:
     section = section_of(full_report(), "nats")
-    assert section.missing == "It needs root, for network namespaces: run it with sudo."
+    assert section.missing == "it needs root, for network namespaces: run it with sudo."
     assert not section.charts
     assert not section.tables
 

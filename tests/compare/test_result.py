@@ -87,7 +87,7 @@ def test_what_is_written_is_read_back(result: Result) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(results())
 def test_what_is_written_is_read_back_at_length(result: Result) -> None:
     check(result)

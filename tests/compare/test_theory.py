@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from mulisa.compare.metrics import (
@@ -122,3 +125,28 @@ def test_of_times_and_cpu_theory_says_nothing() -> None:
     for metric in silent:
         condition = metric.conditions[0] if metric.conditions else ""
         assert expected(metric, "mesh", 4, condition) is None
+
+
+def test_the_document_says_the_same() -> None:
+    """docs/mesh-or-sfu.md: N, connections of each, in the call, upload, download, packets."""
+    text = (Path(__file__).parents[2] / "docs" / "mesh-or-sfu.md").read_text()
+    rows = [
+        [int(cell.replace(",", "")) for cell in re.findall(r"\d{1,3}(?:,\d{3})+|\d+", line)]
+        for line in text.splitlines()
+        if re.match(r"\| \d+ \|", line)
+    ]
+    assert [row[0] for row in rows] == [2, 3, 4, 6, 10, 25]
+    for people, *said in rows:
+        assert said == [round(value) for value in figures_of(people)]
+
+
+def figures_of(people: int) -> list[float]:
+    """A line of the document's table."""
+    values = [
+        *of("connections", "peer_connections", people),
+        *of("connections", "connections_in_total", people),
+        *of("bandwidth", "upload_on_wire", people, SPEECH),
+        of("bandwidth", "download_on_wire", people, SPEECH)[0],
+        of("scalability", "packets_forwarded", people)[1],
+    ]
+    return [value for value in values if value is not None]

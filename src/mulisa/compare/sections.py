@@ -78,7 +78,7 @@ def sections_of(result: Result, measured: Measured) -> tuple[Section, ...]:
 def _section(result: Result, measured: Measured, row: Row) -> Section:
     notes = tuple(note.text for note in result.notes if note.row == row.name)
     if not measured.has_row(row.name):
-        reason = " ".join(notes) or "This was not measured."
+        reason = " ".join(notes) or "it was not measured."
         return Section(row.name, row.title, row.see, reason)
     foretells = result.options.full and row.name == "scalability"
     return Section(

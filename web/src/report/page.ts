@@ -86,7 +86,7 @@ function section(each: Section): TemplateResult {
     return html`
       <section id=${name}>
         <h2>${title}</h2>
-        <p class="missing">Not in this report. ${missing}</p>
+        <p class="missing">Not in this report: ${missing}</p>
       </section>
     `;
   }
