@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from playwright.async_api import Page, async_playwright
 
+from mulisa.compare.browser import FLAGS
 from mulisa.sfu.answering import AnsweringNegotiation
 from mulisa.sfu.media import TrackSid
 from mulisa.sfu.negotiation import Answered, ExpectedTrack, Negotiated, WantedTrack
 from mulisa.sfu.offering import OfferingNegotiation
-from tests.browser.people import FLAGS
 from tests.sfu.recordings import OURS, VP8, wanted_track
 
 pytestmark = pytest.mark.browser

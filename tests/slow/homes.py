@@ -12,8 +12,9 @@ from typing import Any, Final
 
 from playwright.async_api import async_playwright
 
+from mulisa.compare.browser import FLAGS
 from mulisa.core.room import Topology
-from tests.browser.people import FLAGS, Person, person_in, until
+from tests.browser.people import Person, person_in, until
 from tests.browser.server import Program, Server
 from tests.namespaces import Internet, Namespace, Nat, program_in
 from tests.turn_server import SECRET, TurnServer, turn_program
