@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
-import shutil
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -33,8 +31,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from bench._people import PATIENCE, Ear, Frames, person_in
 from bench._report import circumstances, in_milliseconds, write
 from bench._rtc_servers import STACKS, Sfu, Stack, running, stacks_of
-from tests.browser.people import browser_at
 
+from mulisa.compare.browser import browser_at, chromium
 from mulisa.core.audio import FRAME_DURATION, FRAME_SAMPLES, SAMPLE_RATE_HZ, AudioFrame
 from mulisa.core.room import Identity
 from mulisa.providers.tones import tone
@@ -130,14 +128,6 @@ def parse() -> argparse.Namespace:
     if "chromium" in options.clients and not (options.chromium and _SDK.exists()):
         parser.error("no browser or no livekit-client here: run `make`, or say --clients python")
     return options
-
-
-def chromium() -> str:
-    """MULISA_CHROMIUM, the browser that `make` found, or one on the PATH; empty without any."""
-    note = Path(sys.prefix, ".chromium")
-    noted = note.read_text().strip() if note.exists() else ""
-    wanted = (os.environ.get("MULISA_CHROMIUM", ""), noted, "chromium", "google-chrome")
-    return next((found for name in wanted if name and (found := shutil.which(name))), "")
 
 
 async def measure(

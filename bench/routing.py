@@ -28,9 +28,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from bench._report import circumstances, in_milliseconds, write
 from bench._servers import Keys, talking_room
-from bench.join import chromium
-from tests.browser.people import Person, browser_at, person_in
+from tests.browser.people import Person, person_in
 
+from mulisa.compare.browser import browser_at, chromium
 from mulisa.core.room import Topology
 
 Change: TypeAlias = Callable[[bool], Awaitable[float]]

@@ -6,32 +6,19 @@ track made by WebAudio instead; what is played into it is what the person says.
 
 from __future__ import annotations
 
-import asyncio
 import base64
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import Coroutine
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
-from playwright.async_api import Browser, BrowserContext, Page, async_playwright
-from playwright.async_api import TimeoutError as PlaywrightTimeout
+from playwright.async_api import Browser, BrowserContext, Page
 
+from mulisa.compare.browser import WaitedInVain
+from mulisa.compare.browser import browser_at as browser_at
+from mulisa.compare.browser import until as until
 from mulisa.core.audio import SAMPLE_RATE_HZ, Samples
 
-FLAGS = (
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--use-fake-ui-for-media-stream",
-    "--autoplay-policy=no-user-gesture-required",
-)
-T = TypeVar("T")
 PATIENCE_MS = 60_000
 """How long any one thing may take; nothing is measured by it."""
 
@@ -300,39 +287,6 @@ class Person:
             f"{count} captions of {name} with {words}",
         )
         return matching(lines)[-1].text
-
-
-class WaitedInVain(AssertionError):
-    """It was never so."""
-
-
-async def until(
-    look: Callable[[], Coroutine[Any, Any, T]],
-    is_so: Callable[[T], bool],
-    what: str,
-    seconds: float = PATIENCE_MS / 1000,
-) -> T:
-    """Look again and again until it is so; says what was seen last if it never is."""
-    seen: Any = None
-    try:
-        async with asyncio.timeout(seconds):
-            while not is_so(found := await look()):  # noqa: ASYNC110 - a page tells nobody
-                seen = found
-                await asyncio.sleep(0.05)
-    except (TimeoutError, PlaywrightTimeout) as error:
-        raise WaitedInVain(f"waited for {what}; last seen: {seen!r}") from error
-    return found
-
-
-@asynccontextmanager
-async def browser_at(path: str, *flags: str) -> AsyncIterator[Browser]:
-    """A fresh headless browser; `flags` add to or overrule `FLAGS`."""
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=path, args=[*FLAGS, *flags])
-        try:
-            yield browser
-        finally:
-            await browser.close()
 
 
 async def person_in(

@@ -15,13 +15,13 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Any, Final, TypeVar
+
+from playwright.async_api import Browser, Error, Page, async_playwright
+from playwright.async_api import TimeoutError as PlaywrightTimeout
 
 from mulisa.core.audio import Samples
 from mulisa.core.errors import ConfigError, MulisaError
-
-if TYPE_CHECKING:
-    from playwright.async_api import Browser, Page
 
 FLAGS: Final = (
     "--headless=new",
@@ -64,14 +64,10 @@ def chromium() -> str:
 
 @asynccontextmanager
 async def browser_at(path: str = "", *flags: str) -> AsyncIterator[Browser]:
-    """A fresh headless browser, Playwright's own without a path; `flags` add to `FLAGS`.
+    """A fresh headless browser, Playwright's own without a path.
 
-    Raises ConfigError if there is none, or no Playwright.
+    `flags` add to or overrule `FLAGS`. Raises ConfigError if there is none.
     """
-    try:
-        from playwright.async_api import Error, async_playwright
-    except ImportError as error:
-        raise ConfigError("this needs the extra: pip install 'mulisa[compare,local]'") from error
     async with async_playwright() as playwright:
         try:
             browser = await playwright.chromium.launch(
@@ -187,6 +183,6 @@ async def until(
             while not is_so(found := await look()):  # noqa: ASYNC110 - a page tells nobody
                 seen = found
                 await asyncio.sleep(0.05)
-    except TimeoutError as error:
+    except (TimeoutError, PlaywrightTimeout) as error:
         raise WaitedInVain(f"waited for {what}; last seen: {seen!r}") from error
     return found
