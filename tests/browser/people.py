@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from playwright.async_api import Browser, BrowserContext, Page
 
-from mulisa.compare.browser import WaitedInVain
+from mulisa.compare.browser import WaitedInVain as WaitedInVain
 from mulisa.compare.browser import browser_at as browser_at
 from mulisa.compare.browser import until as until
 from mulisa.core.audio import SAMPLE_RATE_HZ, Samples
