@@ -105,7 +105,7 @@ async def serving(*arguments: str) -> AsyncIterator[Serving]:
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["serve"], ["join"], ["worker"], ["transcript"], ["doctor"]]
+    "arguments", [[], ["serve"], ["join"], ["worker"], ["transcript"], ["compare"], ["doctor"]]
 )
 def test_help(arguments: list[str]) -> None:
     result = run(*arguments, "--help")
@@ -115,7 +115,7 @@ def test_help(arguments: list[str]) -> None:
 
 def test_the_list_of_commands_is_whole_sentences() -> None:
     commands = run("--help").stdout.split("Commands:\n")[1].split("\n\n")[0].splitlines()
-    assert len(commands) == 5
+    assert len(commands) == 6
     assert all(line.endswith(".") and not line.endswith("...") for line in commands), commands
 
 
@@ -349,3 +349,10 @@ async def test_a_worker_elsewhere_trusts_the_self_made_certificate_that_it_is_gi
 def _keys(data: Path) -> tuple[str, str]:
     key, _, secret = (data / "livekit-keys").read_text().strip().partition(": ")
     return key, secret
+
+
+def test_sizes_that_cannot_be_compared_are_wrong_usage() -> None:
+    pytest.importorskip("playwright", reason="needs the extra: pip install 'mulisa[compare]'")
+    result = run("compare", "--participants", "1")
+    assert result.exit_code == 2
+    assert "--participants" in result.stderr

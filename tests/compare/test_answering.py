@@ -23,6 +23,11 @@ def test_what_was_encoded_once_is_the_same_for_all() -> None:
     assert (frames_of(fanned_out), encodes(fanned_out)) == (4, 4)
 
 
+def test_longer_headers_are_no_other_encoder() -> None:
+    over_ipv6 = tuple(size + 20 for size in SIZES)
+    assert encodes(voice(1) + voice(2, over_ipv6)) == 4
+
+
 def test_an_encoder_for_each_shows_in_the_sizes() -> None:
     assert encodes(voice(1) + voice(2, (91, 85, 99, 61))) == 7
 

@@ -137,11 +137,12 @@ def frames_of(packets: Sequence[Packet]) -> int:
 def encodes(packets: Sequence[Packet]) -> int:
     """How often an encoder must have run at least: payloads that differ in size, per frame.
 
-    The n-th packets of all streams, counted from the end, carry the same 20 ms.
+    The n-th packets of all streams, counted from the end, carry the same 20 ms. Sizes are taken
+    from the smallest packet of each stream: headers differ, as those of IPv4 and IPv6 do.
     """
     per_stream: dict[int | None, list[int]] = {}
     for packet in packets:
         per_stream.setdefault(packet.ssrc, []).append(packet.length)
-    rows = [lengths[::-1] for lengths in per_stream.values()]
+    rows = [[each - min(sizes) for each in reversed(sizes)] for sizes in per_stream.values()]
     longest = max(map(len, rows), default=0)
     return sum(len({row[n] for row in rows if n < len(row)}) for n in range(longest))

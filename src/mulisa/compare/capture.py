@@ -19,6 +19,8 @@ _ALL_PROTOCOLS: Final = 0x0003
 _OUTGOING: Final = 4
 """A packet of the loopback is seen twice, going out and coming in; the first is enough."""
 _SO_TIMESTAMPNS: Final = 35
+_SO_RCVBUFFORCE: Final = 33
+"""Beyond net.core.rmem_max, which holds a second of packets."""
 _BUFFER_BYTES: Final = 16 * 1024 * 1024
 _IPV4_HEADER: Final = struct.Struct("!BxHxxHxB")
 _IPV6_HEADER: Final = struct.Struct("!xxxxHB")
@@ -87,7 +89,7 @@ def capturing() -> Iterator[Capture | None]:
     with raw:
         raw.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
         with suppress(OSError):
-            raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER_BYTES)
+            raw.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER_BYTES)
         raw.settimeout(_PATIENCE)
         capture, ending = Capture(), threading.Event()
         reader = threading.Thread(target=_read, args=(raw, capture, ending), name="capture")
