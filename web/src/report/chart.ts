@@ -151,7 +151,7 @@ function barsOf(chart: Chart, topology: Topology): Plot.Markish[] {
     fy: ({ x }: { x: number | string }) => placeName(chart, x),
   };
   return [
-    Plot.ruleX(theory, { ...place, x: "y", stroke, className: "theory", strokeWidth: 9 }),
+    Plot.barX(theory, { ...place, x1: 0, x2: "y", fill: stroke, className: "theory" }),
     Plot.barX(marks, { ...place, x1: 0, x2: "median", fill: stroke, insetTop: 5, insetBottom: 5 }),
     Plot.ruleY(marks, { ...place, x1: "low", x2: "high", stroke: "var(--ink)", strokeWidth: 1.5 }),
     Plot.text(marks, {
