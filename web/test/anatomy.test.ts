@@ -70,6 +70,14 @@ describe("packets", () => {
     expect(reading.heldMs).toBeCloseTo(50);
   });
 
+  it("keep their length when a pause empties the buffer", () => {
+    const gauge = new PacketGauge();
+    const look = (n: number, packets: number) =>
+      gauge.look([voice(packets, 80, { jitterBufferEmittedCount: n * 3 * 960, jitterBufferDelay: 0 })], n * 60);
+    for (let n = 0; n <= 40; n += 1) look(n, n * 3);
+    for (let n = 41; n <= 48; n += 1) expect(look(n, 120).packetMs).toBe(20);
+  });
+
   it("say nothing of length before enough came, and stay on the strip in silence", () => {
     const gauge = new PacketGauge();
     gauge.look([voice(0)], 0);

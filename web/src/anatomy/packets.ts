@@ -63,7 +63,8 @@ interface Sums {
 export class PacketGauge {
   #packets: readonly Packet[] = [];
   #sums: readonly Sums[] = [];
-  #packetMs: number | null = null;
+  /** How many looks say so of the length: where a pause begins or ends the buffer misleads some. */
+  readonly #votes = new Map<number, number>();
   #heldMs: number | null = null;
 
   /** `stats` are of all that carries the voice; to be called many times a second. */
@@ -92,7 +93,8 @@ export class PacketGauge {
     const count = now.packets - begin.packets;
     const emitted = now.emitted - begin.emitted;
     if (count >= MIN_PACKETS && emitted > 0) {
-      this.#packetMs = nearest(emitted / SAMPLES_PER_MS / count);
+      const packetMs = nearest(emitted / SAMPLES_PER_MS / count);
+      this.#votes.set(packetMs, (this.#votes.get(packetMs) ?? 0) + 1);
       this.#heldMs = (1000 * (now.delay - begin.delay)) / emitted;
     }
     return {
@@ -102,9 +104,14 @@ export class PacketGauge {
       lost: now.lost,
       bitRate: seconds > 0 ? (8 * (now.bytes - begin.bytes)) / seconds : 0,
       packetRate: seconds > 0 ? count / seconds : 0,
-      packetMs: this.#packetMs,
+      packetMs: this.#elected(),
       heldMs: this.#heldMs,
     };
+  }
+
+  #elected(): number | null {
+    const most = Math.max(...this.#votes.values());
+    return [...this.#votes].find(([, votes]) => votes === most)?.[0] ?? null;
   }
 }
 

@@ -27,7 +27,7 @@ const SOURCE = {
   size: "From getStats of your browser: bytesReceived by packetsReceived between two looks 60 ms apart, so the mean of two or three packets.",
   number: "From getStats of your browser: packetsReceived of her tracks, from the beginning.",
   bytes: "From getStats of your browser: bytesReceived of her tracks, from the beginning; payload alone.",
-  ms: "From getStats of your browser: samples taken out of the jitter buffer by packets that came, in the last second.",
+  ms: "From getStats of your browser: samples taken out of the jitter buffer by packets that came; what most seconds say.",
   rate: "From getStats of your browser: bytesReceived of her tracks over the last second; payload alone.",
   ratio: "The bit rate of the sound before the encoder by that of the packets.",
   packets: "From getStats of your browser: packetsReceived of her tracks over the last second.",
