@@ -29,7 +29,7 @@ def test_longer_headers_are_no_other_encoder() -> None:
 
 
 def test_an_encoder_for_each_shows_in_the_sizes() -> None:
-    assert encodes(voice(1) + voice(2, (91, 85, 99, 61))) == 7
+    assert encodes(voice(1) + voice(2, (91, 85, 99, 61))) == 6
 
 
 def test_who_began_to_listen_late_heard_the_same() -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Final
+
+import aiohttp
 
 from mulisa.compare.answering import first_after, over
 from mulisa.compare.measure import MULISA, Call, now
@@ -19,9 +22,13 @@ BEFORE: Final = 0.5
 
 async def changes(call: Call) -> None:
     """Each kind of change, several times; each is taken back."""
-    for _ in range(call.plan.changes):
-        await _stop_hearing(call)
-    await _speak_to_one(call)
+    try:
+        for _ in range(call.plan.changes):
+            await _stop_hearing(call)
+        await _speak_to_one(call)
+    finally:
+        with suppress(aiohttp.ClientError):  # what failed must not spoil what is measured next
+            await call.route(hear={call.people[0].identity: True}, speak_to=None)
 
 
 async def _stop_hearing(call: Call) -> None:
