@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -59,6 +60,7 @@ def test_connections_are_those_of_theory(result: Result) -> None:
     assert figure(result, "sfu", "joining", "connections_made").samples == (1,)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: looks at the wire")
 def test_bandwidth_is_what_the_encoders_made_and_its_overhead(result: Result) -> None:
     for topology in TOPOLOGIES:
         explained = figure(result, topology, "bandwidth", "upload_explained", "speech")
