@@ -338,8 +338,8 @@ export class Room extends EventTarget {
   }
 
   /**
-   * A segment stays where its first words came; a final one does not change any more. Nobody
-   * changes the segment of somebody else.
+   * A segment stays where its first words came; a final one does not change any more, and one
+   * without words takes back what seemed to be said. Nobody changes the segment of somebody else.
    */
   #put(line: Line): void {
     const { kind, id, identity } = line;
@@ -347,8 +347,11 @@ export class Room extends EventTarget {
       return known.kind === kind && known.id === id && known.identity === identity;
     });
     const known = this.lines[index];
-    if (known === undefined) this.lines = [...this.lines, line].slice(-MAX_LINES);
-    else if (!known.final) this.lines = this.lines.with(index, { ...line, at: known.at });
+    if (known?.final) return;
+    const isWithdrawn = line.final && line.text.trim() === "" && line.unspoken === "";
+    if (isWithdrawn) this.lines = this.lines.filter((each) => each !== known);
+    else if (known === undefined) this.lines = [...this.lines, line].slice(-MAX_LINES);
+    else this.lines = this.lines.with(index, { ...line, at: known.at });
   }
 
   #signalingLost(now: number): void {

@@ -75,6 +75,14 @@ describe("the agent's state", () => {
 });
 
 describe("captions", () => {
+  it("are taken back if there were no words after all", () => {
+    room.receive({ type: "caption_received", caption: caption("uh") }, 300);
+    room.receive({ type: "caption_received", caption: caption("", { final: true }) }, 400);
+    expect(room.lines).toEqual([]);
+    room.receive({ type: "caption_received", caption: caption(" ", { final: true, segmentId: "S9" }) }, 500);
+    expect(room.lines).toEqual([]);
+  });
+
   it("grow in place, settle once, and keep the time of their first words", () => {
     room.receive({ type: "caption_received", caption: caption("shall we") }, 300);
     room.receive(
