@@ -124,6 +124,7 @@ async def test_six_people_and_mulisa(scripted: Server, chromium: str) -> None:
                     lambda now, packets=packets: now > packets + 25,  # type: ignore[misc]
                     f"{person.name} to hear Mulisa",
                 )
+            await people[1].mulisa_is("listening")
 
 
 async def processor_time(server: Server) -> str:
