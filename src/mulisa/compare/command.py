@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from mulisa.compare.report import to_html
+from mulisa.compare.report import template, to_html
 from mulisa.compare.result import Result, to_json
 from mulisa.compare.run import compare
 from mulisa.console import Console
@@ -33,6 +33,7 @@ def run(console: Console, sizes: Sequence[int], *, full: bool, folder: Path) -> 
 
 def _check(folder: Path) -> None:
     """What could fail after minutes of measuring fails now."""
+    template()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
