@@ -444,7 +444,7 @@ def transcript(
 @app.command(
     short_help="Measure mesh and SFU side by side.",
     epilog="\b\nExamples:\n"
-    "  mulisa compare                         calls of 2 and of 4 people; about five minutes\n"
+    "  mulisa compare                         calls of 2 and of 4 people; some minutes\n"
     "  mulisa compare --participants 2        a first look, half as long\n"
     "  mulisa compare --full --out report     2, 3, 4 and 6 people, many trials\n\n"
     "Needs the extras 'compare' and 'local', and a Chromium (MULISA_CHROMIUM names another one);\n"
