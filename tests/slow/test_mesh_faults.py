@@ -213,7 +213,7 @@ async def test_somebody_reloads_like_mad(server: Server, chromium: str) -> None:
         await bob.enter(server.url, ROOM)
         await alice.sees("Bob")
         for _ in range(20):
-            await until(lambda: reload(bob), bool, "the page to be reloaded")
+            await reload(bob)
         await until(bob.identity, bool, "Bob to be in the room")
         await settle(server, {"Alice": 1, "Bob": 1, "Mulisa": 1})
         await alice.sees("Bob")
@@ -227,7 +227,7 @@ async def test_six_people_reload_at_once(server: Server, chromium: str) -> None:
         for person in people:
             await person.enter(server.url, ROOM)
         for _ in range(2):
-            await asyncio.gather(*(p.page.reload(wait_until="commit") for p in people))
+            await asyncio.gather(*(reload(person) for person in people))
         for person in people:
             await until(person.identity, bool, f"{person.name} to be in the room")
         await settle(server, {"Mulisa": 1} | {person.name: 1 for person in people})
@@ -235,7 +235,11 @@ async def test_six_people_reload_at_once(server: Server, chromium: str) -> None:
             await person.hears_on(await other.identity())
 
 
-async def reload(person: Person) -> bool:
+async def reload(person: Person) -> None:
+    await until(lambda: reloaded(person), bool, f"the page of {person.name} to be reloaded")
+
+
+async def reloaded(person: Person) -> bool:
     """False if the browser is between two pages, where it takes no order."""
     try:
         await person.page.reload(wait_until="commit")
