@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -28,6 +28,25 @@ MULISA: Final = "mulisa"
 """Her identity."""
 SATURATED: Final = 85.0
 """% of all cores from which the machine itself is what is measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What a row is given that makes networks, servers and browsers of its own."""
+
+    sizes: tuple[int, ...]
+    """Numbers of people of the whole comparison; a row may take some of them."""
+    full: bool
+    speech: Mapping[str, Mapping[str, Samples]]
+    """By the names of `scenario.VOICES`, what each says by its key."""
+    say: Callable[[str], None]
+    """What is being done now."""
+    remark: Callable[[str], None]
+    """What a reader must know about this row."""
+
+
+RowRunner = Callable[[Bench], Awaitable[list[Figure]]]
+"""Measures one row in all topologies. A MulisaError says why nothing came of it ("needs root")."""
 
 
 def now() -> float:

@@ -20,8 +20,8 @@ from mulisa.compare import answering, control, effort, joining, probe, traffic
 from mulisa.compare.browser import browser_at, chromium
 from mulisa.compare.capture import Capture, capturing
 from mulisa.compare.machine import machine, stacks, versions
-from mulisa.compare.measure import MULISA, Book, Call
-from mulisa.compare.metrics import ROWS, RowName
+from mulisa.compare.measure import MULISA, Bench, Book, Call, RowRunner
+from mulisa.compare.metrics import ROW_OF, ROWS, RowName
 from mulisa.compare.result import SCHEMA, Figure, Note, Options, Result
 from mulisa.compare.scenario import VOICES, Plan, plans
 from mulisa.compare.server import keys, server
@@ -31,9 +31,11 @@ from mulisa.core.audio import Samples
 from mulisa.core.errors import MulisaError
 
 Say = Callable[[str], None]
-_NOT_YET: Final[dict[RowName, str]] = {
-    "nats": "not measured: networks with NATs are not part of this comparison yet",
-    "impairment": "not measured: bad networks are not part of this comparison yet",
+_NETWORKS: Final[dict[RowName, RowRunner]] = {}
+"""Rows with networks of their own, which take longer."""
+_WITHOUT: Final[dict[RowName, str]] = {
+    "nats": "networks with NATs are measured with --full.",
+    "impairment": "bad networks are measured with --full.",
 }
 
 
@@ -75,7 +77,7 @@ async def compare(command: str, sizes: Sequence[int], *, full: bool, say: Say) -
     began = asyncio.get_running_loop().time()
     calls = plans(sizes, full=full)
     figures: list[Figure] = []
-    notes = [Note(row, why) for row, why in _NOT_YET.items()]
+    notes = [] if full else [Note(row, why) for row, why in _WITHOUT.items()]
     async with AsyncExitStack() as stack:
         before = {child.pid for child in psutil.Process().children(recursive=True)}
         browser = await stack.enter_async_context(browser_at(chromium()))
@@ -93,6 +95,10 @@ async def compare(command: str, sizes: Sequence[int], *, full: bool, say: Say) -
             codec = codec or found
             figures += book.figures()
             notes += [note for note in book.notes if note not in notes]
+        if full:
+            for row, runner in _NETWORKS.items():
+                bench = Bench(tuple(sizes), full, speech, say, _remarks(notes, row))
+                figures += await _own_networks(row, runner, bench)
         about = versions(browser.version)
     seconds = asyncio.get_running_loop().time() - began
     return Result(
@@ -105,6 +111,20 @@ async def compare(command: str, sizes: Sequence[int], *, full: bool, say: Say) -
         figures=tuple(sorted(figures, key=_place)),
         notes=tuple(notes),
     )
+
+
+def _remarks(notes: list[Note], row: RowName) -> Callable[[str], None]:
+    return lambda text: notes.append(Note(row, text[:400]))
+
+
+async def _own_networks(row: RowName, runner: RowRunner, bench: Bench) -> list[Figure]:
+    """One row; what keeps it from being measured is told instead."""
+    bench.say(ROW_OF[row].title.lower())
+    try:
+        return await runner(bench)
+    except (MulisaError, PlaywrightError, aiohttp.ClientError, TimeoutError) as error:
+        bench.remark(str(error))
+        return []
 
 
 _ORDER: Final = {row.name: place for place, row in enumerate(ROWS)}
