@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from functools import cache
 from html.parser import HTMLParser
@@ -93,16 +94,40 @@ def test_a_page_without_one_place_for_it_is_refused(page: str) -> None:
 def test_the_verdict_comes_first() -> None:
     story = full_report().story
     assert story.headline == (
-        "In a call of 4 people and Mulisa, a mesh asks each person for 4\u00a0connections "
+        "For 4 people and Mulisa take an SFU: a mesh asks each person for 4\u00a0connections "
         "instead of 1, and 4 times the upload"
     )
     assert "Everybody hears the same in both." in story.paragraph
-    assert "When Mulisa comes into the running call, that is 4\u00a0connections" in story.paragraph
+    assert "comes into the running call, that is 4\u00a0connections" in story.paragraph
+    assert "(UDP blocked), 6\u00a0pairs would need a relay in the mesh, and 3" in story.paragraph
+
+
+def test_for_two_people_either_will_do() -> None:
+    story = report_of(sample_result((2,), full=False)).story
+    assert story.headline.startswith("For 2 people and Mulisa either will do:")
 
 
 def test_it_is_told_of_a_size_at_which_the_machine_was_not_full() -> None:
     assert telling_size(Measured(sample_result((2, 4, 6)))) == 4
-    assert telling_size(Measured(sample_result((6,)))) == 6
+    story = full_report().story
+    assert story.caveat.startswith("With 6 people this machine was full at times.")
+    assert not any(line.saturated for line in story.lines)
+
+
+def test_what_was_measured_at_another_size_says_so() -> None:
+    lines = {line.row: line for line in full_report().story.lines}
+    assert (lines["connections"].people, lines["nats"].people) == (4, 3)
+    assert "on the SFU, with 3 people." in full_report().story.paragraph
+
+
+def test_a_busy_machine_does_not_miscount() -> None:
+    whole = sample_result((2,), full=False)
+    busy = [replace(figure, saturated=True) for figure in whole.figures]
+    story = report_of(replace(whole, figures=tuple(busy))).story
+    assert story.headline.endswith("for 2\u00a0connections instead of 1")
+    assert "kb/s" not in story.paragraph and "answers" not in story.paragraph
+    assert {line.title: line.saturated for line in story.lines}["Connections in the call"] is False
+    assert "Measure again" in story.caveat
 
 
 def test_the_summary_has_mesh_sfu_and_ratio() -> None:
@@ -128,7 +153,7 @@ def test_a_result_without_figures_makes_a_report() -> None:
 
 
 def test_a_missing_row_says_why() -> None:
-    section = section_of(full_report(), "nats")
+    section = section_of(report_of(sample_result((2,), full=False)), "nats")
     assert section.missing == "it needs root, for network namespaces: run it with sudo."
     assert not section.charts
     assert not section.tables
@@ -159,12 +184,17 @@ def test_only_a_full_comparison_is_extrapolated() -> None:
 
 def test_theory_stands_next_to_what_was_measured() -> None:
     section = section_of(full_report(), "connections")
-    assert section.agreement == "Everything that theory speaks of is as it says."
+    assert section.agreement == "Every figure that theory speaks of is as it says."
+    assert section.charts[0].beside == "Measured against theory: mesh as it says, SFU as it says."
     cell = section.tables[0].lines[0].mesh
     assert cell is not None
     assert (cell.median, cell.theory) == ("2", "as theory says")
     bandwidth = section_of(full_report(), "bandwidth")
     assert bandwidth.agreement.startswith("Furthest from theory: ")
+    assert re.fullmatch(
+        r"Measured against theory: mesh at most .[\d.]+\u00a0%, SFU at most .[\d.]+\u00a0%\.",
+        bandwidth.charts[0].beside,
+    )
 
 
 def test_charts_of_one_metric_share_a_scale() -> None:
@@ -175,7 +205,7 @@ def test_charts_of_one_metric_share_a_scale() -> None:
 
 def test_free_conditions_are_drawn_at_the_largest_size() -> None:
     chart = section_of(full_report(), "impairment").charts[0]
-    assert (chart.over, chart.title[-8:]) == ("conditions", "6 people")
+    assert (chart.over, chart.title[-8:]) == ("conditions", "3 people")
     assert {mark.x for mark in chart.marks} == {"loss 5 %", "jitter 30 ms", "uplink 256 kb/s"}
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from mulisa.compare.limits import law_of, limit_of
-from mulisa.compare.measured import Measured
-from mulisa.compare.metrics import TOPOLOGIES, Metric, Topology
+from mulisa.compare.measured import SAME, Measured, difference
+from mulisa.compare.metrics import NAMES, TOPOLOGIES, Metric, Topology
 from mulisa.compare.result import Figure
 
 FURTHER: Final = 20
@@ -47,6 +47,8 @@ class Chart:
     unit: str
     condition: str
     over: Literal["people", "conditions"]
+    beside: str
+    """How far from theory; empty where it says nothing."""
     ceiling: float
     """The largest value in all charts of this metric, so that they share a scale."""
     marks: tuple[Mark, ...]
@@ -79,8 +81,8 @@ def _over_people(measured: Measured, metric: Metric, condition: str, extrapolate
 
 
 def _over_conditions(measured: Measured, metric: Metric, conditions: list[str]) -> Chart:
-    """At the largest size that was measured."""
-    people = measured.sizes(metric)[-1]
+    """At one size: that of the story."""
+    people = _size(measured, metric, conditions)
     found = [
         (figure, condition)
         for topology in TOPOLOGIES
@@ -99,7 +101,36 @@ def _chart(measured: Measured, metric: Metric, found: Iterable[tuple[Figure, Pla
         for figure, place in found
         if figure.theory is not None
     )
-    return Chart(metric.title, metric.unit, "", "people", 0, marks, theory, ())
+    beside = _beside(measured, [figure for figure, _ in found])
+    return Chart(metric.title, metric.unit, "", "people", beside, 0, marks, theory, ())
+
+
+def _size(measured: Measured, metric: Metric, conditions: list[str]) -> int:
+    told = [size for each in conditions if (size := measured.telling_size(metric, each))]
+    return max(told, default=measured.sizes(metric)[-1])
+
+
+def _beside(measured: Measured, figures: Iterable[Figure]) -> str:
+    """For each topology what is furthest from theory, where the machine was not full."""
+    told = []
+    for topology in TOPOLOGIES:
+        pairs = [
+            (measured.spread(figure).median, figure.theory)
+            for figure in figures
+            if figure.topology == topology and figure.theory is not None and not figure.saturated
+        ]
+        if pairs:
+            told.append(f"{NAMES[topology]} {_furthest(pairs)}")
+    return f"Measured against theory: {', '.join(told)}." if told else ""
+
+
+def _furthest(pairs: Sequence[tuple[float, float]]) -> str:
+    found = [difference(median, theory) for median, theory in pairs]
+    apart = [abs(median - theory) / (abs(theory) or 1) for median, theory in pairs]
+    worst = found[apart.index(max(apart))]
+    if worst == SAME:
+        return "as it says"
+    return worst if len(pairs) == 1 else f"at most {worst}"
 
 
 def _mark(measured: Measured, figure: Figure, x: Place) -> Mark:
