@@ -13,14 +13,18 @@ from typing import Any, Final
 from playwright.async_api import async_playwright
 
 from mulisa.compare.browser import FLAGS
+from mulisa.compare.coturn import TurnServer
+from mulisa.compare.internet import Internet
+from mulisa.compare.namespaces import Namespace, program_in
+from mulisa.compare.ways import Nat
 from mulisa.core.room import Topology
 from tests.browser.people import Person, person_in, until
 from tests.browser.server import Program, Server
-from tests.namespaces import Internet, Namespace, Nat, program_in
-from tests.turn_server import SECRET, TurnServer, turn_program
+from tests.turn_server import turn_program
 
 PORT: Final = 8000
 TURN_PORT: Final = 3478
+SECRET: Final = "shared-for-tests"
 SCRIPTED: Final = ("--stt", "scripted", "--llm", "scripted", "--tts", "scripted")
 
 PATHS: Final = """
@@ -130,11 +134,15 @@ def public(
     program = turn_program()
     relay, host = net.host("relay", 20), host or net.host("server", 10)
     turn = TurnServer(
-        program, folder, address=relay.address, port=TURN_PORT, secret=SECRET, prefix=relay.prefix
+        program,
+        folder,
+        address=relay.address,
+        port=TURN_PORT,
+        tls_port=TURN_PORT + 1,
+        secret=SECRET,
+        prefix=relay.prefix,
     )
-    urls = {"stun": f"stun:{relay.address}:{TURN_PORT}"}
-    urls |= {transport: turn.url(transport) for transport in ("udp", "tcp", "tls")}
-    given = [part for each in servers for part in ("--ice-server", urls[each])]
+    given = [part for each in servers for part in ("--ice-server", turn.url(each))]
     log = folder / "server.log"
     try:
         with log.open("w") as file:
