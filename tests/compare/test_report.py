@@ -10,6 +10,7 @@ from html.parser import HTMLParser
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
 
 from mulisa.compare.limits import law_of
 from mulisa.compare.measured import Measured, amount, beside_theory, number, ratio
@@ -20,6 +21,7 @@ from mulisa.compare.sections import Section
 from mulisa.compare.story import telling_size
 from mulisa.core.errors import ConfigError
 from tests.compare.sample import sample_result
+from tests.compare.test_result import results
 
 pytestmark = pytest.mark.unit
 
@@ -83,6 +85,27 @@ def test_the_raw_data_is_inside() -> None:
     ]
     assert [file["name"] for file in files] == ["result.json", "figures.csv"]
     assert read(files[0]["text"]) == result
+
+
+def check(result: Result) -> None:
+    """Whatever a valid result holds, it stays text in its place."""
+    report = report_of(result)
+    page = Elements(fill(PAGE, report))
+    assert page.tags == ["body", "script", "p"]
+    assert json.loads(page.script)["story"]["people"] == report.story.people
+
+
+@settings(max_examples=25)
+@given(results())
+def test_every_valid_result_makes_a_report(result: Result) -> None:
+    check(result)
+
+
+@pytest.mark.slow
+@settings(max_examples=3000)
+@given(results())
+def test_every_valid_result_makes_a_report_at_length(result: Result) -> None:
+    check(result)
 
 
 @pytest.mark.parametrize("page", ["<body></body>", PAGE + PAGE])
