@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import Final
 
 from mulisa.compare import probe
@@ -21,24 +20,28 @@ _HEARS: Final = "until each person has her track on a connection that is open"
 _NO_CAPTURE: Final = "needs root: what arrives at her is seen on the wire only"
 
 
-async def add_mulisa(
-    call: Call, stack: AsyncExitStack, data: Path, environment: dict[str, str]
-) -> None:
-    """Bring her into a call in which all people speak. She stays until `stack` ends."""
+async def start_mulisa(call: Call, stack: AsyncExitStack) -> None:
+    """Her process, which loads its engines and then waits at the door; until `stack` ends."""
+    call.door.close()
+    starting = mulisa(call.url, call.data, call.environment)
+    call.mulisa = await stack.enter_async_context(starting)
+
+
+async def add_mulisa(call: Call) -> float:
+    """Let her into a call in which all people speak; when she was asked to come."""
+    assert call.mulisa is not None
     people, book = call.people, call.book
+    await call.mulisa.until(call.door.knocked)
     before = [await probe.counts(person) for person in people]
     async with call.all_speaking():
-        seen = len(call.signalling.jobs)
-        hearing = asyncio.gather(*(person.hears(MULISA) for person in people))
-        call.mulisa = await stack.enter_async_context(mulisa(call.url, data, environment))
-        await call.mulisa.wait_for("registered")
         early = [await probe.read(person) for person in people]
+        seen = len(call.signalling.jobs)
+        call.door.open()
         asked = await _asked_at(call, seen)
-        heard_at = await hearing
+        heard_at = await asyncio.gather(*(person.hears(MULISA) for person in people))
         await asyncio.gather(*(person.mulisa_is("listening") for person in people))
         await asyncio.sleep(SETTLING)
         late = [await probe.read(person) for person in people]
-    call.mulisa.read_on()
     _count(call, call.signalling.since(asked))
     after = [await probe.counts(person) for person in people]
     book.add("joining", "connections_made", [_made_with_her(call, before, after)])
@@ -49,6 +52,10 @@ async def add_mulisa(
     gaps = [probe.concealed_ms(a, b) for a, b in zip(early, late, strict=True)]
     book.add("joining", "gap_for_the_others", gaps, note="sound made up since she was asked")
     _when_she_hears(call, asked)
+    clients = call.signalling.clients
+    sides = {"browser": people[0].identity, "Mulisa": MULISA}
+    book.clients = {side: clients[who] for side, who in sides.items() if who in clients}
+    return asked
 
 
 async def visits(call: Call) -> None:

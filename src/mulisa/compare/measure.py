@@ -7,27 +7,26 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Final
 
 import aiohttp
-import psutil  # type: ignore[import-untyped]
 from playwright.async_api import Browser
 
 from mulisa.compare.browser import Person, person_in
 from mulisa.compare.capture import Capture
+from mulisa.compare.load import Load, Loads
 from mulisa.compare.metrics import METRIC_OF, RowName, Topology
 from mulisa.compare.result import Figure, Note, figure_of
 from mulisa.compare.scenario import Plan
 from mulisa.compare.server import Program
-from mulisa.compare.signalling import Signalling
+from mulisa.compare.signalling import Door, Signalling
 from mulisa.compare.speech import MONOLOGUE
 from mulisa.compare.theory import Stream, expected
 from mulisa.core.audio import Samples
 
 MULISA: Final = "mulisa"
 """Her identity."""
-SATURATED: Final = 85.0
-"""% of all cores from which the machine itself is what is measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +60,15 @@ class Book:
         self.notes: list[Note] = []
         self.streams: dict[str, Stream] = {}
         """What one voice cost under a condition: theory is calculated from it."""
-        self._topology: Topology = topology
-        self._participants = participants
+        self.topology: Topology = topology
+        self.participants = participants
         self._samples: dict[tuple[RowName, str, str], list[float]] = {}
         self._remarks: dict[tuple[RowName, str, str], str] = {}
         self._saturated: set[tuple[RowName, str, str]] = set()
-        self._load: list[float] = []
-        psutil.cpu_percent()
+        self.codec = ""
+        """On which the browsers agreed."""
+        self.clients: dict[str, str] = {}
+        """Libraries that came to the server, with their versions."""
 
     def add(
         self,
@@ -87,15 +88,11 @@ class Book:
         """What a reader must know, once for all calls."""
         self.notes.append(Note(row, text))
 
-    def end_stage(self, rows: Sequence[RowName]) -> float:
-        """What was measured since the last stage is marked if the machine was at its limit.
-
-        Returns how busy it was, in % of all cores.
-        """
-        busy = float(psutil.cpu_percent())
-        if busy > SATURATED:
-            self._saturated |= {key for key in self._samples if key[0] in rows}
-        return busy
+    def end_stage(self, rows: Sequence[RowName], load: Load) -> None:
+        """What these rows found is marked if the machine was at its limit; counts are not."""
+        if load.is_at_limit:
+            found = {key for key in self._samples if key[0] in rows}
+            self._saturated |= {key for key in found if not METRIC_OF[key[:2]].is_counted}
 
     def figures(self) -> tuple[Figure, ...]:
         """Everything, with what theory says of it."""
@@ -109,11 +106,11 @@ class Book:
         stream = self.streams.get(condition or "speech")
         return figure_of(
             metric,
-            self._topology,
-            self._participants,
+            self.topology,
+            self.participants,
             tuple(round(sample, 3) for sample in samples),
             condition=condition,
-            theory=expected(metric, self._topology, self._participants, condition, stream),
+            theory=expected(metric, self.topology, self.participants, condition, stream),
             saturated=key in self._saturated,
             note=self._remarks.get(key, ""),
         )
@@ -132,10 +129,17 @@ class Call:
     """The server itself."""
     signalling: Signalling
     capture: Capture | None
+    loads: Loads
+    door: Door
+    """Behind which Mulisa waits."""
     server: Program
     browser_pid: int
     http: aiohttp.ClientSession
     book: Book
+    data: Path
+    """Folder of the server and of Mulisa."""
+    environment: dict[str, str]
+    """By which they know each other."""
     people: list[Person] = field(default_factory=list)
     mulisa: Program | None = None
     """Her process, once she was asked to come."""

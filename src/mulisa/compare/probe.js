@@ -25,6 +25,29 @@
     return Float32Array.from(new Int16Array(bytes.buffer), (v) => v / 32768);
   };
 
+  // ---- late sound: the render thread tells when it stood still
+  const LATE_MS = 60;
+  const stops = [];
+  const clock = `
+    registerProcessor("clock", class extends AudioWorkletProcessor {
+      process() {
+        const now = Date.now();
+        const late = now - (this.before ?? now);
+        this.before = now;
+        if (late > ${LATE_MS}) this.port.postMessage([now, late]);
+        return true;
+      }
+    });`;
+  const module = (text) =>
+    context.audioWorklet.addModule(
+      URL.createObjectURL(new Blob([text], { type: "text/javascript" })),
+    );
+  if (context.audioWorklet) {
+    module(clock).then(() => {
+      new AudioWorkletNode(context, "clock").port.onmessage = ({ data }) => stops.push(data);
+    });
+  }
+
   // ---- ears: the render thread tells when it came across the first and the last audible sample
   const worklet = `
     registerProcessor("spans", class extends AudioWorkletProcessor {
@@ -54,9 +77,7 @@
     });`;
   let loading;
   const spansOf = async (source) => {
-    loading ??= context.audioWorklet.addModule(
-      URL.createObjectURL(new Blob([worklet], { type: "text/javascript" })),
-    );
+    loading ??= module(worklet);
     await loading;
     await context.resume();
     const node = new AudioWorkletNode(context, "spans");
@@ -193,6 +214,7 @@
       if (connection !== undefined) await fresh(connection);
       return (await window.mulisa.received(identity))?.packets ?? 0;
     },
+    stops: () => stops,
     readings: () => Promise.all(connections.filter(isOpen).map(readings)),
     counts: () => ({
       made: connections.filter(({ connected }) => connected).length,

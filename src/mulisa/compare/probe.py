@@ -85,6 +85,12 @@ async def counts(person: Person) -> Counts:
     return Counts(**await person.page.evaluate("window.compare.counts()"))
 
 
+async def stops(person: Person) -> list[tuple[float, float]]:
+    """When sound went on that had stood still on this page, and for how many seconds."""
+    found = await person.page.evaluate("window.compare.stops()")
+    return [(at / 1000, length / 1000) for at, length in found]
+
+
 def _connection(given: Mapping[str, Any]) -> Connection:
     kept = {name: given[name] for name in _KEPT}
     sent = {ssrc: Stream(*counters) for ssrc, *counters in given["outbound"]}

@@ -8,7 +8,7 @@ import os
 import secrets
 import signal
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
@@ -23,7 +23,6 @@ ENDING: Final = 15.0
 ENGINES: Final = ("--stt", "whisper", "--llm", "concierge", "--tts", "piper")
 _FOREIGN: Final = ("LIVEKIT_URL", "MULISA_CONFIG")
 """What would make this another server than the one that is to be measured."""
-_HEARD_LINES: Final = 20
 
 
 def keys() -> dict[str, str]:
@@ -56,12 +55,26 @@ class Program:
                         return said
         except TimeoutError:
             pass
-        texts = "; ".join(str(each.get("text", each)) for each in self._said[-_HEARD_LINES:])
-        raise MulisaError(f"'mulisa {self._command}' did not come to {event!r}: {texts}")
+        raise self._in_vain(repr(event))
 
     def read_on(self) -> None:
-        """Nobody waits for anything any more: what it says must not fill the pipe."""
+        """Nobody waits for its words any more: what it says must not fill the pipe."""
         self._reading = asyncio.create_task(self._read(), name=f"output of {self._command}")
+
+    async def until(self, event: asyncio.Event) -> None:
+        """Wait for what it does, once it is read on. Raises MulisaError if it ends before."""
+        assert self._reading is not None
+        happening = asyncio.create_task(event.wait())
+        try:
+            await asyncio.wait(
+                {happening, self._reading},
+                timeout=STARTING,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+        finally:
+            happening.cancel()
+        if not event.is_set():
+            raise self._in_vain("where it was waited for")
 
     async def stop(self) -> None:
         """Ctrl-C; it is killed if that does not end it."""
@@ -76,28 +89,34 @@ class Program:
         if self._reading:
             await self._reading
 
+    def _in_vain(self, what: str) -> MulisaError:
+        last = self._said[-1] if self._said else {}
+        text = last.get("message") or last.get("text") or last.get("event", "it said nothing")
+        return MulisaError(f"'mulisa {self._command}' did not come to {what}: {text}")
+
     @property
     def _lines(self) -> asyncio.StreamReader:
         assert self._process.stdout is not None
         return self._process.stdout
 
     async def _read(self) -> None:
-        while await self._lines.read(65_536):
-            pass
+        while line := await self._lines.readline():
+            self._said = [json.loads(line)]
 
 
 @asynccontextmanager
 async def program(
-    command: str, *options: str, environment: Mapping[str, str]
+    command: str, *options: str, environment: Mapping[str, str], prefix: Sequence[str] = ()
 ) -> AsyncIterator[Program]:
-    """Start ``mulisa COMMAND --json``, and end it with the block."""
+    """Start ``mulisa COMMAND --json``, and end it with the block; `prefix` is what runs it."""
     ours = {name: text for name, text in os.environ.items() if name not in _FOREIGN}
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "mulisa", command, "--json", *options),
+        *(*prefix, sys.executable, "-m", "mulisa", command, "--json", *options),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
         env=ours | {"HF_HUB_OFFLINE": "1"} | dict(environment),
+        start_new_session=True,  # Ctrl-C in the terminal is for us; we end it in order
         limit=1 << 20,
     )
     running = Program(process, command)
@@ -123,6 +142,7 @@ async def mulisa(url: str, data: Path, environment: Mapping[str, str]) -> AsyncI
     base = url.replace("http", "ws", 1)
     options = ("--url", base, "--data", str(data), *ENGINES)
     async with program("worker", *options, environment=environment) as running:
+        running.read_on()
         yield running
 
 

@@ -12,7 +12,6 @@ from mulisa.compare.capture import first_packets
 from mulisa.compare.measure import Call, now
 from mulisa.compare.metrics import SILENCE, SPEECH
 from mulisa.compare.server import cpu_seconds, udp_ports
-from mulisa.compare.speech import MONOLOGUE
 from mulisa.compare.theory import Stream
 
 BEGINNING: Final = 0.5
@@ -31,10 +30,24 @@ class Spent:
     server: float
 
 
-async def connections(call: Call) -> None:
-    """How many there are, and what flows on them, while all people speak."""
-    await asyncio.gather(*(person.say(MONOLOGUE) for person in call.people))
+async def traffic(call: Call) -> None:
+    """Speech, with what it costs everybody's CPU; then silence."""
+    async with call.all_speaking():
+        await asyncio.sleep(BEGINNING)
+        begin = _spent(call)
+        await _window(call, SPEECH, call.plan.speech)
+        end = _spent(call)
+    _book_cpu(call, begin, end)
+    await _book_streams(call, begin.at, end.at)
+    await asyncio.sleep(BEGINNING)
+    await _window(call, SILENCE, call.plan.silence)
+    await _connections(call)
+
+
+async def _connections(call: Call) -> None:
+    """How many there are; everybody has spoken on them, Mulisa too."""
     after = [await probe.read(person) for person in call.people]
+    call.book.codec = next((each.codec for page in after for each in page if each.codec), "")
     add = call.book.add
     add("connections", "peer_connections", [len(each) for each in after])
     endpoints = [len({connection.remote for connection in each}) for each in after]
@@ -46,19 +59,6 @@ async def connections(call: Call) -> None:
     is_mesh = call.plan.topology == "mesh"
     add("connections", "connections_of_mulisa", [hers if is_mesh else 1])
     add("connections", "connections_in_total", [(ends + hers) / 2 if is_mesh else ends + 1])
-
-
-async def bandwidth(call: Call) -> None:
-    """Speech, with what it costs everybody's CPU; then silence."""
-    async with call.all_speaking():
-        await asyncio.sleep(BEGINNING)
-        begin = _spent(call)
-        await _window(call, SPEECH, call.plan.speech)
-        end = _spent(call)
-    _book_cpu(call, begin, end)
-    await _book_streams(call, begin.at, end.at)
-    await asyncio.sleep(BEGINNING)
-    await _window(call, SILENCE, call.plan.silence)
 
 
 def _flowing(connections: Sequence[probe.Connection], way: str) -> int:
