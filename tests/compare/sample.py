@@ -19,6 +19,7 @@ from mulisa.compare.result import (
     figure_of,
 )
 from mulisa.compare.theory import Stream, expected
+from mulisa.compare.ways import CALLS
 
 STREAM: Final = Stream(payload_kbps=31.0, rtp_header_bytes=20)
 QUIET_STREAM: Final = Stream(payload_kbps=9.5, rtp_header_bytes=20)
@@ -46,12 +47,11 @@ _ABOUT: Final = {
 }
 _EXACT: Final = frozenset({"state_entries", "lines_of_own_code", "signalling_messages"})
 _FREE: Final = {
-    "nats": ("full cone", "symmetric", "UDP blocked"),
+    "nats": tuple(CALLS),
     "impairment": ("loss 5 %", "jitter 30 ms", "uplink 256 kb/s"),
 }
-_NETWORK_SIZE: Final = 3
-"""People behind bad networks."""
-_RELAYED: Final = {"full cone": (0.0, 0.0), "symmetric": (6.0, 0.0), "UDP blocked": (6.0, 3.0)}
+_THREE: Final = range(3)
+"""People on bad networks."""
 _FULL_STAGES: Final = ("bandwidth", "scalability", "injection")
 
 
@@ -65,7 +65,7 @@ def sample_result(sizes: tuple[int, ...] = (2, 3, 4, 6), *, full: bool = True) -
         figure
         for metric in METRICS
         for condition in _conditions(metric, full)
-        for size in (sizes if metric.conditions else (_NETWORK_SIZE,))
+        for size in (sizes if metric.conditions else (len(CALLS.get(condition, _THREE)),))
         for topology in TOPOLOGIES
         for figure in _figures(metric, topology, size, condition, random)
     ]
@@ -105,7 +105,7 @@ def _figures(
 ) -> Iterator[Figure]:
     stream = QUIET_STREAM if condition == "silence" else STREAM
     theory = expected(metric, topology, size, condition, stream)
-    middle = theory if theory is not None else _about(metric, topology, size, condition)
+    middle = theory if theory is not None else _about(metric, topology, size)
     if middle is None:
         return
     is_exact = (
@@ -129,20 +129,9 @@ def _figures(
     )
 
 
-def _about(metric: Metric, topology: Topology, size: int, condition: str) -> float | None:
-    if metric.row == "nats":
-        return _pairs(metric.name, topology, size, condition)
+def _about(metric: Metric, topology: Topology, size: int) -> float | None:
     both = _ABOUT.get(metric.name)
     if both is None:
         return None
     base, each = both[TOPOLOGIES.index(topology)]
     return base + each * size
-
-
-def _pairs(name: str, topology: Topology, size: int, condition: str) -> float:
-    pairs = size * (size + 1) / 2 if topology == "mesh" else size
-    relayed = _RELAYED[condition][TOPOLOGIES.index(topology)]
-    return {
-        "pairs_that_need_a_relay": relayed,
-        "pairs_connected_without_turn": pairs - relayed,
-    }.get(name, pairs)

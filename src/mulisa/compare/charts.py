@@ -14,6 +14,7 @@ from mulisa.compare.result import Figure
 FURTHER: Final = 20
 """People up to whom a law is drawn, as far as it stays below its limit."""
 
+AS_IT_SAYS: Final = "as it says"
 Place = int | str
 """On the x axis: people in the call, or a condition."""
 
@@ -81,16 +82,21 @@ def _over_people(measured: Measured, metric: Metric, condition: str, extrapolate
 
 
 def _over_conditions(measured: Measured, metric: Metric, conditions: list[str]) -> Chart:
-    """At one size: that of the story."""
-    people = _size(measured, metric, conditions)
+    """Each condition at one size; the title has it if that is the same one for all."""
+    sizes = {
+        each: measured.telling_size(metric, each) or measured.sizes(metric, each)[-1]
+        for each in conditions
+    }
+    is_one = len(set(sizes.values())) == 1
     found = [
-        (figure, condition)
+        (figure, condition if is_one else f"{condition}, {people} people")
         for topology in TOPOLOGIES
-        for condition in conditions
+        for condition, people in sizes.items()
         if (figure := measured.figure(metric, topology, people, condition))
     ]
-    title = f"{metric.title}, {people} people"
-    return replace(_chart(measured, metric, found), title=title, over="conditions")
+    people = f", {next(iter(sizes.values()))} people" if is_one else ""
+    chart = _chart(measured, metric, found)
+    return replace(chart, title=f"{metric.title}{people}", over="conditions")
 
 
 def _chart(measured: Measured, metric: Metric, found: Iterable[tuple[Figure, Place]]) -> Chart:
@@ -105,11 +111,6 @@ def _chart(measured: Measured, metric: Metric, found: Iterable[tuple[Figure, Pla
     return Chart(metric.title, metric.unit, "", "people", beside, 0, marks, theory, ())
 
 
-def _size(measured: Measured, metric: Metric, conditions: list[str]) -> int:
-    told = [size for each in conditions if (size := measured.telling_size(metric, each))]
-    return max(told, default=measured.sizes(metric)[-1])
-
-
 def _beside(measured: Measured, figures: Iterable[Figure]) -> str:
     """For each topology what is furthest from theory, where the machine was not full."""
     told = []
@@ -121,6 +122,8 @@ def _beside(measured: Measured, figures: Iterable[Figure]) -> str:
         ]
         if pairs:
             told.append(f"{NAMES[topology]} {_furthest(pairs)}")
+    if told and all(each.endswith(AS_IT_SAYS) for each in told):
+        return "Measured as theory says."
     return f"Measured against theory: {', '.join(told)}." if told else ""
 
 
@@ -129,7 +132,7 @@ def _furthest(pairs: Sequence[tuple[float, float]]) -> str:
     apart = [abs(median - theory) / (abs(theory) or 1) for median, theory in pairs]
     worst = found[apart.index(max(apart))]
     if worst == SAME:
-        return "as it says"
+        return AS_IT_SAYS
     return worst if len(pairs) == 1 else f"at most {worst}"
 
 

@@ -41,6 +41,8 @@ LIMITS: Final = (
     Limit("bandwidth", "upload_on_wire", SPEECH, 10_000, "an uplink of 10 Mb/s is full"),
 )
 
+TOO_FEW: Final = "too few sizes without a full machine to say"
+"""Of a limit without a law."""
 _CURVES: Final = ("constant", "straight line", "parabola")
 
 

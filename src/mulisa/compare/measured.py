@@ -41,9 +41,10 @@ class Measured:
         )
         return sorted(found, key=lambda figure: figure.participants)
 
-    def sizes(self, metric: Metric) -> list[int]:
-        """Numbers of people for which it was measured, the smallest first."""
-        return sorted({figure.participants for figure in self._of(metric)})
+    def sizes(self, metric: Metric, condition: str | None = None) -> list[int]:
+        """Numbers of people for which it was measured (under it), the smallest first."""
+        found = (f for f in self._of(metric) if condition is None or f.condition == condition)
+        return sorted({figure.participants for figure in found})
 
     def conditions(self, metric: Metric) -> list[str]:
         """In the order of the table, else in that of measuring."""

@@ -54,6 +54,7 @@ class SummaryLine:
     """One metric at one size: mesh, SFU, ratio."""
 
     row: RowName
+    metric: str
     title: str
     condition: str
     unit: str
@@ -143,6 +144,7 @@ def _line(measured: Measured, metric: Metric, people: int, condition: str) -> Su
     of_mesh, of_sfu = (measured.spread(figure).median for figure in (mesh, sfu))
     return SummaryLine(
         row=metric.row,
+        metric=metric.name,
         title=metric.title,
         condition=condition,
         unit=metric.unit,
@@ -253,8 +255,8 @@ def _of_nats(measured: Measured, people: int) -> str:
         return ""
     mesh, sfu = (amount(each, "pairs") for each in (both.mesh, both.sfu))
     return (
-        f"Behind routers that are hard to pass ({condition}), {mesh} would need a relay in the "
-        f"mesh, and {sfu} on the SFU{_at(both, people)}."
+        f"Behind NATs ({condition}), {mesh} need a relay in the mesh, and {sfu} on the "
+        f"SFU{_at(both, people)}."
     )
 
 

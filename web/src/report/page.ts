@@ -201,7 +201,7 @@ function breaking(breaks: readonly Break[]): TemplateResult | typeof nothing {
 }
 
 function limit(each: Break | undefined): TemplateResult | string {
-  if (each === undefined) return "–";
+  if (each === undefined) return "too few sizes without a full machine to say";
   const where = each.people === null ? "not in sight" : `at ${people(each.people)}`;
   return html`<b>${where}</b> <small>${each.law}</small>`;
 }
