@@ -108,7 +108,7 @@ def _chart(measured: Measured, metric: Metric, found: Iterable[tuple[Figure, Pla
         if figure.theory is not None
     )
     beside = _beside(measured, [figure for figure, _ in found])
-    return Chart(metric.title, metric.unit, "", "people", beside, 0, marks, theory, ())
+    return Chart(metric.title, metric.unit_beside, "", "people", beside, 0, marks, theory, ())
 
 
 def _beside(measured: Measured, figures: Iterable[Figure]) -> str:

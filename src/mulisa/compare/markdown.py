@@ -175,8 +175,7 @@ def _named(metric: Metric, condition: str) -> str:
 
 
 def _unit(metric: Metric) -> str:
-    """Nothing where the title says what is counted."""
-    return "" if metric.is_counted else f", {metric.unit}"
+    return f", {metric.unit_beside}" if metric.unit_beside else ""
 
 
 def _cell(measured: Measured, metric: Metric, topology: Topology, size: int, condition: str) -> str:

@@ -71,6 +71,12 @@ class Metric:
         """A number of things, which is the same however busy the machine is."""
         return self.unit in _COUNTED
 
+    @property
+    def unit_beside(self) -> str:
+        """What stands beside the title; empty where that says what is counted."""
+        is_said = self.is_counted or self.unit in self.title.lower()
+        return "" if is_said else self.unit
+
 
 _COUNTED: Final = frozenset(
     {
@@ -82,7 +88,9 @@ _COUNTED: Final = frozenset(
         "lines",
         "offers",
         "operations",
+        "packets",
         "pairs",
+        "paths",
         "people",
         "streams",
         "tracks",
@@ -328,9 +336,17 @@ METRICS: Final[tuple[Metric, ...]] = (
     # 7: all people speak and hear.
     Metric("scalability", "browser_cpu", "% of a core", "CPU of one browser", "person"),
     Metric("scalability", "mulisa_cpu", "% of a core", "CPU of Mulisa", "trial"),
+    Metric(
+        "scalability",
+        "mulisa_media_cpu",
+        "% of a core",
+        "CPU of Mulisa without her engines",
+        "trial",
+    ),
     Metric("scalability", "server_cpu", "% of a core", "CPU of the server", "trial"),
     Metric("scalability", "packets_forwarded", "packets/s", "Packets the server forwards", "trial"),
     Metric("scalability", "streams_in_total", "streams", "Streams received in the call", "trial"),
+    Metric("scalability", "machine_busy", "%", "All cores of the machine in use", "trial"),
     # 8
     Metric(
         "churn",
@@ -351,8 +367,9 @@ METRICS: Final[tuple[Metric, ...]] = (
     Metric("churn", "connections_made", "connections", "Connections made", "trial", _COMINGS),
     Metric("churn", "connections_closed", "connections", "Connections closed", "trial", _COMINGS),
     Metric("churn", "signalling_messages", "messages", "Signalling messages", "trial", _COMINGS),
-    # 9: the condition names the NAT, such as "symmetric" or "UDP blocked".
-    Metric("nats", "pairs", "pairs", "Pairs that must find a way", "trial", ()),
+    # 9: the condition is one of `ways.CALLS`. Pairs are of all participants, Mulisa included.
+    Metric("nats", "pairs", "pairs", "Pairs who want to hear each other", "trial", ()),
+    Metric("nats", "paths", "paths", "Paths through NATs that must be found", "trial", ()),
     Metric("nats", "pairs_that_need_a_relay", "pairs", "Pairs that need a relay", "trial", ()),
     Metric(
         "nats",
@@ -370,7 +387,7 @@ METRICS: Final[tuple[Metric, ...]] = (
         "trial",
         (),
     ),
-    # 10: the condition names the impairment, such as "loss 5 %" or "uplink 256 kb/s".
+    # 10: the condition is one of `impairments.IMPAIRMENTS`.
     Metric("impairment", "concealed_samples", "%", "Sound invented to fill gaps", "listener", ()),
     Metric("impairment", "mouth_to_ear_delay", "ms", "From mouth to ear", "listener", ()),
     Metric(

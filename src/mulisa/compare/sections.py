@@ -150,7 +150,7 @@ def _table(measured: Measured, metric: Metric) -> Table:
         for people in measured.sizes(metric)
     )
     found = tuple(line for line in lines if line.mesh or line.sfu)
-    return Table(metric.title, metric.unit, metric.each, found)
+    return Table(metric.title, metric.unit_beside, metric.each, found)
 
 
 def _line(measured: Measured, metric: Metric, people: int, condition: str) -> TableLine:

@@ -147,7 +147,7 @@ def _line(measured: Measured, metric: Metric, people: int, condition: str) -> Su
         metric=metric.name,
         title=metric.title,
         condition=condition,
-        unit=metric.unit,
+        unit=metric.unit_beside,
         people=size,
         mesh=number(of_mesh),
         sfu=number(of_sfu),
@@ -253,10 +253,9 @@ def _of_nats(measured: Measured, people: int) -> str:
     both = condition and _both(measured, "nats", metric.name, people, condition)
     if not both:
         return ""
-    mesh, sfu = (amount(each, "pairs") for each in (both.mesh, both.sfu))
     return (
-        f"Behind NATs ({condition}), {mesh} need a relay in the mesh, and {sfu} on the "
-        f"SFU{_at(both, people)}."
+        f"Behind routers that let no stranger in ({condition}), {number(both.mesh)} pairs need a "
+        f"relay in the mesh, and {number(both.sfu)} on the SFU{_at(both, people)}."
     )
 
 

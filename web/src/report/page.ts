@@ -125,14 +125,14 @@ function figure(chart: Chart): TemplateResult {
 /** A chart for who cannot see it; every number is in the table below. */
 function spoken({ title, unit, marks }: Chart): string {
   const values = marks.map(({ topology, x, median }) => `${NAMES[topology]} ${x}: ${median}`);
-  return `${title} in ${unit}. ${values.join(", ")}.`;
+  return `${title}${unit === "" ? "" : `, ${unit}`}. ${values.join(", ")}.`;
 }
 
 function table({ title, unit, each, lines }: Table): TemplateResult {
   const hasConditions = lines.some((line) => line.condition !== "");
   return html`
     <table class="all">
-      <caption>${title} <small>${unit}, one sample per ${each}</small></caption>
+      <caption>${title} <small>${unit === "" ? "" : `${unit}, `}one sample per ${each}</small></caption>
       <thead>
         <tr>
           <th scope="col">people</th>
