@@ -16,7 +16,7 @@ from playwright.async_api import Browser
 from mulisa.compare.browser import Person, person_in
 from mulisa.compare.capture import Capture
 from mulisa.compare.load import Load, Loads
-from mulisa.compare.metrics import METRIC_OF, RowName, Topology
+from mulisa.compare.metrics import METRIC_OF, SPEECH, RowName, Topology
 from mulisa.compare.result import Figure, Note, figure_of
 from mulisa.compare.scenario import Plan
 from mulisa.compare.server import Program
@@ -60,6 +60,8 @@ class Book:
         self.notes: list[Note] = []
         self.streams: dict[str, Stream] = {}
         """What one voice cost under a condition: theory is calculated from it."""
+        self.hers: dict[str, Stream] = {}
+        """What Mulisa's track cost meanwhile, while she was silent."""
         self.topology: Topology = topology
         self.participants = participants
         self._samples: dict[tuple[RowName, str, str], list[float]] = {}
@@ -103,14 +105,15 @@ class Book:
     def _figure(self, key: tuple[RowName, str, str], samples: tuple[float, ...]) -> Figure:
         row, name, condition = key
         metric = METRIC_OF[row, name]
-        stream = self.streams.get(condition or "speech")
+        under = condition or SPEECH
+        stream, hers = self.streams.get(under), self.hers.get(under)
         return figure_of(
             metric,
             self.topology,
             self.participants,
             tuple(round(sample, 3) for sample in samples),
             condition=condition,
-            theory=expected(metric, self.topology, self.participants, condition, stream),
+            theory=expected(metric, self.topology, self.participants, condition, stream, hers),
             saturated=key in self._saturated,
             note=self._remarks.get(key, ""),
         )

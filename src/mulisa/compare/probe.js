@@ -118,6 +118,11 @@
     const named = Object.entries(window.mulisa?.connections ?? {});
     return named.find(([, each]) => each === connection)?.[0] ?? "";
   };
+  const speakerOf = (track) => {
+    const heard = [...document.querySelectorAll("audio[data-identity]")];
+    const tracks = (audio) => audio.srcObject?.getAudioTracks() ?? [];
+    return heard.find((audio) => tracks(audio).some(({ id }) => id === track))?.dataset.identity ?? "";
+  };
   /** Not what getStats keeps for 50 ms: counted since it was asked for. */
   const fresh = async (connection) => {
     const asked = performance.timeOrigin + performance.now();
@@ -135,9 +140,10 @@
     const pair = stats.get(transport.selectedCandidatePairId) ?? {};
     const local = stats.get(pair.localCandidateId) ?? {};
     const remote = stats.get(pair.remoteCandidateId) ?? {};
+    const counted = reports.find(({ type }) => type === "peer-connection");
     const codecs = reports.filter(({ type }) => type === "codec");
     return {
-      at: Date.now(),
+      at: counted?.timestamp ?? Date.now(),
       number: connections.indexOf(entry),
       name: nameOf(entry.connection),
       negotiations: entry.negotiations,
@@ -162,6 +168,7 @@
           r.headerBytesReceived,
           (r.concealedSamples ?? 0) - (r.silentConcealedSamples ?? 0),
           r.totalSamplesReceived ?? 0,
+          speakerOf(r.trackIdentifier),
         ]),
     };
   };

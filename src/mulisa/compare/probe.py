@@ -26,6 +26,8 @@ class Stream:
     concealed_samples: int = 0
     """Of sound that was made up, silence left out."""
     samples: int = 0
+    who: str = ""
+    """Identity of who is heard in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +135,8 @@ class Traffic:
     """Of RTP, per packet."""
     tag_bytes: int
     ip_bytes: int
+    heard: Mapping[str, tuple[float, float, float]]
+    """By who is heard: kb/s of Opus, packets per second, bytes of RTP's header per packet."""
 
 
 def traffic(before: Sequence[Connection], after: Sequence[Connection]) -> Traffic:
@@ -155,7 +159,7 @@ def traffic(before: Sequence[Connection], after: Sequence[Connection]) -> Traffi
         for a, b in pairs
     )
     packets = sum(stream.packets for stream in flowing)
-    made = _rtp_bytes(flowing) + packets * (tag + around)
+    made = sum(_made_bytes(a, b) for a, b in pairs)
     return Traffic(
         upload=_kbps(_rtp_bytes(sent), seconds),
         download=_kbps(_rtp_bytes(received), seconds),
@@ -167,6 +171,22 @@ def traffic(before: Sequence[Connection], after: Sequence[Connection]) -> Traffi
         header_bytes=sum(stream.header_bytes for stream in flowing) / packets if packets else 0.0,
         tag_bytes=tag,
         ip_bytes=header,
+        heard={each.who: _rates(each, seconds) for each in received if each.who and each.packets},
+    )
+
+
+def _made_bytes(before: Connection, after: Connection) -> int:
+    """What the encoders made for one connection, with everything around it."""
+    sent = [_since(before.sent, after.sent, ssrc) for ssrc in after.sent]
+    around = after.tag_bytes + after.ip_bytes + UDP_BYTES
+    return _rtp_bytes(sent) + around * sum(stream.packets for stream in sent)
+
+
+def _rates(stream: Stream, seconds: float) -> tuple[float, float, float]:
+    return (
+        _kbps(stream.payload_bytes, seconds),
+        stream.packets / seconds,
+        stream.header_bytes / stream.packets,
     )
 
 
@@ -176,6 +196,7 @@ def _since(before: Mapping[int, Stream], after: Mapping[int, Stream], ssrc: int)
         new.packets - old.packets,
         new.payload_bytes - old.payload_bytes,
         new.header_bytes - old.header_bytes,
+        who=new.who,
     )
 
 

@@ -10,6 +10,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -160,6 +161,62 @@ def cpu_seconds(pid: int) -> float:
             times = process.cpu_times()
             total += times.user + times.system
     return total
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """CPU seconds of Mulisa, by who spent them."""
+
+    loop: float = 0.0
+    """The main thread: in the mesh it carries the media."""
+    webrtc: float = 0.0
+    """Threads that libwebrtc and its SDK have named."""
+    engines: float = 0.0
+    """Threads without a name of their own: recognition and voice detection."""
+    voice: float = 0.0
+    """Child processes: the synthesis."""
+
+    @property
+    def total(self) -> float:
+        """All of it."""
+        return self.media + self.engines + self.voice
+
+    @property
+    def media(self) -> float:
+        """What is there with any engines."""
+        return self.loop + self.webrtc
+
+    def since(self, earlier: Shares) -> Shares:
+        """What was spent after it."""
+        return Shares(
+            self.loop - earlier.loop,
+            self.webrtc - earlier.webrtc,
+            self.engines - earlier.engines,
+            self.voice - earlier.voice,
+        )
+
+
+def cpu_shares(pid: int) -> Shares:
+    """Spent so far by Mulisa's process."""
+    own, *children = processes(pid)
+    spent = dict.fromkeys(("loop", "webrtc", "engines", "voice"), 0.0)
+    for thread in own.threads():
+        spent[_part_of(pid, thread.id)] += thread.user_time + thread.system_time
+    for child in children:
+        with suppress(psutil.NoSuchProcess):
+            times = child.cpu_times()
+            spent["voice"] += times.user + times.system
+    return Shares(**spent)
+
+
+def _part_of(pid: int, thread: int) -> str:
+    if thread == pid:
+        return "loop"
+    try:
+        main, own = (Path(f"/proc/{pid}/task/{each}/comm").read_text() for each in (pid, thread))
+    except OSError:  # it has ended, or this is no Linux
+        return "engines"
+    return "engines" if own == main else "webrtc"
 
 
 def udp_ports(pid: int) -> frozenset[int]:

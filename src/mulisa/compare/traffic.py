@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from mulisa.compare import probe
 from mulisa.compare.capture import first_packets
-from mulisa.compare.measure import Call, now
+from mulisa.compare.measure import MULISA, Call, now
 from mulisa.compare.metrics import SILENCE, SPEECH
-from mulisa.compare.server import cpu_seconds, udp_ports
+from mulisa.compare.server import Shares, cpu_seconds, cpu_shares, udp_ports
 from mulisa.compare.theory import Stream
 
 BEGINNING: Final = 0.5
 """Seconds of speech before the counting begins."""
 _VOICES: Final = "packets of voices alone; RTCP and data channels come on top"
+_SEEN: Final = "pairs of ports that carry voices between her and the server"
+_UNSEEN: Final = "by theory: without root hers is not seen"
+_EVERYTHING: Final = "theory: voices alone; RTCP, consent checks and data channels come on top"
 _ONE_BROWSER: Final = "all people live in one Chromium: its CPU divided by their number"
+
+
+_WITHOUT_ENGINES: Final = "her event loop, and the threads of libwebrtc"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +32,7 @@ class Spent:
 
     at: float
     browser: float
-    mulisa: float
+    mulisa: Shares
     server: float
 
 
@@ -56,9 +62,30 @@ async def _connections(call: Call) -> None:
     add("connections", "streams_received", [_flowing(each, "received") for each in after])
     ends = sum(len(each) for each in after)
     hers = sum(each.name == "mulisa" for page in after for each in page)
-    is_mesh = call.plan.topology == "mesh"
-    add("connections", "connections_of_mulisa", [hers if is_mesh else 1])
-    add("connections", "connections_in_total", [(ends + hers) / 2 if is_mesh else ends + 1])
+    if call.plan.topology == "mesh":
+        add("connections", "connections_of_mulisa", [hers])
+        add("connections", "connections_in_total", [(ends + hers) / 2])
+        return
+    to_server = _her_ways(call)
+    add(
+        "connections", "connections_of_mulisa", [to_server], note=_SEEN if call.capture else _UNSEEN
+    )
+    add("connections", "connections_in_total", [ends + to_server])
+
+
+def _her_ways(call: Call) -> int:
+    """Pairs of ports between which her process and the server exchange voices."""
+    if call.capture is None or call.mulisa is None:
+        return 1
+    hers, servers = udp_ports(call.mulisa.pid), udp_ports(call.server.pid)
+    packets = call.capture.between(now() - call.plan.silence)
+    return len(
+        {
+            (packet.target, packet.source)
+            for packet in packets
+            if packet.ssrc is not None and packet.target in hers and packet.source in servers
+        }
+    )
 
 
 def _flowing(connections: Sequence[probe.Connection], way: str) -> int:
@@ -73,18 +100,19 @@ async def _window(call: Call, condition: str, seconds: float) -> list[probe.Traf
     after = [await probe.read(person) for person in call.people]
     found = [probe.traffic(a, b) for a, b in zip(before, after, strict=True)]
 
-    def add(metric: str, samples: list[float]) -> None:
-        call.book.add("bandwidth", metric, samples, condition)
+    def add(metric: str, samples: list[float], note: str = "") -> None:
+        call.book.add("bandwidth", metric, samples, condition, note)
 
     add("upload", [each.upload for each in found])
     add("download", [each.download for each in found])
-    add("upload_on_wire", [each.upload_on_wire for each in found])
-    add("download_on_wire", [each.download_on_wire for each in found])
+    add("upload_on_wire", [each.upload_on_wire for each in found], _EVERYTHING)
+    add("download_on_wire", [each.download_on_wire for each in found], _EVERYTHING)
     add("payload_per_stream", [kbps for each in found for kbps in each.payload_per_stream])
     add("packets_per_stream", [rate for each in found for rate in each.packets_per_stream])
     _explain(call, condition, before, after, found)
     if stream := one_stream(found):
         call.book.streams[condition] = stream
+        call.book.hers[condition] = _her_stream(found, stream)
     return found
 
 
@@ -123,8 +151,17 @@ def one_stream(found: Sequence[probe.Traffic]) -> Stream | None:
     )
 
 
+def _her_stream(found: Sequence[probe.Traffic], stream: Stream) -> Stream:
+    """What she sent to one listener on average, though she was silent."""
+    rates = [each.heard.get(MULISA, (0.0, 0.0, 0.0)) for each in found]
+    payload, packets, header = (sum(column) / len(rates) for column in zip(*rates, strict=True))
+    return replace(
+        stream, payload_kbps=payload, packets_per_second=packets, rtp_header_bytes=header
+    )
+
+
 def _spent(call: Call) -> Spent:
-    hers = cpu_seconds(call.mulisa.pid) if call.mulisa else 0.0
+    hers = cpu_shares(call.mulisa.pid) if call.mulisa else Shares()
     return Spent(now(), cpu_seconds(call.browser_pid), hers, cpu_seconds(call.server.pid))
 
 
@@ -133,8 +170,22 @@ def _book_cpu(call: Call, begin: Spent, end: Spent) -> None:
     add, people = call.book.add, len(call.people)
     each = (end.browser - begin.browser) * percent / people
     add("scalability", "browser_cpu", [each], note=_ONE_BROWSER)
-    add("scalability", "mulisa_cpu", [(end.mulisa - begin.mulisa) * percent])
+    hers = end.mulisa.since(begin.mulisa)
+    add("scalability", "mulisa_cpu", [hers.total * percent], note=_told(hers, percent))
+    add("scalability", "mulisa_media_cpu", [hers.media * percent], note=_WITHOUT_ENGINES)
     add("scalability", "server_cpu", [(end.server - begin.server) * percent])
+    load = call.loads.between(begin.at, end.at)
+    add("scalability", "machine_busy", [load.busy], note=f"{load.stolen:.1f} % of it stolen")
+
+
+def _told(hers: Shares, percent: float) -> str:
+    parts = (
+        ("engines, Whisper above all", hers.engines),
+        ("event loop", hers.loop),
+        ("libwebrtc", hers.webrtc),
+        ("Piper", hers.voice),
+    )
+    return "; ".join(f"{name}: {seconds * percent:.0f} %" for name, seconds in parts)
 
 
 async def _book_streams(call: Call, begin: float, end: float) -> None:
