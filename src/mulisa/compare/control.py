@@ -10,7 +10,7 @@ from typing import Final
 import aiohttp
 
 from mulisa.compare.answering import first_after, over
-from mulisa.compare.browser import Person
+from mulisa.compare.browser import PATIENCE, Person
 from mulisa.compare.measure import MULISA, Call, now
 from mulisa.compare.metrics import SPEAK_TO_ONE, STOP_HEARING, Topology
 from mulisa.compare.scenario import TYPED_FOR_LONG
@@ -68,7 +68,7 @@ async def _speak_to_one(call: Call) -> None:
     for _ in range(left):
         asked = await call.people[0].write(TYPED_FOR_LONG)
         for person in call.people:
-            await first_after(person, asked)
+            await first_after(person, asked, PATIENCE)
         while left and await _is_speaking(call):
             await _narrow(call)
             left -= 1

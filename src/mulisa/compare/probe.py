@@ -139,27 +139,34 @@ class Traffic:
     """By who is heard: kb/s of Opus, packets per second, bytes of RTP's header per packet."""
 
 
+def pairs(
+    before: Sequence[Connection], after: Sequence[Connection]
+) -> list[tuple[Connection, Connection]]:
+    """Connections that were there at both readings of one page."""
+    return [(a, b) for b in after for a in before if a.number == b.number]
+
+
 def traffic(before: Sequence[Connection], after: Sequence[Connection]) -> Traffic:
     """What happened between two readings of one page, whose connections stayed the same."""
-    pairs = [(a, b) for b in after for a in before if a.number == b.number]
-    if not pairs:
+    both = pairs(before, after)
+    if not both:
         raise MulisaError("no connection was there all the time")
-    seconds = sum(b.at - a.at for a, b in pairs) / len(pairs)
-    sent = [_since(a.sent, b.sent, ssrc) for a, b in pairs for ssrc in b.sent]
-    received = [_since(a.received, b.received, ssrc) for a, b in pairs for ssrc in b.received]
+    seconds = sum(b.at - a.at for a, b in both) / len(both)
+    sent = [_since(a.sent, b.sent, ssrc) for a, b in both for ssrc in b.sent]
+    received = [_since(a.received, b.received, ssrc) for a, b in both for ssrc in b.received]
     flowing = [stream for stream in sent if stream.packets]
     tag = max((each.tag_bytes for each in after), default=0)
     header = max((each.ip_bytes for each in after), default=0)
     around = header + UDP_BYTES
     on_wire = sum(
-        b.bytes_sent - a.bytes_sent + around * (b.packets_sent - a.packets_sent) for a, b in pairs
+        b.bytes_sent - a.bytes_sent + around * (b.packets_sent - a.packets_sent) for a, b in both
     )
     from_wire = sum(
         b.bytes_received - a.bytes_received + around * (b.packets_received - a.packets_received)
-        for a, b in pairs
+        for a, b in both
     )
     packets = sum(stream.packets for stream in flowing)
-    made = sum(_made_bytes(a, b) for a, b in pairs)
+    made = sum(_made_bytes(a, b) for a, b in both)
     return Traffic(
         upload=_kbps(_rtp_bytes(sent), seconds),
         download=_kbps(_rtp_bytes(received), seconds),
