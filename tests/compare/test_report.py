@@ -203,6 +203,8 @@ def test_only_a_full_comparison_is_extrapolated() -> None:
     assert full.charts[0].beyond and full.breaks
     assert not short.charts[0].beyond and not short.breaks
     assert all("people" in each.law for each in full.breaks)
+    browser = next(each for each in full.breaks if each.what == "a browser fills one core")
+    assert re.search(r"off by .*; with one size left out \d+ to \d+ people\.$", browser.law)
 
 
 def test_theory_stands_next_to_what_was_measured() -> None:

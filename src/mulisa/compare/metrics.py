@@ -115,7 +115,7 @@ ROWS: Final[tuple[Row, ...]] = (
         "How much of the internet line a call takes. Homes and phones can receive much more than "
         "they can send, so the upload is what runs out first.",
         "In the mesh the upload grows with every listener; on the SFU it stays that of one stream. "
-        "The download is the same in both.",
+        "The download is all other voices in both; on the SFU LiveKit's SDK adds Mulisa's silence.",
         ("upload_on_wire", "download_on_wire"),
         "getStats of every page, before and after some seconds: the RTP streams, and all that "
         "their transports carried, with the headers of UDP and IP added. As root a raw socket sees "
