@@ -153,7 +153,7 @@ def test_ctrl_c_leaves_what_was_measured_and_nothing_that_runs(tmp_path: Path) -
         assert any("chrom" in child.name() for child in children)
         os.killpg(running.pid, signal.SIGINT)
         rest = running.stdout.read()
-        assert running.wait(60) != 0
+        assert running.wait(60) == 0
     assert '"report"' in rest
     _, alive = psutil.wait_procs(children, timeout=30)
     assert [child.name() for child in alive] == []

@@ -21,7 +21,7 @@ Say = Callable[[str], None]
 FAILURES: Final = (MulisaError, PlaywrightError, aiohttp.ClientError, TimeoutError)
 """What keeps something from being measured, and is told with its row."""
 _STAGE_TIME: Final = 300.0
-"""Seconds after which something hangs; ten times that for one with many trials."""
+"""Seconds after which something hangs: three times what a stage with many trials takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +50,13 @@ async def measure(call: Call, stack: AsyncExitStack, say: Say) -> None:
     """All stages; people and Mulisa stay until `stack` ends."""
     stack.push_async_callback(_all_go, call)
     say("people come in")
-    await joining.start_mulisa(call, stack)
-    await _people_come(call)
     effort.effort(call)
+    await joining.start_mulisa(call, stack)
+    async with asyncio.timeout(_STAGE_TIME):
+        await _people_come(call)
     say("Mulisa joins")
-    begin = await joining.add_mulisa(call)
+    async with asyncio.timeout(_STAGE_TIME):
+        begin = await joining.add_mulisa(call)
     call.book.end_stage(("joining",), await _load(call, begin))
     for person in call.people:
         await person.listen(MULISA)

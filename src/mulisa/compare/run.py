@@ -83,6 +83,7 @@ async def _calls(
     all_plans: Sequence[Plan], tools: Tools, ledger: Ledger, say: Say, keep: Keep
 ) -> None:
     """A call that fails is told of; what it found before stays. Raises MulisaError if all do."""
+    failed = 0
     for number, plan in enumerate(all_plans, start=1):
         where = f"{number} of {len(all_plans)}: {plan.topology}, {plan.participants} people"
 
@@ -95,7 +96,8 @@ async def _calls(
             await _call(plan, tools, ledger, tell)
         except FAILURES as error:
             ledger.remark(None, f"{plan.topology} with {plan.participants} people: {error}")
-            if plan is all_plans[-1] and not ledger.figures:
+            failed += 1
+            if failed == len(all_plans):
                 raise MulisaError(f"nothing could be measured: {error}") from error
 
 
@@ -104,7 +106,6 @@ async def _call(plan: Plan, tools: Tools, ledger: Ledger, say: Say) -> None:
     if tools.capture:
         tools.capture.forget()
     tools.loads.forget()
-    tools.door.close()
     call = Call(
         plan=plan,
         browser=tools.browser,
