@@ -70,8 +70,7 @@ async def _speak_to_one(call: Call) -> None:
         for person in call.people:
             await first_after(person, asked, PATIENCE)
         while left and await _is_speaking(call):
-            await _narrow(call)
-            left -= 1
+            left -= await _narrow(call)
         await call.people[-1].say(INTERRUPTS)  # the rest of her answer is not needed
         await asyncio.gather(*(over(person, asked) for person in call.people))
         if not left:
@@ -83,23 +82,31 @@ async def _is_speaking(call: Call) -> bool:
     return bool(spans) and spans[-1][1] is None
 
 
-async def _narrow(call: Call) -> None:
-    """Nothing may come to the others once it holds."""
+async def _narrow(call: Call) -> bool:
+    """Nothing may come to the others once it holds; False if nothing came to them before."""
     chosen, *others = call.people
-    earlier = await _packets(others)
-    await asyncio.sleep(_FEW_PACKETS)
+    if not await _are_reached(others):
+        return False
     begin = now()
     took = await call.route(speak_to=[chosen.identity])
     before = await _packets(others)
     await asyncio.sleep(AFTERWARDS)
     after = await _packets(others)
-    changed = sum(a < b for a, b in zip(earlier, before, strict=True))
-    operations = changed if call.plan.topology == "mesh" else _asked(call, begin)
+    ended = sum(a == b for a, b in zip(before, after, strict=True))
+    operations = ended if call.plan.topology == "mesh" else _asked(call, begin)
     _book(call, SPEAK_TO_ONE, took, begin, operations)
     late = sum(after) - sum(before)
     call.book.add("control", "packets_after_acknowledgement", [late], SPEAK_TO_ONE)
     await call.route(speak_to=None)
     await asyncio.sleep(BEFORE)
+    return True
+
+
+async def _are_reached(people: Sequence[Person]) -> bool:
+    """Whether packets of hers come to each of them just now, and not only to some."""
+    before = await _packets(people)
+    await asyncio.sleep(_FEW_PACKETS)
+    return all(a < b for a, b in zip(before, await _packets(people), strict=True))
 
 
 async def _packets(people: Sequence[Person]) -> list[int]:
