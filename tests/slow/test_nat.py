@@ -16,13 +16,14 @@ from typing import Any, Final
 import numpy as np
 import pytest
 
+from mulisa.compare.homes import PathSeen
 from mulisa.compare.internet import Internet
 from mulisa.compare.namespaces import Namespace
 from mulisa.compare.ways import NATS, Nat, needs_relay
 from mulisa.providers.tones import tone
 from tests.browser.people import WaitedInVain, until
 from tests.namespaces import internet
-from tests.slow.homes import Inhabitant, PathSeen, Public, agent_at, inhabitants, public, ways
+from tests.slow.homes import Inhabitant, Public, agent_at, inhabitants, public, ways
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.timeout(300)]
 

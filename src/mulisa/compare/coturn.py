@@ -80,6 +80,7 @@ class TurnServer:
             ],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C in the terminal is for us; we end it in order
         )
 
     @property

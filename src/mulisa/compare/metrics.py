@@ -210,9 +210,10 @@ ROWS: Final[tuple[Row, ...]] = (
         "waits longer to have fewer of them, and in the end words get lost.",
         "How much of what is heard is invented to fill gaps, and what Mulisa still understands.",
         ("concealed_samples", "word_error_rate"),
-        "The kernel's traffic control loses, delays and limits the packets of one person; "
-        "concealed samples and delays are those of getStats, the word error rate is that of "
-        "Mulisa's own recogniser, against what was really said.",
+        "Two people speak, each on a bad network of their own: the kernel's firewall loses "
+        "packets, its traffic control limits the upload, a wire of our own holds them up. "
+        "Concealed samples are those of getStats, delays are from the first sound at the mouth "
+        "to the first at the ear, words are Mulisa's transcript against what was really said.",
     ),
     Row(
         "response",

@@ -117,6 +117,10 @@ class Namespace:
         rate = ("rate", f"{kbit_per_second}kbit", "burst", "4kb", "latency", f"{latency_ms}ms")
         self.run("tc", "qdisc", "replace", "dev", INTERFACE, "root", "tbf", *rate)
 
+    def unthrottle(self) -> None:
+        """Send as fast as may be again; only after `throttle`."""
+        self.run("tc", "qdisc", "delete", "dev", INTERFACE, "root")
+
 
 def run_command(*command: str, given: str = "") -> str:
     """What it prints. Raises CommandFailed."""

@@ -14,7 +14,7 @@ import aiohttp
 import psutil  # type: ignore[import-untyped]
 from playwright.async_api import Browser
 
-from mulisa.compare import calls
+from mulisa.compare import calls, impairment, nats
 from mulisa.compare.browser import browser_at, chromium
 from mulisa.compare.calls import FAILURES, Say
 from mulisa.compare.capture import Capture, capturing
@@ -30,7 +30,10 @@ from mulisa.compare.speech import speeches
 from mulisa.core.audio import Samples
 from mulisa.core.errors import MulisaError
 
-_NETWORKS: Final[dict[RowName, RowRunner]] = {}
+_NETWORKS: Final[dict[RowName, RowRunner]] = {
+    "nats": nats.measure,
+    "impairment": impairment.measure,
+}
 """Rows with networks of their own, which take longer."""
 _WITHOUT: Final[dict[RowName, str]] = {
     "nats": "networks with NATs are measured with --full.",

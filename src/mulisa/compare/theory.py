@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from mulisa.compare import impairments, ways
 from mulisa.compare.metrics import (
     JOIN,
     LEAVE,
@@ -90,6 +91,8 @@ STREAMS: Final[Growth] = (0, 1, 1)
 NEWCOMER: Final[Growth] = (3, 1)
 """With LiveKit's protocol who comes offers three times, to connect, to publish, and to receive what
 others publish; each of N others offers once, to receive the newcomer."""
+VISITOR: Final[Growth] = (2, 1)
+"""A page is given what others publish in the answer to its first offer; Mulisa asks for it later."""
 
 _COUNTS: Final[Mapping[tuple[str, str], tuple[Growth, Growth]]] = {
     # (row, metric): (mesh, SFU)
@@ -124,7 +127,7 @@ _UNDER: Final[Mapping[tuple[str, str, str], tuple[Growth, Growth | None]]] = {
     ("control", "packets_after_acknowledgement", STOP_HEARING): (NONE, NONE),
     ("control", "packets_after_acknowledgement", SPEAK_TO_ONE): (NONE, NONE),
     # N counts who came, or who went: N - 1 other people and Mulisa have it to do with them.
-    ("churn", "renegotiations", JOIN): (ALL, NEWCOMER),
+    ("churn", "renegotiations", JOIN): (ALL, VISITOR),
     ("churn", "people_who_renegotiate", JOIN): (OTHERS, OTHERS),
     ("churn", "connections_made", JOIN): (ALL, ONE),
     ("churn", "connections_closed", JOIN): (NONE, NONE),
@@ -168,6 +171,11 @@ def expected(
     if metric.row == "bandwidth":
         voice = _voice(condition, stream)
         return _bandwidth(metric.name, topology, participants, voice, hers or SILENT)
+    if metric.row == "nats":
+        return ways.expected(metric.name, topology, condition)
+    if (metric.row, metric.name) == ("impairment", "concealed_samples"):
+        voice = stream or SPEECH_STREAM
+        return impairments.concealed(topology, participants, condition, voice.wire_kbps)
     if (metric.row, metric.name) == ("scalability", "packets_forwarded"):
         return _forwarded(topology, participants, stream or SPEECH_STREAM, hers or SILENT)
     return None

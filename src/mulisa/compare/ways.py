@@ -76,8 +76,8 @@ class Seen:
     """Identities, Mulisa's among them."""
     hears: frozenset[tuple[str, str]]
     """(listener, speaker): packets of that voice arrive."""
-    relayed: frozenset[str | frozenset[str]]
-    """In a mesh pairs, on an SFU participants, whose selected candidates include a relay's."""
+    relayed: frozenset[frozenset[str]]
+    """Whose selected candidates include a relay's: pairs in a mesh, single ones on an SFU."""
 
     @property
     def pairs(self) -> Iterator[frozenset[str]]:
@@ -92,7 +92,7 @@ class Seen:
     @property
     def through_a_relay(self) -> Collection[frozenset[str]]:
         """Connected pairs whose packets take a relay, at either of them."""
-        return [pair for pair in self.connected if pair in self.relayed or pair & self.relayed]
+        return [pair for pair in self.connected if any(each <= pair for each in self.relayed)]
 
     @property
     def is_complete(self) -> bool:
@@ -103,3 +103,23 @@ class Seen:
 def _both_ways(pair: frozenset[str]) -> set[tuple[str, str]]:
     one, other = pair
     return {(one, other), (other, one)}
+
+
+def numbered(nats: Sequence[Nat]) -> list[tuple[Nat, int]]:
+    """With how many alike came before each."""
+    return [(nat, nats[:place].count(nat)) for place, nat in enumerate(nats)]
+
+
+def rounds(calls: Mapping[str, Sequence[Nat]]) -> list[list[str]]:
+    """Calls that can run at the same time: the n-th who has a NAT is in one call only."""
+    found: list[tuple[list[str], set[tuple[Nat, int]]]] = []
+    for name, nats in calls.items():
+        who = set(numbered(nats))
+        for names, busy in found:
+            if not busy & who:
+                names.append(name)
+                busy |= who
+                break
+        else:
+            found.append(([name], who))
+    return [names for names, _ in found]
