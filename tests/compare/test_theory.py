@@ -78,7 +78,7 @@ def test_messages_of_a_change() -> None:
 
 
 def test_joins_and_leaves() -> None:
-    assert of("churn", "renegotiations", 4, JOIN) == (4, 7)
+    assert of("churn", "renegotiations", 4, JOIN) == (4, 6)
     assert of("churn", "people_who_renegotiate", 4, JOIN) == (3, 3)
     assert of("churn", "connections_closed", 4, LEAVE) == (4, 1)
     assert of("churn", "renegotiations", 4, LEAVE) == (0, 0)

@@ -92,7 +92,7 @@ NEWCOMER: Final[Growth] = (3, 1)
 """With LiveKit's protocol who comes offers three times, to connect, to publish, and to receive what
 others publish; each of N others offers once, to receive the newcomer."""
 VISITOR: Final[Growth] = (2, 1)
-"""A page is given what others publish in the answer to its first offer; Mulisa asks for it later."""
+"""A page is given what others publish in the answer to its first offer; Mulisa asks later."""
 
 _COUNTS: Final[Mapping[tuple[str, str], tuple[Growth, Growth]]] = {
     # (row, metric): (mesh, SFU)
