@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from mulisa.compare import probe
-from mulisa.compare.capture import first_packets
+from mulisa.compare.capture import Packet, first_packets
 from mulisa.compare.measure import MULISA, Call, now
 from mulisa.compare.metrics import SILENCE, SPEECH
 from mulisa.compare.server import Shares, cpu_seconds, cpu_shares, udp_ports
@@ -147,10 +147,16 @@ def _explained(
         seen = 0
         for begin, end in probe.pairs(old, new):
             packets = call.capture.between(begin.at, end.at)
-            seen += sum(packet.length for packet in packets if packet.ssrc in end.sent)
+            seen += sum(packet.length for packet in packets if _carries_voice(packet, end))
         if own.made_bytes:
             percents.append(100 * seen / own.made_bytes)
     return percents
+
+
+def _carries_voice(packet: Packet, connection: probe.Connection) -> bool:
+    """RTP of any SSRC: what a browser sends to learn the bandwidth counts with its stream."""
+    ports = connection.local_port, int(connection.remote.rpartition(":")[2])
+    return packet.ssrc is not None and (packet.source, packet.target) == ports
 
 
 def one_stream(found: Sequence[probe.Traffic]) -> Stream | None:
