@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from random import Random
 from typing import Final
 
+from mulisa.compare.impairments import IMPAIRMENTS
 from mulisa.compare.metrics import METRICS, TOPOLOGIES, Metric, Topology
 from mulisa.compare.result import (
     SCHEMA,
@@ -48,7 +49,7 @@ _ABOUT: Final = {
 _EXACT: Final = frozenset({"state_entries", "lines_of_own_code", "signalling_messages"})
 _FREE: Final = {
     "nats": tuple(CALLS),
-    "impairment": ("loss 5 %", "jitter 30 ms", "uplink 256 kb/s"),
+    "impairment": tuple(each.name for each in IMPAIRMENTS),
 }
 _THREE: Final = range(3)
 """People on bad networks."""

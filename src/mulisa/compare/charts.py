@@ -82,19 +82,16 @@ def _over_people(measured: Measured, metric: Metric, condition: str, extrapolate
 
 
 def _over_conditions(measured: Measured, metric: Metric, conditions: list[str]) -> Chart:
-    """Each condition at one size; the title has it if that is the same one for all."""
-    sizes = {
-        each: measured.telling_size(metric, each) or measured.sizes(metric, each)[-1]
-        for each in conditions
-    }
-    is_one = len(set(sizes.values())) == 1
+    """Each condition at each size; the title has that if it is the same one for all."""
+    cases = [(each, people) for each in conditions for people in measured.sizes(metric, each)]
+    is_one = len({people for _, people in cases}) == 1
     found = [
         (figure, condition if is_one else f"{condition}, {people} people")
         for topology in TOPOLOGIES
-        for condition, people in sizes.items()
+        for condition, people in cases
         if (figure := measured.figure(metric, topology, people, condition))
     ]
-    people = f", {next(iter(sizes.values()))} people" if is_one else ""
+    people = f", {cases[0][1]} people" if is_one else ""
     chart = _chart(measured, metric, found)
     return replace(chart, title=f"{metric.title}{people}", over="conditions")
 

@@ -139,11 +139,11 @@ def row_table(measured: Measured, row: RowName) -> str:
 
 def _over_conditions(measured: Measured, metrics: Sequence[Metric]) -> str:
     """Mesh and SFU in each cell."""
-    wanted = telling_size(measured)
+    conditions = dict.fromkeys(c for each in metrics for c in measured.conditions(each))
     cases = [
         (condition, size)
-        for condition in dict.fromkeys(c for each in metrics for c in measured.conditions(each))
-        if (size := measured.telling_size(metrics[0], condition, wanted))
+        for condition in conditions
+        for size in sorted({n for each in metrics for n in measured.sizes(each, condition)})
     ]
     head = ["", *(f"{metric.title}{_unit(metric)}: mesh, SFU" for metric in metrics)]
     lines = [
