@@ -37,16 +37,19 @@ _LOOK: Final = 0.25
 
 
 async def measure(
-    bench: Bench, impairments: Sequence[Impairment] = IMPAIRMENTS, takes: int = TAKES
+    bench: Bench,
+    impairments: Sequence[Impairment] = IMPAIRMENTS,
+    takes: int = TAKES,
+    topologies: Sequence[Topology] = TOPOLOGIES,
 ) -> list[Figure]:
-    """In both topologies with the fewest people, and a narrow uplink with the most as well.
+    """With the fewest people, and a narrow uplink with the most as well.
 
     Raises ConfigError where something is missing.
     """
     few, many = min(bench.sizes), max(bench.sizes)
     figures: list[Figure] = []
     async with scene() as where, watching() as loads:
-        for topology in TOPOLOGIES:
+        for topology in topologies:
             call = _Call(where, topology, bench, loads, takes)
             await call.come(few)
             for impairment in impairments:

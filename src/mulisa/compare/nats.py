@@ -19,12 +19,12 @@ from mulisa.compare.street import Gateway, Street, street_of
 from mulisa.compare.ways import CALLS, Nat, Seen, rounds
 from mulisa.core.errors import MulisaError
 
-PATIENCE: Final = 20.0
-"""Seconds after which who does not hear somebody is taken for who never will,"""
+PATIENCE: Final = 15.0
+"""Seconds after which two between whom ICE has found no way are given up,"""
 MANY_CHECKS: Final = 20
-"""once ICE has asked so often on that connection,"""
+"""once it has looked for one so often;"""
 LONGEST: Final = 60.0
-"""or after so many seconds."""
+"""and seconds after which all others are."""
 SETTLED: Final = 3.0
 """Seconds in which no path has changed, after which none will: ICE may begin with a relay."""
 SETTLING: Final = 15.0
@@ -44,16 +44,17 @@ text => {
 """
 
 
-async def measure(
-    bench: Bench, calls: Mapping[str, Sequence[Nat]] = CALLS, patience: float = PATIENCE
-) -> list[Figure]:
+async def measure(bench: Bench, calls: Mapping[str, Sequence[Nat]] = CALLS) -> list[Figure]:
     """All of these calls, in both topologies. Raises ConfigError where something is missing."""
     figures: list[Figure] = []
     async with street_of(calls.values()) as street:
         for topology in TOPOLOGIES:
-            found = await _topology(street, topology, calls, patience, bench)
+            found = await _topology(street, topology, calls, bench)
             figures += _figures(topology, calls, found)
-    bench.remark(f"Who hears nothing of somebody for {patience:.0f} s is taken for unreachable.")
+    bench.remark(
+        f"Two are taken for unreachable after {PATIENCE:.0f} s and {MANY_CHECKS} checks that "
+        f"found no way, or if they do not hear each other in {LONGEST:.0f} s."
+    )
     return figures
 
 
@@ -61,7 +62,6 @@ async def _topology(
     street: Street,
     topology: Topology,
     calls: Mapping[str, Sequence[Nat]],
-    patience: float,
     bench: Bench,
 ) -> dict[str, dict[bool, Seen]]:
     """By call, and by whether there was a TURN server. Calls of a round run at the same time."""
@@ -72,17 +72,17 @@ async def _topology(
         running = {
             name: _Call(each, topology, name, street.inhabitants(calls[name])) for name in together
         }
-        seen = await asyncio.gather(*(_look(call, patience, bench) for call in running.values()))
+        seen = await asyncio.gather(*(_look(call, bench) for call in running.values()))
         for name, what in zip(together, seen, strict=True):
             if what:
                 found[name][each.has_turn] = what
     return found
 
 
-async def _look(call: _Call, patience: float, bench: Bench) -> Seen | None:
+async def _look(call: _Call, bench: Bench) -> Seen | None:
     """None for a call that did not come about, which is told of."""
     try:
-        return await call.look(patience)
+        return await call.look()
     except (MulisaError, PlaywrightError, aiohttp.ClientError) as error:
         bench.remark(f"not measured ({call.room}): {error}")
         return None
@@ -100,7 +100,7 @@ class _Call:
         self._people = people
         self._next_question = 0.0
 
-    async def look(self, patience: float) -> Seen:
+    async def look(self) -> Seen:
         """Who hears whom in the end, or as soon as all do; then everybody leaves."""
         loop = asyncio.get_running_loop()
         options = f"&topology={self._topology}"
@@ -111,7 +111,7 @@ class _Call:
         begin = loop.time()
         while not (seen := await self._seen()).is_complete:
             waited = loop.time() - begin
-            if waited > LONGEST or waited > patience and await self._has_tried():
+            if waited > LONGEST or waited > PATIENCE and await self._is_hopeless(seen):
                 break
             await self._ask(seen)
             await asyncio.sleep(_LOOK)
@@ -138,11 +138,14 @@ class _Call:
             self._next_question = now + ASKED_AGAIN
             await asyncio.gather(*(person.page.evaluate(_WRITE, _ASKS) for person in deaf))
 
-    async def _has_tried(self) -> bool:
-        """Nobody has a connection without a path that was not looked for."""
-        pages = [await paths_of(person.page) for person in self._people]
-        paths = [path for page in pages for path in page.values()]
-        return all(path.local or path.asked >= MANY_CHECKS for path in paths)
+    async def _is_hopeless(self, seen: Seen) -> bool:
+        """There is no way between any two who do not hear each other, however often ICE looked."""
+        missing = {*seen.pairs} - {*seen.connected}
+        for person in self._people:
+            for path in (await paths_of(person.page)).values():
+                if not path.local and path.asked >= MANY_CHECKS:
+                    missing.discard(frozenset({person.identity, path.name}))
+        return not missing
 
     async def _seen(self) -> Seen:
         identities = [person.identity for person in self._people]
