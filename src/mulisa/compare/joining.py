@@ -10,7 +10,7 @@ from mulisa.compare import probe
 from mulisa.compare.browser import until
 from mulisa.compare.capture import first_packets
 from mulisa.compare.measure import MULISA, Call, now
-from mulisa.compare.metrics import JOIN, LEAVE
+from mulisa.compare.metrics import JOIN, LEAVE, Topology
 from mulisa.compare.server import mulisa, udp_ports
 from mulisa.compare.signalling import Message, descriptions
 
@@ -74,7 +74,9 @@ async def visits(call: Call) -> None:
         await person.hears(MULISA)
         await asyncio.sleep(SETTLING)
         own = await probe.counts(person)
-        await _book_change(call, JOIN, begin, before, made=own.made, closed=own.closed)
+        await _book_change(
+            call, JOIN, begin, before, made=own.made, closed=own.closed, who=person.identity
+        )
         await person.load(call.speech[person.name])
         await person.listen(MULISA)
         call.people.append(person)
@@ -93,8 +95,15 @@ async def _asked_at(call: Call, seen: int) -> float:
 def _count(call: Call, messages: list[Message]) -> None:
     topology = call.plan.topology
     call.book.add("joining", "signalling_messages", [len(messages)])
-    call.book.add("joining", "offers", [descriptions(messages, "offer", topology)])
+    note = _whose(messages, MULISA, topology)
+    call.book.add("joining", "offers", [descriptions(messages, "offer", topology)], note=note)
     call.book.add("joining", "answers", [descriptions(messages, "answer", topology)])
+
+
+def _whose(messages: list[Message], who: str, topology: Topology) -> str:
+    """How many offers are of the one who came."""
+    own = descriptions([x for x in messages if x.who == who], "offer", topology)
+    return f"{own} of them by who came"
 
 
 def _made_with_her(call: Call, before: list[probe.Counts], after: list[probe.Counts]) -> int:
@@ -126,6 +135,7 @@ async def _book_change(
     *,
     made: int = 0,
     closed: int = 0,
+    who: str = "",
 ) -> None:
     """Connections that come and go all have an end at that person, where they are counted."""
     after = await _counted(call)
@@ -133,7 +143,8 @@ async def _book_change(
     offers = descriptions(messages, "offer", call.plan.topology)
     negotiated = [b.negotiations - a.negotiations for a, b in zip(before, after, strict=True)]
     add = call.book.add
-    add("churn", "renegotiations", [offers], condition)
+    note = _whose(messages, who, call.plan.topology) if who else ""
+    add("churn", "renegotiations", [offers], condition, note)
     add("churn", "people_who_renegotiate", [sum(n > 0 for n in negotiated)], condition)
     add("churn", "connections_made", [made], condition)
     add("churn", "connections_closed", [closed], condition)
