@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from mulisa.compare import probe
@@ -90,7 +90,7 @@ class _Call:
             await person.enter(self._scene.url, self._topology, f"&topology={self._topology}")
             self._people.append(person)
             if number < IMPAIRED:
-                await person.load({each.name: self._monologue(each) for each in self._voices})
+                await person.load({each.name: self._monologue(each) for each in VOICES[:IMPAIRED]})
         await asyncio.gather(
             *(
                 one.hears(other.identity)
@@ -107,21 +107,21 @@ class _Call:
         """All metrics of this network."""
         self._bench.say(f"{self._topology}, {len(self._people)} people: {impairment.name}")
         book = Book(self._topology, len(self._people))
-        begin = now()
+        begin, written = now(), len(await self._written())
         with self._scene.impaired(impairment):
             await asyncio.sleep(SETTLING)
             for number in range(self._takes):
                 await self._take(number, book, impairment.name)
+            rates = await asyncio.gather(
+                *(self._error_rate(place, written) for place in range(IMPAIRED))
+            )
+        book.add("impairment", "word_error_rate", [100 * rate for rate in rates], impairment.name)
         book.end_stage(("impairment",), await self._load(begin))
         return list(book.figures())
 
     async def end(self) -> None:
         """Everybody goes."""
         await asyncio.gather(*(person.page.context.close() for person in self._people))
-
-    @property
-    def _voices(self) -> Sequence[Voice]:
-        return VOICES[:IMPAIRED]
 
     @property
     def _directions(self) -> Sequence[tuple[Person, Person]]:
@@ -132,16 +132,17 @@ class _Call:
     def _monologue(self, voice: Voice) -> Samples:
         return self._bench.speech[voice.name][MONOLOGUE]
 
+    def _line(self, place: int, take: int) -> Voice:
+        """Whose words this person says; with another take they change."""
+        return VOICES[(place + take) % IMPAIRED]
+
     async def _take(self, number: int, book: Book, condition: str) -> None:
-        """Both speak; with another take they change what they say."""
+        """Both speak, and hear each other."""
         speakers = self._people[:IMPAIRED]
-        lines = {
-            person.identity: self._voices[(place + number) % IMPAIRED]
-            for place, person in enumerate(speakers)
-        }
-        written = await self._written()
         before = {person.identity: await probe.read(person) for person in speakers}
-        spans = await asyncio.gather(*(each.say(lines[each.identity].name) for each in speakers))
+        spans = await asyncio.gather(
+            *(each.say(self._line(place, number).name) for place, each in enumerate(speakers))
+        )
         said = {each.identity: span for each, span in zip(speakers, spans, strict=True)}
         await asyncio.sleep(TRAVELLING)
         after = {person.identity: await probe.read(person) for person in speakers}
@@ -153,25 +154,20 @@ class _Call:
             book.add("impairment", "mouth_to_ear_delay", late, condition)
         if stream := one_stream([probe.traffic(before[who], after[who]) for who in before]):
             book.streams[condition] = stream
-        rates = await asyncio.gather(
-            *(
-                self._error_rate(each.name, lines[each.identity].monologue, written)
-                for each in speakers
-            )
-        )
-        book.add("impairment", "word_error_rate", [100 * rate for rate in rates], condition)
 
-    async def _error_rate(self, name: str, said: str, before: Sequence[Mapping[str, str]]) -> float:
-        """Of what Mulisa has written of this person since."""
+    async def _error_rate(self, place: int, before: int) -> float:
+        """Of what Mulisa has written of this person's words in all takes, after so many entries."""
         loop = asyncio.get_running_loop()
+        name = self._people[place].name
+        said = " ".join(self._line(place, take).monologue for take in range(self._takes))
         end = loop.time() + UNDERSTANDING
         heard, since = "", loop.time()
         while loop.time() < end and loop.time() - since < _is_enough(said, heard):
-            await asyncio.sleep(_LOOK)
-            entries = (await self._written())[len(before) :]
+            entries = (await self._written())[before:]
             text = " ".join(entry["text"] for entry in entries if entry["name"] == name)
             if text != heard:
                 heard, since = text, loop.time()
+            await asyncio.sleep(_LOOK)
         return word_error_rate(said, heard)
 
     async def _written(self) -> list[dict[str, str]]:
