@@ -118,10 +118,16 @@
     const named = Object.entries(window.mulisa?.connections ?? {});
     return named.find(([, each]) => each === connection)?.[0] ?? "";
   };
-  const speakerOf = (track) => {
+  const tracksOf = (audio) => audio.srcObject?.getAudioTracks() ?? [];
+  /** Whose voice a received stream is. Who may have several tracks is heard through a mixer. */
+  const speakerOf = (name, inbound) => {
     const heard = [...document.querySelectorAll("audio[data-identity]")];
-    const tracks = (audio) => audio.srcObject?.getAudioTracks() ?? [];
-    return heard.find((audio) => tracks(audio).some(({ id }) => id === track))?.dataset.identity ?? "";
+    if (heard.some(({ dataset }) => dataset.identity === name)) return () => name;
+    const carries = (audio, { trackIdentifier }) =>
+      tracksOf(audio).some(({ id }) => id === trackIdentifier);
+    const mixed = heard.filter((audio) => !inbound.some((stream) => carries(audio, stream)));
+    const other = mixed.length === 1 ? mixed[0].dataset.identity : "";
+    return (stream) => heard.find((audio) => carries(audio, stream))?.dataset.identity ?? other;
   };
   /** Not what getStats keeps for 50 ms: counted since it was asked for. */
   const fresh = async (connection) => {
@@ -141,11 +147,14 @@
     const local = stats.get(pair.localCandidateId) ?? {};
     const remote = stats.get(pair.remoteCandidateId) ?? {};
     const counted = reports.find(({ type }) => type === "peer-connection");
+    const name = nameOf(entry.connection);
+    const inbound = reports.filter(({ type, kind }) => type === "inbound-rtp" && kind === "audio");
+    const speaker = speakerOf(name, inbound);
     const codecs = reports.filter(({ type }) => type === "codec");
     return {
       at: counted?.timestamp ?? Date.now(),
       number: connections.indexOf(entry),
-      name: nameOf(entry.connection),
+      name,
       negotiations: entry.negotiations,
       bytes_sent: transport.bytesSent ?? 0,
       bytes_received: transport.bytesReceived ?? 0,
@@ -159,17 +168,15 @@
       outbound: reports
         .filter(({ type, kind }) => type === "outbound-rtp" && kind === "audio")
         .map((r) => [r.ssrc, r.packetsSent, r.bytesSent, r.headerBytesSent]),
-      inbound: reports
-        .filter(({ type, kind }) => type === "inbound-rtp" && kind === "audio")
-        .map((r) => [
-          r.ssrc,
-          r.packetsReceived,
-          r.bytesReceived,
-          r.headerBytesReceived,
-          (r.concealedSamples ?? 0) - (r.silentConcealedSamples ?? 0),
-          r.totalSamplesReceived ?? 0,
-          speakerOf(r.trackIdentifier),
-        ]),
+      inbound: inbound.map((r) => [
+        r.ssrc,
+        r.packetsReceived,
+        r.bytesReceived,
+        r.headerBytesReceived,
+        (r.concealedSamples ?? 0) - (r.silentConcealedSamples ?? 0),
+        r.totalSamplesReceived ?? 0,
+        speaker(r),
+      ]),
     };
   };
   const isOpen = ({ connection, closed }) => !closed && connection.connectionState === "connected";

@@ -12,7 +12,8 @@ from mulisa.compare.browser import Person
 from mulisa.compare.capture import IPV4_BYTES, IPV6_BYTES, UDP_BYTES
 from mulisa.core.errors import MulisaError
 
-_SRTP_TAG_BYTES: Final = {"AES_CM_128_HMAC_SHA1_80": 10, "AES_CM_128_HMAC_SHA1_32": 4}
+_SRTP_TAG_BYTES: Final = {"SHA1_80": 10, "SHA1_32": 4}
+"""By how a profile ends; it is AES_CM_128_HMAC_SHA1_80 by IANA, others write it otherwise."""
 _GCM_TAG_BYTES: Final = 16
 
 
@@ -62,7 +63,7 @@ class Connection:
     @property
     def tag_bytes(self) -> int:
         """What SRTP adds to each packet."""
-        return _SRTP_TAG_BYTES.get(self.srtp, _GCM_TAG_BYTES)
+        return _SRTP_TAG_BYTES.get(self.srtp[-7:], _GCM_TAG_BYTES)
 
 
 @dataclass(frozen=True, slots=True)
