@@ -72,10 +72,15 @@ async def _measured(stage: Stage, call: Call) -> None:
         async with asyncio.timeout(_STAGE_TIME):
             await stage.measure(call)
     except FAILURES as error:
-        text = f"not all measured ({call.room}): {error}"
+        text = f"not all measured ({call.room}): {why(error)}"
         for row in stage.rows:
             call.book.remark(row, text[:400])
     call.book.end_stage(stage.rows, await _load(call, begin))
+
+
+def why(error: BaseException) -> str:
+    """Of one of `FAILURES`, for a reader; a time-out says nothing itself."""
+    return str(error) or f"it took more than {_STAGE_TIME:.0f} s"
 
 
 async def _load(call: Call, begin: float) -> Load:

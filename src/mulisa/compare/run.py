@@ -16,7 +16,7 @@ from playwright.async_api import Browser
 
 from mulisa.compare import calls, impairment, nats
 from mulisa.compare.browser import browser_at, chromium
-from mulisa.compare.calls import FAILURES, Say
+from mulisa.compare.calls import FAILURES, Say, why
 from mulisa.compare.capture import Capture, capturing
 from mulisa.compare.ledger import Keep, Ledger
 from mulisa.compare.load import Loads, watching
@@ -98,10 +98,10 @@ async def _calls(
         try:
             await _call(plan, tools, ledger, tell)
         except FAILURES as error:
-            ledger.remark(None, f"{plan.topology} with {plan.participants} people: {error}")
+            ledger.remark(None, f"{plan.topology} with {plan.participants} people: {why(error)}")
             failed += 1
             if failed == len(all_plans):
-                raise MulisaError(f"nothing could be measured: {error}") from error
+                raise MulisaError(f"nothing could be measured: {why(error)}") from error
 
 
 async def _call(plan: Plan, tools: Tools, ledger: Ledger, say: Say) -> None:
@@ -146,7 +146,7 @@ async def _networks(
         try:
             ledger.add(await runner(Bench(tuple(sizes), True, speech, tell, remark)))
         except FAILURES as error:
-            remark(str(error))
+            remark(why(error))
         keep(ledger.result())
 
 
