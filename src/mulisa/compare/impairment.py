@@ -9,6 +9,7 @@ from typing import Final
 from mulisa.compare import probe
 from mulisa.compare.bad_network import IMPAIRED, Scene, scene
 from mulisa.compare.browser import Person, Span, person_in
+from mulisa.compare.calls import FAILURES
 from mulisa.compare.impairments import IMPAIRMENTS, UPLINK, Impairment
 from mulisa.compare.load import Load, Loads, late_percent, watching
 from mulisa.compare.measure import Bench, Book, now
@@ -33,6 +34,8 @@ WRITTEN: Final = 1.0
 WRITTEN_LITTLE: Final = 4.0
 """and if it is much shorter."""
 MOST: Final = 0.8
+LONGEST: Final = 150.0
+"""Seconds after which a condition hangs."""
 _LOOK: Final = 0.25
 
 
@@ -51,13 +54,17 @@ async def measure(
     async with scene() as where, watching() as loads:
         for topology in topologies:
             call = _Call(where, topology, bench, loads, takes)
-            await call.come(few)
-            for impairment in impairments:
-                figures += await call.under(impairment)
-            if many > few and UPLINK in impairments:
-                await call.come(many)
-                figures += await call.under(UPLINK)
-            await call.end()
+            try:
+                await call.come(few)
+                for impairment in impairments:
+                    figures += await call.under(impairment)
+                if many > few and UPLINK in impairments:
+                    await call.come(many)
+                    figures += await call.under(UPLINK)
+            except FAILURES as error:
+                bench.remark(f"not all measured ({topology}): {error}")
+            finally:
+                await call.end()
     bench.remark(_TWICE)
     return figures
 
@@ -104,8 +111,17 @@ class _Call:
             await listener.listen(speaker.identity)
 
     async def under(self, impairment: Impairment) -> list[Figure]:
-        """All metrics of this network."""
-        self._bench.say(f"{self._topology}, {len(self._people)} people: {impairment.name}")
+        """All metrics of this network; none if they cannot be measured, which is told."""
+        where = f"{self._topology}, {len(self._people)} people: {impairment.name}"
+        self._bench.say(where)
+        try:
+            async with asyncio.timeout(LONGEST):
+                return await self._under(impairment)
+        except FAILURES as error:
+            self._bench.remark(f"not measured ({where}): {error}")
+            return []
+
+    async def _under(self, impairment: Impairment) -> list[Figure]:
         book = Book(self._topology, len(self._people))
         begin, written = now(), len(await self._written())
         with self._scene.impaired(impairment):

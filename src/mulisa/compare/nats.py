@@ -7,17 +7,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
 from typing import Final
 
-import aiohttp
-from playwright.async_api import Error as PlaywrightError
-
 from mulisa.compare.browser import Person
+from mulisa.compare.calls import FAILURES
 from mulisa.compare.homes import paths_of
 from mulisa.compare.measure import MULISA, Bench, Book
 from mulisa.compare.metrics import TOPOLOGIES, Topology
 from mulisa.compare.result import Figure
 from mulisa.compare.street import Gateway, Street, street_of
 from mulisa.compare.ways import CALLS, Nat, Seen, rounds
-from mulisa.core.errors import MulisaError
 
 PATIENCE: Final = 15.0
 """Seconds after which two between whom ICE has found no way are given up,"""
@@ -83,7 +80,7 @@ async def _look(call: _Call, bench: Bench) -> Seen | None:
     """None for a call that did not come about, which is told of."""
     try:
         return await call.look()
-    except (MulisaError, PlaywrightError, aiohttp.ClientError) as error:
+    except FAILURES as error:
         bench.remark(f"not measured ({call.room}): {error}")
         return None
 
