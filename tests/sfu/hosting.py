@@ -86,6 +86,11 @@ class Hosting:
         """All who are in a room."""
         return self.host._rooms.clients
 
+    def client(self, identity: str) -> Client:
+        """The one of that identity."""
+        (client,) = (each for each in self.clients() if each.identity == identity)
+        return client
+
     def connections(self) -> int:
         """How many the RTC port knows of."""
         assert self.host._port is not None
@@ -100,9 +105,9 @@ class Hosting:
 
     def cut(self, identity: str) -> None:
         """Reset somebody's WebSocket."""
-        (client,) = (each for each in self.clients() if each.identity == identity)
-        assert client._outbox is not None
-        client._outbox.abort()
+        outbox = self.client(identity)._outbox
+        assert outbox is not None
+        outbox.abort()
 
 
 @asynccontextmanager
