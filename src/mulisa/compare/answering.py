@@ -15,6 +15,8 @@ from mulisa.compare.speech import ASKS, INTERRUPTS
 
 ANSWER_TIME: Final = 12.0
 """Seconds after which a question has not been understood."""
+MOST_MISSED: Final = 2
+"""Questions without an answer, after which this size is asked no more."""
 OVER: Final = 1.2
 """Seconds of silence after which an answer is over."""
 SPEAKS_ON: Final = 0.6
@@ -46,8 +48,8 @@ async def sentences(call: Call) -> None:
 async def turns(call: Call) -> None:
     """She is asked aloud by one, and interrupted by another."""
     missed, wanted = 0, call.plan.turns
-    for turn in range(2 * wanted):
-        if turn - missed == wanted:
+    for turn in range(wanted + MOST_MISSED):
+        if turn - missed == wanted or missed == MOST_MISSED:
             break
         asker = call.people[turn % len(call.people)]
         other = call.people[(turn + 1) % len(call.people)]
