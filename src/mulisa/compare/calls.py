@@ -72,10 +72,22 @@ async def _measured(stage: Stage, call: Call) -> None:
         async with asyncio.timeout(_STAGE_TIME):
             await stage.measure(call)
     except FAILURES as error:
+        check_wanted(error)
         text = f"not all measured ({call.room}): {why(error)}"
         for row in stage.rows:
             call.book.remark(row, text[:400])
     call.book.end_stage(stage.rows, await _load(call, begin))
+
+
+def check_wanted(error: BaseException) -> None:
+    """Raises CancelledError if one of `FAILURES` came because the comparison is being ended.
+
+    A terminal's Ctrl-C goes to browser and server, too, and what breaks with them hides the
+    cancellation that it came with.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError from error
 
 
 def why(error: BaseException) -> str:

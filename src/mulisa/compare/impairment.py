@@ -9,7 +9,7 @@ from typing import Final
 from mulisa.compare import probe
 from mulisa.compare.bad_network import IMPAIRED, Scene, scene
 from mulisa.compare.browser import Person, Span, person_in
-from mulisa.compare.calls import FAILURES
+from mulisa.compare.calls import FAILURES, check_wanted
 from mulisa.compare.impairments import IMPAIRMENTS, UPLINK, Impairment
 from mulisa.compare.load import Load, Loads, late_percent, watching
 from mulisa.compare.measure import Bench, Book, now
@@ -62,6 +62,7 @@ async def measure(
                     await call.come(many)
                     figures += await call.under(UPLINK)
             except FAILURES as error:
+                check_wanted(error)
                 bench.remark(f"not all measured ({topology}): {error}")
             finally:
                 await call.end()
@@ -118,6 +119,7 @@ class _Call:
             async with asyncio.timeout(LONGEST):
                 return await self._under(impairment)
         except FAILURES as error:
+            check_wanted(error)
             self._bench.remark(f"not measured ({where}): {error}")
             return []
 

@@ -8,7 +8,7 @@ from itertools import product
 from typing import Final
 
 from mulisa.compare.browser import Person
-from mulisa.compare.calls import FAILURES
+from mulisa.compare.calls import FAILURES, check_wanted
 from mulisa.compare.homes import paths_of
 from mulisa.compare.measure import MULISA, Bench, Book
 from mulisa.compare.metrics import TOPOLOGIES, Topology
@@ -81,6 +81,7 @@ async def _look(call: _Call, bench: Bench) -> Seen | None:
     try:
         return await call.look()
     except FAILURES as error:
+        check_wanted(error)
         bench.remark(f"not measured ({call.room}): {error}")
         return None
 

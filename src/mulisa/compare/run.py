@@ -16,7 +16,7 @@ from playwright.async_api import Browser
 
 from mulisa.compare import calls, impairment, nats
 from mulisa.compare.browser import browser_at, chromium
-from mulisa.compare.calls import FAILURES, Say, why
+from mulisa.compare.calls import FAILURES, Say, check_wanted, why
 from mulisa.compare.capture import Capture, capturing
 from mulisa.compare.ledger import Keep, Ledger
 from mulisa.compare.load import Loads, watching
@@ -67,6 +67,14 @@ async def compare(command: str, sizes: Sequence[int], *, full: bool, say: Say, k
 
     Raises ConfigError for what is missing on this machine, MulisaError if nothing came of it.
     """
+    try:
+        await _compare(command, sizes, full, say, keep)
+    except FAILURES as error:
+        check_wanted(error)
+        raise
+
+
+async def _compare(command: str, sizes: Sequence[int], full: bool, say: Say, keep: Keep) -> None:
     say("people rehearse what they will say")
     async with _tools(max(sizes)) as tools:
         ledger = Ledger(command, sizes, full, versions(tools.browser.version))
@@ -98,6 +106,7 @@ async def _calls(
         try:
             await _call(plan, tools, ledger, tell)
         except FAILURES as error:
+            check_wanted(error)
             ledger.remark(None, f"{plan.topology} with {plan.participants} people: {why(error)}")
             failed += 1
             if failed == len(all_plans):
@@ -146,6 +155,7 @@ async def _networks(
         try:
             ledger.add(await runner(Bench(tuple(sizes), True, speech, tell, remark)))
         except FAILURES as error:
+            check_wanted(error)
             remark(why(error))
         keep(ledger.result())
 
