@@ -11,8 +11,7 @@ import socket
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mulisa.compare.coturn import RELAY_PORTS
-from tests.network import free_port
+from tests.network import RELAY_PORTS, free_port
 from tests.sfu_server import KEY, SECRET, SfuServer
 
 

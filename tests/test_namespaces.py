@@ -7,10 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from mulisa.compare.internet import Internet
-from mulisa.compare.namespaces import Namespace
-from mulisa.compare.ways import Nat
-from tests.namespaces import internet
+from tests.namespaces import Internet, Namespace, Nat, internet
 
 pytestmark = [pytest.mark.slow, pytest.mark.network]
 

@@ -88,9 +88,9 @@ class RoutingChange:
         if limit is not None and max(len(hear), len(listeners or ())) > limit:
             raise InputError(f"a routing names at most {limit} identities")
         return cls(
-            {parse_identity(each): on for each, on in hear.items()},
+            {_identity(each): on for each, on in hear.items()},
             "speak_to" in data,
-            None if listeners is None else frozenset(map(parse_identity, listeners)),
+            None if listeners is None else frozenset(map(_identity, listeners)),
         )
 
 
@@ -99,8 +99,7 @@ def parse_routing(data: object) -> Routing:
     return Routing().changed(RoutingChange.parse(data, limit=None))
 
 
-def parse_identity(text: object) -> Identity:
-    """Raises InputError."""
+def _identity(text: object) -> Identity:
     if not isinstance(text, str) or not 0 < len(text) <= MAX_IDENTITY_CHARS:
         raise InputError(f"an identity is a text of 1 to {MAX_IDENTITY_CHARS} characters")
     return Identity(text)

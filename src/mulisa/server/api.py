@@ -150,8 +150,7 @@ class RoomAPI:
         return web.json_response(self._room_json(state))
 
     def _room_json(self, state: RoomState) -> dict[str, Any]:
-        heard = self.agents.heard(state.name, state.identities)
-        return room_json(state, self.agents.routing(state.name), heard)
+        return room_json(state, self.agents.routing(state.name))
 
     async def _route(self, request: web.Request) -> web.Response:
         room = self._admitted_room(request)

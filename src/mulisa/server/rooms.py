@@ -45,11 +45,6 @@ class RoomState:
         """Those who are not agents."""
         return tuple(s.participant for s in self.stays if not s.participant.is_agent)
 
-    @property
-    def identities(self) -> frozenset[Identity]:
-        """Of people and agents."""
-        return frozenset(stay.participant.identity for stay in self.stays)
-
     def has_place_for(self, identity: Identity) -> bool:
         """Whether this person may come in, or is in it already."""
         others = sum(person.identity != identity for person in self.people)
@@ -112,10 +107,8 @@ class AllRooms:
         return topology
 
 
-def room_json(
-    room: RoomState, routing: Routing, heard: Mapping[Identity, frozenset[Identity]]
-) -> dict[str, Any]:
-    """A `Room` of docs/protocol.md; `heard` is what each listener says to receive."""
+def room_json(room: RoomState, routing: Routing) -> dict[str, Any]:
+    """A `Room` of docs/protocol.md."""
     return {
         "name": room.name,
         "topology": room.topology,
@@ -123,7 +116,6 @@ def room_json(
         "participants": [_stay_json(stay) for stay in room.stays],
         "agent": _agent_json(room),
         "routing": routing.to_json(person.identity for person in room.people),
-        "heard": {listener: sorted(heard[listener]) for listener in sorted(heard)},
     }
 
 

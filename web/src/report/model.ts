@@ -25,7 +25,6 @@ export interface Chart {
   readonly unit: string;
   readonly condition: string;
   readonly over: "people" | "conditions";
-  readonly beside: string;
   readonly ceiling: number;
   readonly marks: readonly Mark[];
   readonly theory: readonly Point[];
@@ -65,9 +64,7 @@ export interface Break {
 export interface Section {
   readonly name: string;
   readonly title: string;
-  readonly plain: string;
   readonly see: string;
-  readonly how: string;
   readonly missing: string;
   readonly agreement: string;
   readonly notes: readonly string[];
@@ -81,7 +78,6 @@ export interface SummaryLine {
   readonly title: string;
   readonly condition: string;
   readonly unit: string;
-  readonly people: number;
   readonly mesh: string;
   readonly sfu: string;
   readonly ratio: string;
@@ -102,7 +98,6 @@ export interface Report {
     readonly people: number;
     readonly headline: string;
     readonly paragraph: string;
-    readonly caveat: string;
     readonly lines: readonly SummaryLine[];
   };
   readonly facts: readonly string[];

@@ -96,7 +96,6 @@ export class SFUTransport implements Transport {
       tallies: this.#tallies,
       listener: {
         receive,
-        greeted: () => this.#publish(),
         entered: () => this.#entered(),
         lost: () => this.#lost(),
         ended: (reason) => this.#end(reason),
