@@ -48,6 +48,7 @@ async def test_people_and_mulisa_hear_each_other_through_a_relay(
             await alice.record()
             await alice.ask(question)
             answer = await alice.reads("Mulisa", "Bob said")
+            assert word_error_rate(BUDGET, answer.partition(":")[2]) <= 0.5, answer
             (heard,) = await studio.understand(await alice.recorded())
             assert word_error_rate(answer, heard) <= 0.5, (answer, heard)
         ports = _remote_ports(livekit.log())
