@@ -30,7 +30,8 @@ test: $(DEV) $(NODE_MODULES) $(PAGE) $(BROWSER) ## all but the slow tests
 	$(PY) -m pytest -m "not slow" $(ARGS)
 
 slow: $(DEV) $(PAGE) $(BROWSER) $(TURN) $(NFT) livekit ## what is too long for `make test`
-	$(PY) -m pytest -m slow $(ARGS) || test $$? -eq 5
+	$(PY) -m pytest -m "slow and unit" -n auto --dist worksteal $(ARGS) || test $$? -eq 5
+	$(PY) -m pytest -m "slow and not unit" $(ARGS) || test $$? -eq 5
 
 unit: $(DEV) $(NODE_MODULES) ## virtual time, Python and web; under a minute
 	$(NPM) run --silent test

@@ -11,7 +11,8 @@ import socket
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tests.network import RELAY_PORTS, free_port
+from mulisa.compare.coturn import RELAY_PORTS
+from tests.network import free_port
 from tests.sfu_server import KEY, SECRET, SfuServer
 
 

@@ -18,8 +18,6 @@ Receive: TypeAlias = Callable[[bytes, Address], None]
 READ_BYTES = 65536
 UNASSIGNED_PORTS = (11_000, 16_000)
 """Below those that systems give to sockets by themselves: Linux from 32768, gVisor from 16000."""
-RELAY_PORTS = range(10_000, 11_000)
-"""Of addresses that TURN servers relay for; as free as `UNASSIGNED_PORTS`."""
 RESET_AT_CLOSE = struct.pack("ii", 1, 0)
 """`struct linger`: closing sends RST."""
 

@@ -7,7 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.namespaces import Internet, Namespace, Nat, internet
+from mulisa.compare.internet import Internet
+from mulisa.compare.namespaces import Namespace
+from mulisa.compare.ways import Nat
+from tests.namespaces import internet
 
 pytestmark = [pytest.mark.slow, pytest.mark.network]
 

@@ -446,7 +446,8 @@ def transcript(
     epilog="\b\nExamples:\n"
     "  mulisa compare                         calls of 2 and of 4 people; some minutes\n"
     "  mulisa compare --participants 2        a first look, half as long\n"
-    "  mulisa compare --full --out report     2, 3, 4 and 6 people, many trials\n\n"
+    "  mulisa compare --full --out report     2, 3, 4 and 6 people, NATs, bad networks\n"
+    "  mulisa compare --from result.json      the report again, without measuring\n\n"
     "Needs the extras 'compare' and 'local', and a Chromium (MULISA_CHROMIUM names another one);\n"
     "as root it sees every packet on the wire, too. Leave the machine alone meanwhile: sizes at\n"
     "which it was busy are marked.",
@@ -469,6 +470,12 @@ def compare(
             "--out", metavar="DIR", help="Where report.html and result.json go; here by default."
         ),
     ] = Path("."),
+    source: Annotated[
+        Path | None,
+        typer.Option(
+            "--from", metavar="FILE", help="Measure nothing: make report.html of this result.json."
+        ),
+    ] = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     debug: DebugOption = False,
@@ -481,7 +488,14 @@ def compare(
     console = Console(as_json=as_json, quiet=quiet)
     _headline(console)
     configure_logging(debug=debug, quiet=True)
+    if source is not None and (full or participants):
+        _stop(console, "--from measures nothing: leave out --full and --participants", WRONG_USAGE)
     with _failures(console, debug=debug):
+        if source is not None:
+            from mulisa.compare.writing import report_again
+
+            report_again(console, source, out)
+            return
         try:
             from mulisa.compare.command import run
         except ImportError as error:

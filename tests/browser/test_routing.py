@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from playwright.async_api import Browser, Locator
 
@@ -96,7 +98,9 @@ async def test_whom_she_does_not_speak_to_gets_no_packet_of_her(
         assert loudness(await bob.recorded()) > -60
         assert await bob.packets_of() > before
         status, room = await server.get("rooms/voice")
-    assert status == 200 and '"speak_to": null' in room, room
+        assert status == 200 and '"speak_to": null' in room, room
+        names = {"mulisa", *listeners, await bob.identity()}
+        assert json.loads(room)["heard"].keys() == names, "each says whom they hear"
 
 
 async def test_a_whisper_is_for_one_person(studio: Studio, server: Server, chromium: str) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import psutil  # type: ignore[import-untyped]
 import pytest
 
-from mulisa.compare.measure import SATURATED, Book
+from mulisa.compare.load import Load
+from mulisa.compare.measure import Book
 from mulisa.compare.metrics import SPEECH
 from mulisa.compare.theory import Stream
 
@@ -28,17 +28,29 @@ def test_theory_of_bandwidth_is_that_of_the_voices_that_were_measured() -> None:
     assert book.figures()[0].theory == pytest.approx(30 + 8.0)
 
 
-@pytest.mark.parametrize("percent", [SATURATED - 1, SATURATED + 1])
-def test_a_busy_machine_marks_what_was_measured_then(
-    monkeypatch: pytest.MonkeyPatch, percent: float
-) -> None:
-    monkeypatch.setattr(psutil, "cpu_percent", lambda: percent)
+@pytest.mark.parametrize(
+    ("load", "is_marked"),
+    [
+        (Load(84.0), False),
+        (Load(86.0), True),
+        (Load(50.0, stolen=6.0), True),
+        (Load(50.0, late=1.5), True),
+    ],
+)
+def test_a_machine_at_its_limit_marks_what_was_measured_then(load: Load, is_marked: bool) -> None:
+    book = Book("mesh", 2)
+    book.add("joining", "time_until_everybody_hears_her", [900])
+    book.add("injection", "text_to_ear", [300])
+    book.end_stage(("joining",), load)
+    marked = {figure.row for figure in book.figures() if figure.saturated}
+    assert marked == ({"joining"} if is_marked else set())
+
+
+def test_a_count_is_a_count_on_a_busy_machine_too() -> None:
     book = Book("mesh", 2)
     book.add("joining", "offers", [2])
-    book.add("injection", "tracks", [2])
-    assert book.end_stage(("joining",)) == percent
-    marked = {figure.row for figure in book.figures() if figure.saturated}
-    assert marked == ({"joining"} if percent > SATURATED else set())
+    book.end_stage(("joining",), Load(100.0))
+    assert not book.figures()[0].saturated
 
 
 def test_a_metric_that_is_not_in_the_table_is_not_kept() -> None:

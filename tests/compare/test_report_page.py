@@ -39,7 +39,7 @@ async def test_the_report_is_whole_in_one_file(tmp_path: Path, chromium: str) ->
 async def check(page: Page) -> None:
     """On a phone of 320 px, and its data when it is saved."""
     headline = await page.inner_text("h1")
-    assert headline.startswith("In a call of 4 people and Mulisa, a mesh asks")
+    assert headline.startswith("For 4 people and Mulisa take an SFU:")
     remark = await page.inner_text("header .note:last-child")
     assert remark.startswith("</script><script>alert(1)</script>")
     assert "needs root" in await page.inner_text("#nats .missing")

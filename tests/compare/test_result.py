@@ -33,7 +33,7 @@ from tests.compare.sample import sample_result
 pytestmark = pytest.mark.unit
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
-NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
+NUMBERS = st.floats(-1e12, 1e12)
 
 
 @st.composite
@@ -120,6 +120,9 @@ def changed(change: dict[str, Any], *, figure: dict[str, Any] | None = None) -> 
         changed({}, figure={"samples": ["2"]}),
         changed({}, figure={"participants": 0}),
         changed({}, figure={"samples": [1e999]}),
+        changed({}, figure={"samples": [1e300]}),
+        changed({}, figure={"theory": -1e300}),
+        "[" * 10_000,
     ],
 )
 def test_what_is_no_result_is_refused(text: str) -> None:

@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
+import psutil  # type: ignore[import-untyped]
 import pytest
 
 from mulisa.compare.browser import chromium
-from mulisa.compare.metrics import SPEAK_TO_ONE, STOP_HEARING, TOPOLOGIES, RowName, Topology
+from mulisa.compare.metrics import (
+    SILENCE,
+    SPEAK_TO_ONE,
+    SPEECH,
+    STOP_HEARING,
+    TOPOLOGIES,
+    RowName,
+    Topology,
+)
 from mulisa.compare.result import Figure, Result, read
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(900)]
 
 PEOPLE = 2
 
@@ -63,8 +74,10 @@ def test_connections_are_those_of_theory(result: Result) -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root: looks at the wire")
 def test_bandwidth_is_what_the_encoders_made_and_its_overhead(result: Result) -> None:
     for topology in TOPOLOGIES:
-        explained = figure(result, topology, "bandwidth", "upload_explained", "speech")
-        assert all(95 <= percent <= 105 for percent in explained.samples)
+        for condition in (SPEECH, SILENCE):
+            explained = figure(result, topology, "bandwidth", "upload_explained", condition)
+            assert len(explained.samples) == PEOPLE
+            assert all(95 <= percent <= 105 for percent in explained.samples), explained
         opus = figure(result, topology, "bandwidth", "payload_per_stream", "speech")
         assert all(8 < kbps < 64 for kbps in opus.samples)
 
@@ -76,19 +89,84 @@ def test_an_acknowledged_change_holds(result: Result) -> None:
         assert figure(result, topology, "control", "time_until_it_holds", STOP_HEARING).samples
 
 
+def test_a_change_is_one_operation_with_two_people(result: Result) -> None:
+    """One connection of hers renegotiated or silent, or one wish to the SFU."""
+    for topology in TOPOLOGIES:
+        for change in (STOP_HEARING, SPEAK_TO_ONE):
+            assert min(figure(result, topology, "control", "operations", change).samples) == 1
+
+
+def test_everybody_there_negotiates_when_she_comes(result: Result) -> None:
+    for topology in TOPOLOGIES:
+        assert figure(result, topology, "joining", "people_who_renegotiate").samples == (PEOPLE,)
+        offers = figure(result, topology, "joining", "offers").samples
+        assert offers == figure(result, topology, "joining", "answers").samples
+
+
+def test_the_load_of_the_machine_is_told(result: Result) -> None:
+    for topology in TOPOLOGIES:
+        (busy,) = figure(result, topology, "scalability", "machine_busy").samples
+        assert 0 <= busy <= 100
+
+
+def test_media_stacks_are_named(result: Result) -> None:
+    sides = {(stack.topology, stack.side): stack.software for stack in result.stacks}
+    assert len(sides) == 5
+    assert result.versions["chromium"] in sides["mesh", "browser"]
+    assert result.versions["livekit"] in sides["sfu", "Mulisa"]
+
+
 def test_she_is_heard_by_all_and_answers(result: Result) -> None:
     for topology in TOPOLOGIES:
         heard = figure(result, topology, "joining", "time_until_everybody_hears_her")
-        assert all(0 < ms < 30_000 for ms in heard.samples)
+        assert all(ms > 0 for ms in heard.samples)
         ears = figure(result, topology, "injection", "text_to_ear").samples
-        assert len(ears) % PEOPLE == 0 and all(0 < ms < 12_000 for ms in ears)
+        assert len(ears) % PEOPLE == 0 and all(ms > 0 for ms in ears)
 
 
 def test_rows_that_were_not_measured_say_why(result: Result) -> None:
     for row in ("nats", "impairment"):
         (note,) = [note for note in result.notes if note.row == row]
-        assert note.text.startswith("not measured: ")
+        assert "--full" in note.text
 
 
 def test_the_report_holds_the_result(folder: Path) -> None:
     assert '"connections"' in (folder / "report.html").read_text()
+
+
+def test_ctrl_c_leaves_what_was_measured_and_nothing_that_runs(tmp_path: Path) -> None:
+    """As a terminal sends it: to the whole process group."""
+    pytest.importorskip("faster_whisper", reason="needs the extra: pip install 'mulisa[local]'")
+    if not chromium():
+        pytest.skip("no Chromium here")
+    command = (sys.executable, "-m", "mulisa", "compare", "--json", "--participants", str(PEOPLE))
+    with subprocess.Popen(
+        [*command, "--out", str(tmp_path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    ) as running:
+        assert running.stdout is not None
+        until_line(running.stdout, "bandwidth")
+        children = psutil.Process(running.pid).children(recursive=True)
+        assert any("chrom" in child.name() for child in children)
+        os.killpg(running.pid, signal.SIGINT)
+        rest = running.stdout.read()
+        assert running.wait(60) == 0
+    assert '"report"' in rest
+    _, alive = psutil.wait_procs(children, timeout=30)
+    assert [child.name() for child in alive] == []
+    stopped = read((tmp_path / "result.json").read_bytes())
+    assert any("stopped" in note.text for note in stopped.notes)
+    assert figure(stopped, "mesh", "joining", "connections_made").samples == (PEOPLE,)
+
+
+def until_line(lines: Iterable[str], word: str) -> None:
+    """Read on until a line has this word."""
+    said = []
+    for line in lines:
+        said.append(line)
+        if word in line:
+            return
+    raise AssertionError(f"{word!r} was never said: {said}")

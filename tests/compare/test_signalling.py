@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 import aiohttp
@@ -11,7 +12,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from livekit.protocol import rtc
 
-from mulisa.compare.signalling import Message, Signalling, descriptions, kind_of, tapped
+from mulisa.compare.signalling import Door, Message, Signalling, descriptions, kind_of, tapped
 
 pytestmark = pytest.mark.network
 
@@ -57,7 +58,7 @@ async def test_everything_goes_on_as_it_came() -> None:
     token = jwt.encode({"sub": "alice"}, "a secret that nobody needs to know here", "HS256")
     async with (
         TestServer(app) as server,
-        tapped(f"http://127.0.0.1:{server.port}", signalling) as url,
+        tapped(f"http://127.0.0.1:{server.port}", signalling, Door()) as url,
         aiohttp.ClientSession() as http,
     ):
         async with http.get(f"{url}/r/standup") as response:
@@ -69,3 +70,33 @@ async def test_everything_goes_on_as_it_came() -> None:
     ways = [(message.who, message.way) for message in signalling.messages]
     assert ways == [("alice", "up"), ("alice", "down")]
     assert signalling.messages[0].kind == "candidate"
+
+
+async def test_an_agent_process_waits_at_the_door() -> None:
+    async def register(request: web.Request) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        await socket.send_str("come in")
+        await socket.close()
+        return socket
+
+    app = web.Application()
+    app.router.add_get("/agent", register)
+    door = Door()
+    async with (
+        TestServer(app) as server,
+        tapped(f"http://127.0.0.1:{server.port}", Signalling(), door) as url,
+        aiohttp.ClientSession() as http,
+    ):
+
+        async def come() -> str:
+            async with http.ws_connect(f"{url}/agent") as socket:
+                return await socket.receive_str()
+
+        coming = asyncio.create_task(come())
+        await door.knocked.wait()
+        assert not coming.done()
+        door.open()
+        assert await coming == "come in"
+        door.close()
+        assert not door.knocked.is_set()

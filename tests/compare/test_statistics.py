@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mulisa.compare.statistics import HORIZON, Spread, fit, spread
+from mulisa.compare.statistics import HORIZON, Spread, fit, spread, without_one
 
 pytestmark = pytest.mark.unit
 
@@ -38,6 +38,16 @@ def test_how_far_the_points_lie_from_the_law_is_said() -> None:
     assert law is not None
     assert law.coefficients == pytest.approx((2,))
     assert law.residual == pytest.approx(1)
+
+
+def test_how_much_it_depends_on_one_size() -> None:
+    laws = without_one([2, 3, 4], [20.0, 30.0, 46.0], 1)
+    assert [law.coefficients for law in laws] == [
+        pytest.approx((-18, 16)),
+        pytest.approx((-6, 13)),
+        pytest.approx((0, 10)),
+    ]
+    assert without_one([2, 3], [1.0, 2.0], 2) == ()
 
 
 def test_where_it_breaks() -> None:

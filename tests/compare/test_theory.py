@@ -56,7 +56,7 @@ def test_growth_is_quadratic_where_it_is() -> None:
 
 def test_her_coming_costs_connections_in_the_mesh_and_m_lines_on_the_sfu() -> None:
     assert of("joining", "connections_made", 4) == (4, 1)
-    assert of("joining", "offers", 4) == (4, 5)
+    assert of("joining", "offers", 4) == (4, 6)
     assert of("joining", "people_who_renegotiate", 4) == (4, 4)
 
 
@@ -71,8 +71,14 @@ def test_changes_of_routing() -> None:
     assert of("control", "packets_after_acknowledgement", 4, SPEAK_TO_ONE) == (0, 0)
 
 
+def test_messages_of_a_change() -> None:
+    """Two people; the last of them show it to everybody."""
+    assert of("control", "signalling_messages", 2, STOP_HEARING) == (4 + 4, 4 + 6)
+    assert of("control", "signalling_messages", 2, SPEAK_TO_ONE) == (4, None)
+
+
 def test_joins_and_leaves() -> None:
-    assert of("churn", "renegotiations", 4, JOIN) == (4, 5)
+    assert of("churn", "renegotiations", 4, JOIN) == (4, 6)
     assert of("churn", "people_who_renegotiate", 4, JOIN) == (3, 3)
     assert of("churn", "connections_closed", 4, LEAVE) == (4, 1)
     assert of("churn", "renegotiations", 4, LEAVE) == (0, 0)
@@ -119,6 +125,29 @@ def test_what_the_server_forwards_grows_with_the_square() -> None:
     assert of("scalability", "packets_forwarded", 8) == (0, 8 * 8 * 50)
 
 
+def test_of_more_than_eight_the_sfu_forwards_the_loudest_five() -> None:
+    """Nine people: five voices to eight of them or so, all nine and hers to and from Mulisa."""
+    assert of("scalability", "packets_forwarded", 9) == (0, (5 * 8 + 9) * 50)
+    assert of("scalability", "streams_in_total", 9) == (90, 5 * 8 + 9 + 9)
+    assert of("connections", "streams_received", 9) == (9, 6)
+    voice = Stream().wire_kbps
+    mesh, sfu = of("bandwidth", "download_on_wire", 9, SPEECH)
+    assert mesh == pytest.approx(8 * voice)
+    assert sfu == pytest.approx(5 * voice)
+
+
+def test_silence_of_hers_costs_where_her_encoder_goes_on() -> None:
+    hers = Stream(payload_kbps=12.0)
+    download = METRIC_OF["bandwidth", "download"]
+    voice = Stream(payload_kbps=30.0)
+    assert expected(download, "sfu", 4, SPEECH, voice, hers) == pytest.approx(
+        3 * voice.rtp_kbps + hers.rtp_kbps
+    )
+    forwarded = METRIC_OF["scalability", "packets_forwarded"]
+    assert expected(forwarded, "sfu", 4, "", voice, hers) == 4 * 4 * 50 + 4 * 50
+    assert expected(forwarded, "mesh", 4, "", voice, hers) == 0
+
+
 def test_of_times_and_cpu_theory_says_nothing() -> None:
     silent = [metric for metric in METRICS if metric.unit in ("ms", "% of a core", "lines")]
     assert silent
@@ -146,7 +175,7 @@ def figures_of(people: int) -> list[float]:
         *of("connections", "peer_connections", people),
         *of("connections", "connections_in_total", people),
         *of("bandwidth", "upload_on_wire", people, SPEECH),
-        of("bandwidth", "download_on_wire", people, SPEECH)[0],
+        *of("bandwidth", "download_on_wire", people, SPEECH),
         of("scalability", "packets_forwarded", people)[1],
     ]
     return [value for value in values if value is not None]

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from mulisa.core.control import (
     MAX_FRAME_BYTES,
     ControlFrame,
+    ReceptionReported,
     Routed,
     RouteFailed,
     RouteRequest,
@@ -33,6 +34,7 @@ frames = (
     | st.builds(Routed, texts, routings)
     | st.builds(RouteFailed, texts, texts)
     | st.builds(RoutingReported, texts, routings)
+    | st.builds(ReceptionReported, texts, identities, st.frozensets(identities, max_size=3))
 )
 
 
@@ -56,6 +58,11 @@ def test_what_is_sent_is_read(frame: ControlFrame) -> None:
         '{"type": "routed", "request_id": "r", "hear": []}',
         '{"type": "routing", "job_id": "j", "speak_to": "alice"}',
         '{"type": "route_failed", "request_id": "r"}',
+        '{"type": "reception", "job_id": "j", "listener": "", "heard": []}',
+        '{"type": "reception", "job_id": "j", "listener": "alice"}',
+        '{"type": "reception", "job_id": "j", "listener": "alice", "heard": "bob"}',
+        '{"type": "reception", "job_id": "j", "listener": "alice", "heard": [1]}',
+        json.dumps({"type": "reception", "job_id": "j", "listener": "a", "heard": ["b"] * 501}),
     ],
 )
 def test_what_is_no_frame_is_refused(text: str) -> None:
@@ -74,9 +81,13 @@ def test_a_frame_is_limited_in_bytes(letter: str) -> None:
         parse_control(envelope.replace('""', f'"{letter * (longest + 1)}"'))
 
 
-@given(st.dictionaries(st.sampled_from(["type", "request_id", "hear", "error"]), json_values))
+@given(
+    st.dictionaries(
+        st.sampled_from(["type", "request_id", "hear", "error", "listener", "heard"]), json_values
+    )
+)
 def test_any_json_is_a_frame_or_refused(data: dict[str, object]) -> None:
-    for kind in ("route", "routed", "route_failed", "routing"):
+    for kind in ("route", "routed", "route_failed", "routing", "reception"):
         try:
             parse_control(json.dumps({"job_id": "j", **data, "type": kind}))
         except InputError:

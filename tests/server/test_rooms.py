@@ -91,7 +91,8 @@ def test_a_room_shows_its_routing() -> None:
     alice = Stay(Participant(Identity("alice-7f3k"), "Alice"), AT)
     room = RoomState(ROOM, "sfu", AT, (alice, mulisa))
     gone = Identity("bob-2222")
-    shown = room_json(room, Routing(frozenset({gone}), frozenset({Identity("alice-7f3k")})))
+    routing = Routing(frozenset({gone}), frozenset({Identity("alice-7f3k")}))
+    shown = room_json(room, routing, {})
     assert shown["routing"] == {
         "hear": {"alice-7f3k": True, "bob-2222": False},
         "speak_to": ["alice-7f3k"],

@@ -102,7 +102,7 @@ def test_who_may_no_longer_publish_loses_its_tracks_at_once() -> None:
     track = alice.publish()
     alice.announce("pending")
     actions = permit(rooms, alice, can_publish=False)
-    assert actions[0] == Unsubscribe(bob.sid, track)
+    assert actions[0] == Unsubscribe(bob.sid, track, has_ended=True)
     assert len(only(Unpublish, actions)) == 2
     assert alice.kinds(actions) == ["track_unpublished", "track_unpublished", "update"]
     seen = bob.sees("alice")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -13,7 +14,7 @@ from mulisa.sfu.media import (
     RTP_STREAM_ID,
     TrackSid,
 )
-from mulisa.sfu.negotiation import Answered, ExpectedTrack
+from mulisa.sfu.negotiation import MAX_IDLE, Answered, ExpectedTrack
 from mulisa.wire import sdp
 from mulisa.wire.description import Description, Media
 from tests.sfu.recordings import (
@@ -290,6 +291,33 @@ def test_an_m_line_rests_before_it_gets_another_track() -> None:
     answered = negotiation.answer(RECEIVES_ONE, OURS, [], [second])
     assert answered.mid_to_track == {"0": "TR_b"}
     assert negotiation.needs_offer([second]) is None
+
+
+def test_what_has_ended_keeps_its_m_line_until_there_is_another_reason_to_offer() -> None:
+    negotiation = AnsweringNegotiation()
+    first, second = wanted_track("a"), wanted_track("b")
+    negotiation.answer(RECEIVES_ONE, OURS, [], [first])
+    negotiation.retire(first.track)
+    assert negotiation.needs_offer([]) is None
+    assert negotiation.needs_offer([second]) == (1, 0)
+    answered = negotiation.answer(RECEIVES_ONE, OURS, [], [second])
+    assert (answered.mid_to_track, media_of(answered, "0").direction) == ({}, "inactive")
+
+
+def test_not_every_m_line_waits_for_another_reason() -> None:
+    negotiation = AnsweringNegotiation()
+    count = MAX_IDLE + 1
+    head, audio, data = re.split("(?=m=)", RECEIVES_ONE)
+    lines = [audio.replace("a=mid:0", f"a=mid:{mid}") for mid in range(count)]
+    offer = head.replace("BUNDLE 0", f"BUNDLE {' '.join(map(str, range(count)))}")
+    offer = "".join((offer, *lines, data))
+    tracks = [wanted_track(f"n{number}") for number in range(count)]
+    assert len(negotiation.answer(offer, OURS, [], tracks).outbound) == count
+    for wanted in tracks[1:]:
+        negotiation.retire(wanted.track)
+    assert negotiation.needs_offer(tracks[:1]) is None
+    negotiation.retire(tracks[0].track)
+    assert negotiation.needs_offer([]) == (0, 0)
 
 
 def test_a_released_subscription_begins_anew() -> None:

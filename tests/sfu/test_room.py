@@ -105,7 +105,7 @@ def test_the_later_of_two_with_one_identity_stays() -> None:
     assert leave.reason == models.DUPLICATE_IDENTITY
     assert leave.action == rtc.LeaveRequest.DISCONNECT
     assert Disconnect(first.sid) in actions
-    assert Unsubscribe(alice.sid, track) in actions
+    assert Unsubscribe(alice.sid, track, has_ended=True) in actions
     states = [
         (info.sid, info.state)
         for update in alice.told("update", actions)
@@ -226,7 +226,7 @@ def test_a_track_ends_when_its_m_line_does() -> None:
     alice, bob = rooms.join("alice"), rooms.join("bob")
     mic, camera = alice.publish(), alice.publish("cam", type=models.VIDEO, source=models.CAMERA)
     actions = alice.unpublish(mic)
-    assert actions[0] == Unsubscribe(bob.sid, mic)
+    assert actions[0] == Unsubscribe(bob.sid, mic, has_ended=True)
     (update,) = bob.told("update", actions)
     assert [track.sid for track in update.participants[0].tracks] == [camera]
     assert "track_unpublished" in reports(rooms)
@@ -244,7 +244,7 @@ def test_a_track_that_comes_again_under_its_old_client_id_is_a_new_one() -> None
     assert repeated.track.sid == expected.track
     del alice.bound[old]
     actions = alice.bind(expected.track)
-    assert only(Unsubscribe, actions) == [Unsubscribe(bob.sid, old)]
+    assert only(Unsubscribe, actions) == [Unsubscribe(bob.sid, old, has_ended=True)]
     assert only(Subscribe, actions) == [Subscribe(bob.sid, expected.track, alice.sid)]
 
 
@@ -503,7 +503,7 @@ def test_who_leaves_is_answered_and_the_others_are_told() -> None:
     (leave,) = alice.told("leave", actions)
     assert (leave.reason, leave.action) == (models.CLIENT_INITIATED, rtc.LeaveRequest.DISCONNECT)
     assert actions.index(Disconnect(alice.sid)) == 1
-    assert Unsubscribe(bob.sid, track) in actions
+    assert Unsubscribe(bob.sid, track, has_ended=True) in actions
     seen = bob.sees("alice")
     assert seen and (seen.sid, seen.state) == (alice.sid, DISCONNECTED)
     assert seen.disconnect_reason == models.CLIENT_INITIATED

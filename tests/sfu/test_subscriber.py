@@ -12,12 +12,13 @@ from livekit.protocol import models, rtc
 from mulisa.core.room import RoomName
 from mulisa.sfu.connection import Connection
 from mulisa.sfu.media import Inbound, Outbound, TrackSid
-from mulisa.sfu.negotiation import OurSide
+from mulisa.sfu.negotiation import MAX_IDLE, OurSide
 from mulisa.sfu.publisher import Publisher
 from mulisa.sfu.subscriber import (
     ANSWER_TIME,
     FEW_TRACKS,
     MAX_ASKED,
+    OFFER_TIME,
     AskingSubscriber,
     OfferingSubscriber,
 )
@@ -147,6 +148,51 @@ async def test_what_is_unsubscribed_stops_at_once() -> None:
     assert single.subscribed == [A.track, B.track]
 
 
+async def test_nobody_is_asked_because_a_track_has_ended() -> None:
+    single = Single()
+    for wanted in (A, B):
+        single.subscriber.subscribe(wanted)
+    single.offer()
+    single.subscriber.unsubscribe(A.track, has_ended=True)
+    assert single.wire.flowing == {B.track}
+    await settle()
+    assert single.asked() == []
+    single.subscriber.subscribe(C)
+    await settle()
+    assert single.asked() == [(0, 0)], "the third of three m-lines is free"
+    single.offer()
+    await settle()
+    assert single.wire.flowing == {B.track, C.track} and single.asked() == []
+    single.subscriber.subscribe(D)
+    await settle()
+    assert single.asked() == [(0, 0)], "the first was taken back with that"
+
+
+async def test_who_is_about_to_publish_is_not_asked_meanwhile() -> None:
+    single = Single()
+    single.offer()
+    single.publisher.expect(TrackSid("TR_own"), rtc.AddTrackRequest(cid="own"))
+    single.subscriber.subscribe(A)
+    await settle()
+    assert single.asked() == [], "its offer for its own track is on its way"
+    single.offer()
+    await asyncio.sleep(2 * OFFER_TIME)
+    assert single.wire.flowing == {A.track} and single.asked() == []
+    single.subscriber.subscribe(B)
+    await settle()
+    assert single.asked() == [(0, 0)], "it was waited for that track before"
+
+
+async def test_who_announces_a_track_and_never_offers_it_is_asked_all_the_same() -> None:
+    single = Single()
+    single.offer()
+    single.publisher.expect(TrackSid("TR_own"), rtc.AddTrackRequest(cid="own"))
+    single.subscriber.subscribe(A)
+    await asyncio.sleep(2 * OFFER_TIME)
+    assert single.asked() == [(0, 0)]
+    single.subscriber.close()
+
+
 async def test_what_is_paused_stays_so_until_it_is_not() -> None:
     single = Single()
     single.subscriber.subscribe(A)
@@ -263,6 +309,41 @@ async def test_one_offer_is_under_way_at_a_time() -> None:
     assert dual.offered() == [] and dual.connections == 1
     await asyncio.sleep(2 * ANSWER_TIME)
     assert dual.silences == 0
+
+
+async def test_nothing_is_offered_because_a_track_has_ended() -> None:
+    dual = Dual()
+    for wanted in (A, B):
+        dual.subscriber.subscribe(wanted)
+    await settle()
+    (first,) = dual.offered()
+    dual.subscriber.accept(answer(first))
+    dual.subscriber.unsubscribe(A.track, has_ended=True)
+    assert dual.wire.flowing == {B.track}
+    await settle()
+    assert dual.offered() == []
+    dual.subscriber.subscribe(C)
+    await settle()
+    (second,) = dual.offered()
+    assert second.count("a=sendonly") == 2 and second.count("a=inactive") == 1
+    assert A.track not in second
+
+
+async def test_many_tracks_that_have_ended_are_taken_back() -> None:
+    dual = Dual()
+    tracks = [wanted_track(f"n{number}") for number in range(MAX_IDLE + 1)]
+    for wanted in tracks:
+        dual.subscriber.subscribe(wanted)
+    await settle()
+    dual.subscriber.accept(answer(*dual.offered()))
+    for wanted in tracks[1:]:
+        dual.subscriber.unsubscribe(wanted.track, has_ended=True)
+    await settle()
+    assert dual.offered() == []
+    dual.subscriber.unsubscribe(tracks[0].track, has_ended=True)
+    await settle()
+    (second,) = dual.offered()
+    assert second.count("a=inactive") == len(tracks)
 
 
 async def test_an_offer_that_is_not_answered_is_told_once() -> None:

@@ -6,62 +6,25 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from playwright.async_api import async_playwright
 
 from mulisa.compare.browser import FLAGS
+from mulisa.compare.coturn import TurnServer
+from mulisa.compare.homes import PORT, PathSeen, paths_of
+from mulisa.compare.internet import Internet
+from mulisa.compare.namespaces import Namespace, program_in
+from mulisa.compare.ways import Nat
 from mulisa.core.room import Topology
 from tests.browser.people import Person, person_in, until
 from tests.browser.server import Program, Server
-from tests.namespaces import Internet, Namespace, Nat, program_in
-from tests.turn_server import SECRET, TurnServer, turn_program
+from tests.turn_server import turn_program
 
-PORT: Final = 8000
 TURN_PORT: Final = 3478
+SECRET: Final = "shared-for-tests"
 SCRIPTED: Final = ("--stt", "scripted", "--llm", "scripted", "--tts", "scripted")
-
-PATHS: Final = """
-() => Promise.all(Object.entries(window.mulisa.connections).map(async ([name, connection]) => {
-  const stats = await connection.getStats();
-  const path = {name, local: "", remote: "", protocol: "", relay: "", asked: 0, answered: 0};
-  for (const report of stats.values()) {
-    if (report.type === "candidate-pair") {
-      path.asked += report.requestsSent;
-      path.answered += report.responsesReceived;
-    }
-    if (report.type !== "transport" || !report.selectedCandidatePairId) continue;
-    const pair = stats.get(report.selectedCandidatePairId);
-    if (pair.responsesReceived === 0) continue;
-    const local = stats.get(pair.localCandidateId);
-    path.local = local.candidateType;
-    path.protocol = local.protocol;
-    path.relay = local.relayProtocol ?? "";
-    path.remote = stats.get(pair.remoteCandidateId).candidateType;
-  }
-  return path;
-}))
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class PathSeen:
-    """What a browser says of one of its connections."""
-
-    name: str
-    """The identity of whom it leads to; ``publisher`` or ``subscriber`` on an SFU."""
-    local: str
-    """Type of the selected candidate at this end; empty while none is selected."""
-    remote: str
-    protocol: str
-    """Towards the peer: ``udp`` or ``tcp``."""
-    relay: str
-    """Towards the TURN server: ``udp``, ``tcp`` or ``tls``."""
-    asked: int
-    """Connectivity checks so far, on all pairs of candidates."""
-    answered: int
 
 
 class Inhabitant:
@@ -85,8 +48,7 @@ class Inhabitant:
 
     async def paths(self) -> dict[str, PathSeen]:
         """All connections, by the name of where they lead."""
-        seen: list[dict[str, Any]] = await self.person.page.evaluate(PATHS)
-        return {path["name"]: PathSeen(**path) for path in seen}
+        return await paths_of(self.person.page)
 
     async def path_to(self, name: str) -> PathSeen:
         """Wait until this connection has a path."""
@@ -130,11 +92,15 @@ def public(
     program = turn_program()
     relay, host = net.host("relay", 20), host or net.host("server", 10)
     turn = TurnServer(
-        program, folder, address=relay.address, port=TURN_PORT, secret=SECRET, prefix=relay.prefix
+        program,
+        folder,
+        address=relay.address,
+        port=TURN_PORT,
+        tls_port=TURN_PORT + 1,
+        secret=SECRET,
+        prefix=relay.prefix,
     )
-    urls = {"stun": f"stun:{relay.address}:{TURN_PORT}"}
-    urls |= {transport: turn.url(transport) for transport in ("udp", "tcp", "tls")}
-    given = [part for each in servers for part in ("--ice-server", urls[each])]
+    given = [part for each in servers for part in ("--ice-server", turn.url(each))]
     log = folder / "server.log"
     try:
         with log.open("w") as file:

@@ -16,12 +16,16 @@ from typing import Final
 
 import pytest
 
+from mulisa.compare.homes import PORT
+from mulisa.compare.internet import Internet
+from mulisa.compare.namespaces import Namespace
+from mulisa.compare.ways import Nat
 from tests.browser.people import Person, until
 from tests.browser.server import Server
 from tests.browser.speech import BOB, Studio, word_error_rate
-from tests.namespaces import Internet, Namespace, Nat, internet
+from tests.namespaces import internet
 from tests.network import UdpRelay
-from tests.slow.homes import PORT, inhabitants
+from tests.slow.homes import inhabitants
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.timeout(300)]
 

@@ -1,6 +1,6 @@
 """People behind NATs of every kind, each with a browser of their own: who connects how.
 
-Rows of `DIRECT` are what docs/networks.md says. With a relay everybody hears everybody; without
+Who needs none is what docs/networks.md says. With a relay everybody hears everybody; without
 one those for whom there is no way do not, and no one else notices.
 """
 
@@ -16,23 +16,17 @@ from typing import Any, Final
 import numpy as np
 import pytest
 
+from mulisa.compare.homes import PathSeen
+from mulisa.compare.internet import Internet
+from mulisa.compare.namespaces import Namespace
+from mulisa.compare.ways import NATS, Nat, needs_relay
 from mulisa.providers.tones import tone
 from tests.browser.people import WaitedInVain, until
-from tests.namespaces import Internet, Namespace, Nat, internet
-from tests.slow.homes import Inhabitant, PathSeen, Public, agent_at, inhabitants, public, ways
+from tests.namespaces import internet
+from tests.slow.homes import Inhabitant, Public, agent_at, inhabitants, public, ways
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.timeout(300)]
 
-NATS: Final[tuple[Nat, ...]] = ("full-cone", "port-restricted", "symmetric", "udp-blocked")
-DIRECT: Final[frozenset[frozenset[Nat]]] = frozenset(
-    {
-        frozenset({"full-cone"}),
-        frozenset({"full-cone", "port-restricted"}),
-        frozenset({"full-cone", "symmetric"}),
-        frozenset({"port-restricted"}),
-    }
-)
-"""Pairs of NATs, a single one standing for two alike, between which packets need no relay."""
 WORDS: Final = np.concatenate([tone(word, seconds=0.3) for word in (3, 7, 12)])
 """What the scripted recogniser takes for three words."""
 REPEATED_AFTER: Final = 15.0
@@ -99,10 +93,6 @@ async def is_understood(one: Inhabitant) -> None:
         return False
 
     await until(say, bool, f"Mulisa to understand {one.name}")
-
-
-def needs_relay(one: Nat, other: Nat) -> bool:
-    return frozenset({one, other}) not in DIRECT
 
 
 async def path_is(one: Inhabitant, other: Inhabitant, *, relayed: bool) -> None:

@@ -9,8 +9,11 @@ from typing import Final
 
 import pytest
 
+from mulisa.compare.internet import PUBLIC_V6, Internet
+from mulisa.compare.namespaces import INTERFACE, Namespace
+from mulisa.compare.ways import Nat
 from mulisa.core.room import Topology
-from tests.namespaces import INTERFACE, PUBLIC_V6, Internet, Namespace, Nat, internet
+from tests.namespaces import internet
 from tests.slow.homes import inhabitants, public
 from tests.slow.test_nat import ROOM, all_hear_each_other, enter, mulisa_hears_and_answers
 

@@ -17,10 +17,13 @@ from typing import Final
 
 import pytest
 
+from mulisa.compare.internet import Internet
+from mulisa.compare.namespaces import Namespace
+from mulisa.compare.ways import Nat
 from mulisa.core.audio import Samples
 from mulisa.providers.tones import tone
 from tests.browser.people import until
-from tests.namespaces import Internet, Namespace, Nat, internet
+from tests.namespaces import internet
 from tests.slow.homes import Inhabitant, Public, inhabitants, public
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.timeout(300)]

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from mulisa.compare.coturn import RELAY_PORTS
 from tests.browser.people import browser_at, person_in
 from tests.browser.server import Program, Server, credentials
 from tests.browser.speech import ALICE, BOB, Studio, word_error_rate
 from tests.livekit_server import LiveKitServer
-from tests.network import RELAY_PORTS
 from tests.turn_server import turn_server
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]

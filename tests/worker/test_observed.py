@@ -121,3 +121,19 @@ async def test_what_happens_in_the_room_is_seen_by_both() -> None:
         await transport.set_attributes({"other": "x"})
         assert states == [AgentState.THINKING]
         assert transport.local.attributes["other"] == "x"
+
+
+async def test_whom_each_hears_is_told_when_the_session_tells_whom_she_hears() -> None:
+    room, told = LoopbackRoom(), dict[Identity, frozenset[Identity]]()
+    transport = observed(
+        room.join("mulisa", kind="agent"), on_reception=lambda who, heard: told.update({who: heard})
+    )
+    async with transport, room.join("alice") as alice, room.join("bob"):
+        await transport.send_reception(frozenset({ALICE}))
+        assert told == {"mulisa": {ALICE}}
+        await alice.send_reception(frozenset({BOB}))
+        await asyncio.sleep(1.0)
+        await transport.send_reception(frozenset())
+        assert told == {"mulisa": frozenset(), ALICE: {BOB}}
+        await asyncio.sleep(1.0)
+        assert alice.receptions[Identity("mulisa")] == frozenset(), "the others are told, too"

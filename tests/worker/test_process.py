@@ -17,7 +17,7 @@ from livekit.protocol import models
 
 from mulisa.core.errors import ConfigError, TransportError
 from mulisa.core.events import TransportEvent
-from mulisa.core.room import Identity, RoomName, Topology
+from mulisa.core.room import Identity, Participant, RoomName, Topology
 from mulisa.core.routing import Routing, RoutingChange
 from mulisa.core.transport import Transport
 from mulisa.server.events import JobFailed, Joined, WorkerLost
@@ -76,6 +76,18 @@ class Routable(SignallingOnly):
     def __init__(self, topology: Topology, url: str, token: str, routing: Routing) -> None:
         super().__init__(topology, url, token, routing)
         self.made.append(self)
+
+    @property
+    def local(self) -> Participant:
+        return Participant(Identity("mulisa"), "Mulisa", kind="agent")
+
+    @property
+    def receptions(self) -> dict[Identity, frozenset[Identity]]:
+        """Alice hears Mulisa."""
+        return {Identity("alice-7f3k"): frozenset({self.local.identity})}
+
+    async def send_reception(self, heard: frozenset[Identity]) -> None:
+        pass
 
     async def hear(self, identity: Identity, on: bool) -> None:
         await asyncio.sleep(0.05)
@@ -485,6 +497,28 @@ async def test_a_gateway_that_was_restarted_is_told_the_routing(
         assert len(routable.made) == 1
 
 
+async def test_whom_each_hears_is_shown_by_the_gateway_and_long_names_lose_no_agent(
+    gateway: RunningGateway, routable: type[Routable]
+) -> None:
+    alice = Identity("alice-7f3k")
+    reported = asyncio.Event()
+
+    async def report(transport: Transport) -> None:
+        async with transport:
+            crowd = frozenset(Identity(f"{n:03}" + "\U0001f980" * 253) for n in range(500))
+            for heard in (crowd, crowd | {alice}, frozenset({alice})):
+                await transport.send_reception(heard)
+            reported.set()
+            async for _ in transport.events():
+                pass
+
+    async with running_agent(gateway.ws_url, report, routable), gateway.person():
+        async with asyncio.timeout(10):
+            await reported.wait()
+            while await shown_of_room(gateway, "heard") != {"mulisa": [alice], alice: ["mulisa"]}:
+                pass
+
+
 async def until_shown(gateway: RunningGateway, routing: Routing) -> None:
     """Until the room of Alice shows this routing."""
     async with asyncio.timeout(10):
@@ -493,8 +527,12 @@ async def until_shown(gateway: RunningGateway, routing: Routing) -> None:
 
 
 async def shown_routing(gateway: RunningGateway) -> Any:
+    return await shown_of_room(gateway, "routing")
+
+
+async def shown_of_room(gateway: RunningGateway, key: str) -> Any:
     async with gateway.http.get(gateway.url("/api/rooms/standup")) as response:
-        return (await response.json())["routing"]
+        return (await response.json())[key]
 
 
 async def test_it_waits_for_a_gateway_that_is_not_there_yet(gateway: RunningGateway) -> None:

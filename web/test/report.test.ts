@@ -4,7 +4,7 @@ import { render } from "lit";
 import { describe, expect, it } from "vitest";
 
 import { draw } from "../src/report/chart";
-import { fullPlaces, isLine, labels, number, placeName } from "../src/report/layout";
+import { fullPlaces, isLine, labels, number, placeLabel, placeName } from "../src/report/layout";
 import type { Chart, Mark, Report, Section } from "../src/report/model";
 import { page } from "../src/report/page";
 
@@ -22,6 +22,7 @@ const chart = (marks: Mark[], more: Partial<Chart> = {}): Chart => ({
   unit: "connections",
   condition: "",
   over: "people",
+  beside: "Measured against theory: mesh as it says.",
   ceiling: 10,
   marks,
   theory: [],
@@ -73,6 +74,9 @@ describe("a chart", () => {
   it("has sensible digits", () => {
     expect([4, 0.537, 5.38, 228.4, 1437].map(number)).toEqual(["4", "0.54", "5.4", "228", "1,437"]);
     expect(placeName(chart(LINES), 4)).toBe("4 people");
+    const full = chart([{ ...mark("mesh", 4, 3), saturated: true }]);
+    expect(placeLabel(full, 4)).toBe("4 people, machine full");
+    expect(placeLabel(chart(LINES), 4)).toBe("4 people");
   });
 
   it("is drawn with both hues and names, and without a style that the policy forbids", () => {
@@ -90,7 +94,9 @@ describe("a chart", () => {
 const SECTION: Section = {
   name: "connections",
   title: "Connections",
+  plain: "What it is.",
   see: "What to see.",
+  how: "By counting.",
   missing: "",
   agreement: "As theory says.",
   notes: [],
@@ -102,7 +108,7 @@ const SECTION: Section = {
 const HOSTILE = "<img src=x onerror=alert(1)>";
 
 const REPORT: Report = {
-  story: { people: 4, headline: "The verdict", paragraph: "In plain words.", lines: [] },
+  story: { people: 4, headline: "The verdict", paragraph: "In plain words.", caveat: "", lines: [] },
   facts: ["today"],
   remarks: [HOSTILE],
   sections: [SECTION, { ...SECTION, name: "nats", missing: "It needs root.", charts: [] }],

@@ -214,6 +214,7 @@ async function join(...present: Remote[]): Promise<InstanceType<typeof FakeRoom>
 async function enter(...present: Remote[]): Promise<InstanceType<typeof FakeRoom>> {
   const room = lastRoom();
   for (const each of present) room.remoteParticipants.set(each.identity, each);
+  room.emit("signalConnected");
   room.become("connected", "connected");
   await settle();
   return room;
@@ -435,6 +436,29 @@ describe("the microphone", () => {
     transport.setMuted(false);
     await settle();
     expect(local.audioTrack?.isMuted).toBe(false);
+  });
+
+  it("is published with the connection, not after it, and once", async () => {
+    transport.setTrack(first ?? null);
+    transport.join();
+    await settle();
+    const { localParticipant: local } = lastRoom();
+    expect(local.published).toEqual([]);
+    lastRoom().emit("signalConnected");
+    await settle();
+    expect(local.published).toHaveLength(1);
+    expect(told("joined")).toEqual([]);
+    await enter();
+    expect(local.published).toHaveLength(1);
+  });
+
+  it("is left to LiveKit while that comes back by its own means", async () => {
+    transport.setTrack(first ?? null);
+    const room = await join();
+    room.localParticipant.audioTrack = undefined; // about to be published again
+    room.emit("signalConnected");
+    await settle();
+    expect(room.localParticipant.published).toHaveLength(1);
   });
 
   it("is replaced without being published anew, and taken back", async () => {

@@ -6,28 +6,35 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final
 
-from mulisa.compare.browser import Person, Span, WaitedInVain, until
+from mulisa.compare.browser import PATIENCE, Person, Span, WaitedInVain, until
 from mulisa.compare.capture import Packet
 from mulisa.compare.measure import MULISA, Call, now
 from mulisa.compare.scenario import TYPED
-from mulisa.compare.server import udp_ports
+from mulisa.compare.server import cpu_shares, udp_ports
 from mulisa.compare.speech import ASKS, INTERRUPTS
 
 ANSWER_TIME: Final = 12.0
 """Seconds after which a question has not been understood."""
+MOST_MISSED: Final = 2
+"""Questions without an answer, after which this size is asked no more."""
 OVER: Final = 1.2
 """Seconds of silence after which an answer is over."""
 SPEAKS_ON: Final = 0.6
 """Seconds that she has spoken when she is interrupted."""
-_FRAME: Final = 0.02
+_REST: Final = 0.35
+"""Of a core, for hearing silence."""
+_LOOK: Final = 0.5
+_MOST_WORK: Final = 15.0
+"""Seconds."""
 _NO_CAPTURE: Final = "packets that she sends are counted on the wire, which needs root"
 
 
 async def sentences(call: Call) -> None:
     """She is asked in writing, so nothing is waited for but her voice."""
+    await _has_understood(call)
     for _ in range(call.plan.sentences):
         asked = await call.people[0].write(TYPED)
-        firsts = [await first_after(person, asked) for person in call.people]
+        firsts = [await first_after(person, asked, PATIENCE) for person in call.people]
         ends = [await over(person, asked) for person in call.people]
         delays = [1000 * (first - asked) for first in firsts]
         call.book.add(
@@ -41,8 +48,8 @@ async def sentences(call: Call) -> None:
 async def turns(call: Call) -> None:
     """She is asked aloud by one, and interrupted by another."""
     missed, wanted = 0, call.plan.turns
-    for turn in range(2 * wanted):
-        if turn - missed == wanted:
+    for turn in range(wanted + MOST_MISSED):
+        if turn - missed == wanted or missed == MOST_MISSED:
             break
         asker = call.people[turn % len(call.people)]
         other = call.people[(turn + 1) % len(call.people)]
@@ -65,13 +72,26 @@ async def turns(call: Call) -> None:
         call.book.remark("response", text)
 
 
-async def first_after(person: Person, begin: float) -> float:
+async def _has_understood(call: Call) -> None:
+    """Wait until her engines rest from what all said while she joined; not for ever."""
+    assert call.mulisa is not None
+    begin = now()
+    spent = cpu_shares(call.mulisa.pid)
+    while now() - begin < _MOST_WORK:
+        await asyncio.sleep(_LOOK)
+        later = cpu_shares(call.mulisa.pid)
+        if later.since(spent).engines < _REST * _LOOK:
+            return
+        spent = later
+
+
+async def first_after(person: Person, begin: float, seconds: float = ANSWER_TIME) -> float:
     """When she was first audible here since then. Raises WaitedInVain."""
     spans = await until(
         lambda: person.heard(MULISA),
         lambda spans: any(span[0] > begin for span in spans),
         f"{person.name} to hear Mulisa",
-        ANSWER_TIME,
+        seconds,
     )
     return next(span[0] for span in spans if span[0] > begin)
 

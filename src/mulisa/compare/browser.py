@@ -82,8 +82,13 @@ async def browser_at(path: str = "", *flags: str) -> AsyncIterator[Browser]:
 
 
 async def person_in(browser: Browser, name: str) -> Person:
-    """Somebody new, with a storage of their own and a microphone that is silent so far."""
-    context = await browser.new_context(viewport={"width": 800, "height": 600}, bypass_csp=True)
+    """Somebody new, with a storage of their own and a microphone that is silent so far.
+
+    Their page does not move for show: without a GPU that costs as much as the call itself.
+    """
+    context = await browser.new_context(
+        viewport={"width": 800, "height": 600}, bypass_csp=True, reduced_motion="reduce"
+    )
     script = resources.files(__package__).joinpath("probe.js").read_text()
     await context.add_init_script(script)
     return Person(await context.new_page(), name)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from mulisa.compare.limits import law_of, limit_of
-from mulisa.compare.measured import Measured
-from mulisa.compare.metrics import TOPOLOGIES, Metric, Topology
+from mulisa.compare.measured import SAME, Measured, difference
+from mulisa.compare.metrics import NAMES, TOPOLOGIES, Metric, Topology
 from mulisa.compare.result import Figure
 
 FURTHER: Final = 20
 """People up to whom a law is drawn, as far as it stays below its limit."""
 
+AS_IT_SAYS: Final = "as it says"
 Place = int | str
 """On the x axis: people in the call, or a condition."""
 
@@ -47,6 +48,8 @@ class Chart:
     unit: str
     condition: str
     over: Literal["people", "conditions"]
+    beside: str
+    """How far from theory; empty where it says nothing."""
     ceiling: float
     """The largest value in all charts of this metric, so that they share a scale."""
     marks: tuple[Mark, ...]
@@ -79,16 +82,18 @@ def _over_people(measured: Measured, metric: Metric, condition: str, extrapolate
 
 
 def _over_conditions(measured: Measured, metric: Metric, conditions: list[str]) -> Chart:
-    """At the largest size that was measured."""
-    people = measured.sizes(metric)[-1]
+    """Each condition at each size; the title has that if it is the same one for all."""
+    cases = [(each, people) for each in conditions for people in measured.sizes(metric, each)]
+    is_one = len({people for _, people in cases}) == 1
     found = [
-        (figure, condition)
+        (figure, condition if is_one else f"{condition}, {people} people")
         for topology in TOPOLOGIES
-        for condition in conditions
+        for condition, people in cases
         if (figure := measured.figure(metric, topology, people, condition))
     ]
-    title = f"{metric.title}, {people} people"
-    return replace(_chart(measured, metric, found), title=title, over="conditions")
+    people = f", {cases[0][1]} people" if is_one else ""
+    chart = _chart(measured, metric, found)
+    return replace(chart, title=f"{metric.title}{people}", over="conditions")
 
 
 def _chart(measured: Measured, metric: Metric, found: Iterable[tuple[Figure, Place]]) -> Chart:
@@ -99,7 +104,33 @@ def _chart(measured: Measured, metric: Metric, found: Iterable[tuple[Figure, Pla
         for figure, place in found
         if figure.theory is not None
     )
-    return Chart(metric.title, metric.unit, "", "people", 0, marks, theory, ())
+    beside = _beside(measured, [figure for figure, _ in found])
+    return Chart(metric.title, metric.unit_beside, "", "people", beside, 0, marks, theory, ())
+
+
+def _beside(measured: Measured, figures: Iterable[Figure]) -> str:
+    """For each topology what is furthest from theory, where the machine was not full."""
+    told = []
+    for topology in TOPOLOGIES:
+        pairs = [
+            (measured.spread(figure).median, figure.theory)
+            for figure in figures
+            if figure.topology == topology and figure.theory is not None and not figure.saturated
+        ]
+        if pairs:
+            told.append(f"{NAMES[topology]} {_furthest(pairs)}")
+    if told and all(each.endswith(AS_IT_SAYS) for each in told):
+        return "Measured as theory says."
+    return f"Measured against theory: {', '.join(told)}." if told else ""
+
+
+def _furthest(pairs: Sequence[tuple[float, float]]) -> str:
+    found = [difference(median, theory) for median, theory in pairs]
+    apart = [abs(median - theory) / (abs(theory) or 1) for median, theory in pairs]
+    worst = found[apart.index(max(apart))]
+    if worst == SAME:
+        return AS_IT_SAYS
+    return worst if len(pairs) == 1 else f"at most {worst}"
 
 
 def _mark(measured: Measured, figure: Figure, x: Place) -> Mark:

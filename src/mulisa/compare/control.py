@@ -3,21 +3,37 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
 import aiohttp
 
 from mulisa.compare.answering import first_after, over
+from mulisa.compare.browser import PATIENCE, Person
 from mulisa.compare.measure import MULISA, Call, now
-from mulisa.compare.metrics import SPEAK_TO_ONE, STOP_HEARING
+from mulisa.compare.metrics import SPEAK_TO_ONE, STOP_HEARING, Topology
 from mulisa.compare.scenario import TYPED_FOR_LONG
 from mulisa.compare.server import udp_ports
+from mulisa.compare.speech import INTERRUPTS
 
 AFTERWARDS: Final = 0.4
 """Seconds in which a packet that is late would come."""
 BEFORE: Final = 0.5
 """Seconds in which who is heard sends packets."""
+
+
+_FEW_PACKETS: Final = 0.1
+"""Seconds in which who hears her gets some."""
+_WISHES: Final[Mapping[Topology, Collection[str]]] = {
+    "mesh": ("offer",),
+    "sfu": ("subscription", "subscription_permission"),
+}
+_OPERATIONS: Final[Mapping[Topology, str]] = {
+    "mesh": "connections that she renegotiates, or on which she stops sending",
+    "sfu": "wishes that she sends to the SFU",
+}
+_MESSAGES: Final = "on all sockets, with those that show the change to everybody"
 
 
 async def changes(call: Call) -> None:
@@ -38,7 +54,7 @@ async def _stop_hearing(call: Call) -> None:
     took = await call.route(hear={person.identity: False})
     held = now()
     await asyncio.sleep(AFTERWARDS)
-    _book(call, STOP_HEARING, took, begin, held)
+    _book(call, STOP_HEARING, took, begin, _asked(call, begin))
     if call.capture is not None and call.mulisa is not None:
         late = _late_to_her(call, begin, held)
         call.book.add("control", "packets_after_acknowledgement", [late], STOP_HEARING)
@@ -52,10 +68,10 @@ async def _speak_to_one(call: Call) -> None:
     for _ in range(left):
         asked = await call.people[0].write(TYPED_FOR_LONG)
         for person in call.people:
-            await first_after(person, asked)
+            await first_after(person, asked, PATIENCE)
         while left and await _is_speaking(call):
-            await _narrow(call)
-            left -= 1
+            left -= await _narrow(call)
+        await call.people[-1].say(INTERRUPTS)  # the rest of her answer is not needed
         await asyncio.gather(*(over(person, asked) for person in call.people))
         if not left:
             return
@@ -66,26 +82,50 @@ async def _is_speaking(call: Call) -> bool:
     return bool(spans) and spans[-1][1] is None
 
 
-async def _narrow(call: Call) -> None:
-    """Nothing may come to the others once it holds."""
+async def _narrow(call: Call) -> bool:
+    """Nothing may come to the others once it holds; False if nothing came to them before."""
     chosen, *others = call.people
+    if not await _are_reached(others):
+        return False
     begin = now()
     took = await call.route(speak_to=[chosen.identity])
-    held = now()
-    before = [await person.packets_of(MULISA) for person in others]
+    before = await _packets(others)
     await asyncio.sleep(AFTERWARDS)
-    after = [await person.packets_of(MULISA) for person in others]
-    _book(call, SPEAK_TO_ONE, took, begin, held)
+    after = await _packets(others)
+    ended = sum(a == b for a, b in zip(before, after, strict=True))
+    operations = ended if call.plan.topology == "mesh" else _asked(call, begin)
+    _book(call, SPEAK_TO_ONE, took, begin, operations)
     late = sum(after) - sum(before)
     call.book.add("control", "packets_after_acknowledgement", [late], SPEAK_TO_ONE)
     await call.route(speak_to=None)
     await asyncio.sleep(BEFORE)
+    return True
 
 
-def _book(call: Call, condition: str, took: float, begin: float, held: float) -> None:
-    messages = call.signalling.since(begin, held)
-    call.book.add("control", "time_until_it_holds", [1000 * took], condition)
-    call.book.add("control", "signalling_messages", [len(messages)], condition)
+async def _are_reached(people: Sequence[Person]) -> bool:
+    """Whether packets of hers come to each of them just now, and not only to some."""
+    before = await _packets(people)
+    await asyncio.sleep(_FEW_PACKETS)
+    return all(a < b for a, b in zip(before, await _packets(people), strict=True))
+
+
+async def _packets(people: Sequence[Person]) -> list[int]:
+    return [await person.packets_of(MULISA) for person in people]
+
+
+def _asked(call: Call, begin: float) -> int:
+    """How often she asked for a change: an offer in the mesh, a wish on the SFU."""
+    kinds = _WISHES[call.plan.topology]
+    said = call.signalling.since(begin)
+    return sum(x.kind in kinds and (x.who, x.way) == (MULISA, "up") for x in said)
+
+
+def _book(call: Call, condition: str, took: float, begin: float, operations: int) -> None:
+    add = call.book.add
+    add("control", "operations", [operations], condition, note=_OPERATIONS[call.plan.topology])
+    add("control", "time_until_it_holds", [1000 * took], condition)
+    messages = call.signalling.since(begin)
+    add("control", "signalling_messages", [len(messages)], condition, note=_MESSAGES)
 
 
 def _late_to_her(call: Call, begin: float, held: float) -> int:

@@ -49,8 +49,8 @@ def effort(call: Call) -> None:
 
 
 _STATE: Final[Mapping[Topology, str]] = {
-    "mesh": "a direction and a choice on each of her connections",
-    "sfu": "who may subscribe to her track; subscriptions are kept by the SFU",
+    "mesh": "read in the code, not counted: a direction and a choice on each of her connections",
+    "sfu": "read in the code, not counted: who may subscribe to her track; the SFU keeps the rest",
 }
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import Final
 
 from mulisa.compare import probe
 from mulisa.compare.browser import until
 from mulisa.compare.capture import first_packets
 from mulisa.compare.measure import MULISA, Call, now
-from mulisa.compare.metrics import JOIN, LEAVE
+from mulisa.compare.metrics import JOIN, LEAVE, Topology
 from mulisa.compare.server import mulisa, udp_ports
 from mulisa.compare.signalling import Message, descriptions
 
@@ -21,24 +20,28 @@ _HEARS: Final = "until each person has her track on a connection that is open"
 _NO_CAPTURE: Final = "needs root: what arrives at her is seen on the wire only"
 
 
-async def add_mulisa(
-    call: Call, stack: AsyncExitStack, data: Path, environment: dict[str, str]
-) -> None:
-    """Bring her into a call in which all people speak. She stays until `stack` ends."""
+async def start_mulisa(call: Call, stack: AsyncExitStack) -> None:
+    """Her process, which loads its engines and then waits at the door; until `stack` ends."""
+    call.door.close()
+    starting = mulisa(call.url, call.data, call.environment)
+    call.mulisa = await stack.enter_async_context(starting)
+
+
+async def add_mulisa(call: Call) -> float:
+    """Let her into a call in which all people speak; when she was asked to come."""
+    assert call.mulisa is not None
     people, book = call.people, call.book
+    await call.mulisa.until(call.door.knocked)
     before = [await probe.counts(person) for person in people]
     async with call.all_speaking():
-        seen = len(call.signalling.jobs)
-        hearing = asyncio.gather(*(person.hears(MULISA) for person in people))
-        call.mulisa = await stack.enter_async_context(mulisa(call.url, data, environment))
-        await call.mulisa.wait_for("registered")
         early = [await probe.read(person) for person in people]
+        seen = len(call.signalling.jobs)
+        call.door.open()
         asked = await _asked_at(call, seen)
-        heard_at = await hearing
+        heard_at = await asyncio.gather(*(person.hears(MULISA) for person in people))
         await asyncio.gather(*(person.mulisa_is("listening") for person in people))
         await asyncio.sleep(SETTLING)
         late = [await probe.read(person) for person in people]
-    call.mulisa.read_on()
     _count(call, call.signalling.since(asked))
     after = [await probe.counts(person) for person in people]
     book.add("joining", "connections_made", [_made_with_her(call, before, after)])
@@ -49,6 +52,10 @@ async def add_mulisa(
     gaps = [probe.concealed_ms(a, b) for a, b in zip(early, late, strict=True)]
     book.add("joining", "gap_for_the_others", gaps, note="sound made up since she was asked")
     _when_she_hears(call, asked)
+    clients = call.signalling.clients
+    sides = {"browser": people[0].identity, "Mulisa": MULISA}
+    book.clients = {side: clients[who] for side, who in sides.items() if who in clients}
+    return asked
 
 
 async def visits(call: Call) -> None:
@@ -67,7 +74,9 @@ async def visits(call: Call) -> None:
         await person.hears(MULISA)
         await asyncio.sleep(SETTLING)
         own = await probe.counts(person)
-        await _book_change(call, JOIN, begin, before, made=own.made, closed=own.closed)
+        await _book_change(
+            call, JOIN, begin, before, made=own.made, closed=own.closed, who=person.identity
+        )
         await person.load(call.speech[person.name])
         await person.listen(MULISA)
         call.people.append(person)
@@ -86,8 +95,15 @@ async def _asked_at(call: Call, seen: int) -> float:
 def _count(call: Call, messages: list[Message]) -> None:
     topology = call.plan.topology
     call.book.add("joining", "signalling_messages", [len(messages)])
-    call.book.add("joining", "offers", [descriptions(messages, "offer", topology)])
+    note = _whose(messages, MULISA, topology)
+    call.book.add("joining", "offers", [descriptions(messages, "offer", topology)], note=note)
     call.book.add("joining", "answers", [descriptions(messages, "answer", topology)])
+
+
+def _whose(messages: list[Message], who: str, topology: Topology) -> str:
+    """How many offers are of the one who came."""
+    own = descriptions([x for x in messages if x.who == who], "offer", topology)
+    return f"{own} of them by who came"
 
 
 def _made_with_her(call: Call, before: list[probe.Counts], after: list[probe.Counts]) -> int:
@@ -119,6 +135,7 @@ async def _book_change(
     *,
     made: int = 0,
     closed: int = 0,
+    who: str = "",
 ) -> None:
     """Connections that come and go all have an end at that person, where they are counted."""
     after = await _counted(call)
@@ -126,7 +143,8 @@ async def _book_change(
     offers = descriptions(messages, "offer", call.plan.topology)
     negotiated = [b.negotiations - a.negotiations for a, b in zip(before, after, strict=True)]
     add = call.book.add
-    add("churn", "renegotiations", [offers], condition)
+    note = _whose(messages, who, call.plan.topology) if who else ""
+    add("churn", "renegotiations", [offers], condition, note)
     add("churn", "people_who_renegotiate", [sum(n > 0 for n in negotiated)], condition)
     add("churn", "connections_made", [made], condition)
     add("churn", "connections_closed", [closed], condition)

@@ -7,7 +7,7 @@ from typing import Final
 
 from mulisa.compare.measured import Measured, amount
 from mulisa.compare.metrics import METRIC_OF, SPEECH, TOPOLOGIES, Metric, RowName, Topology
-from mulisa.compare.statistics import HORIZON, Law, fit
+from mulisa.compare.statistics import HORIZON, Law, fit, without_one
 from mulisa.compare.theory import degree_of
 
 
@@ -41,6 +41,8 @@ LIMITS: Final = (
     Limit("bandwidth", "upload_on_wire", SPEECH, 10_000, "an uplink of 10 Mb/s is full"),
 )
 
+TOO_FEW: Final = "too few sizes without a full machine to say"
+"""Of a limit without a law."""
 _CURVES: Final = ("constant", "straight line", "parabola")
 
 
@@ -55,32 +57,49 @@ def law_of(
 ) -> Law | None:
     """Through the sizes at which the machine was not at its limit; None if they are too few."""
     degree = degree_of(metric, topology)
-    series = measured.series(metric, topology, condition)
-    sound = [figure for figure in series if not figure.saturated]
     if degree is None:
         return None
-    sizes = [figure.participants for figure in sound]
-    return fit(sizes, [measured.spread(figure).median for figure in sound], degree)
+    return fit(*_points(measured, metric, topology, condition), degree)
+
+
+def _points(
+    measured: Measured, metric: Metric, topology: Topology, condition: str
+) -> tuple[list[int], list[float]]:
+    """Sizes with room, and the medians there."""
+    series = measured.series(metric, topology, condition)
+    sound = [figure for figure in series if not figure.saturated]
+    return [f.participants for f in sound], [measured.spread(f).median for f in sound]
 
 
 def breaks_of(measured: Measured) -> tuple[Break, ...]:
     """Of every limit in every topology, as far as enough sizes were measured."""
     return tuple(
-        _break(limit, topology, law)
+        _break(measured, limit, topology, law)
         for limit in LIMITS
         for topology in TOPOLOGIES
         if (law := law_of(measured, _metric(limit), topology, limit.condition))
     )
 
 
-def _break(limit: Limit, topology: Topology, law: Law) -> Break:
+def _break(measured: Measured, limit: Limit, topology: Topology, law: Law) -> Break:
     smallest, largest = law.measured
-    curve = _CURVES[len(law.coefficients) - 1]
+    degree = len(law.coefficients) - 1
     off = amount(law.residual, _metric(limit).unit)
-    fitted = f"A {curve} through {smallest} to {largest} people, off by {off}"
+    fitted = f"A {_CURVES[degree]} through {smallest} to {largest} people, off by {off}"
     people = law.breaks_at(limit.value)
     sought = "" if people else f", followed up to {HORIZON:,} people"
-    return Break(topology, limit.what, people, f"{fitted}{sought}.")
+    points = _points(measured, _metric(limit), topology, limit.condition)
+    others = [each.breaks_at(limit.value) for each in without_one(*points, degree)]
+    return Break(topology, limit.what, people, f"{fitted}{sought}{_between(people, others)}.")
+
+
+def _between(people: int | None, others: list[int | None]) -> str:
+    """How much it depends on one size."""
+    found = [each for each in others if each]
+    if not found or set(others) == {people}:
+        return ""
+    last = str(max(found)) if len(found) == len(others) else f"more than {HORIZON:,}"
+    return f"; with one size left out {min(found)} to {last} people"
 
 
 def _metric(limit: Limit) -> Metric:

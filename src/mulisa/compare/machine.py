@@ -4,17 +4,36 @@ from __future__ import annotations
 
 import platform
 import subprocess
+from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
 
 import psutil  # type: ignore[import-untyped]
 
+from mulisa.compare.measure import Book
+from mulisa.compare.metrics import SPEECH, Topology
 from mulisa.compare.result import Machine, Stack
 
 _PACKAGES: Final = ("mulisa", "aiortc", "livekit", "av", "playwright")
-_CODEC: Final = "Opus, 48 kHz, mono"
 _NETEQ: Final = "NetEq, adaptive"
+_SIDES: Final[Mapping[Topology, tuple[tuple[str, tuple[str, ...], str], ...]]] = {
+    # Side, packages by their names in `versions`, jitter buffer.
+    "mesh": (
+        ("browser", ("chromium",), _NETEQ),
+        ("Mulisa", ("mulisa", "aiortc"), "her own, adaptive"),
+    ),
+    "sfu": (
+        ("browser", ("chromium",), _NETEQ),
+        ("Mulisa", ("livekit",), _NETEQ),
+        ("server", ("mulisa",), "none: it forwards what comes"),
+    ),
+}
+_TITLES: Final = {
+    "chromium": "Chromium",
+    "mulisa": "Mulisa",
+    "livekit": "LiveKit's Python SDK (libwebrtc)",
+}
 
 
 def machine() -> Machine:
@@ -40,16 +59,28 @@ def versions(browser: str) -> dict[str, str]:
     return found
 
 
-def stacks(codec: str) -> tuple[Stack, ...]:
-    """Whose code carries media, on each side; `codec` is what the browsers agreed on."""
-    codec = codec or _CODEC
-    return (
-        Stack("mesh", "browser", "Chromium (libwebrtc)", codec, 20.0, _NETEQ),
-        Stack("mesh", "Mulisa", "aiortc", codec, 20.0, "Mulisa's own, adaptive"),
-        Stack("sfu", "browser", "Chromium (libwebrtc), livekit-client", codec, 20.0, _NETEQ),
-        Stack("sfu", "Mulisa", "livekit SDK (libwebrtc)", codec, 20.0, _NETEQ),
-        Stack("sfu", "server", "Mulisa's embedded SFU", "forwards what comes", 20.0, "none"),
+def stacks(books: Iterable[Book], found: Mapping[str, str]) -> tuple[Stack, ...]:
+    """Whose code carries media, on each side, as far as it was seen; `found` are `versions`."""
+    seen: dict[Topology, Book] = {}
+    for book in books:
+        if book.codec and book.streams.get(SPEECH):
+            seen.setdefault(book.topology, book)
+    return tuple(
+        Stack(
+            book.topology,
+            side,
+            software=", ".join(filter(None, [*_named(packages, found), book.clients.get(side)])),
+            codec=book.codec,
+            packet_ms=round(1000 / book.streams[SPEECH].packets_per_second, 1),
+            jitter_buffer=jitter_buffer,
+        )
+        for book in seen.values()
+        for side, packages, jitter_buffer in _SIDES[book.topology]
     )
+
+
+def _named(packages: Iterable[str], found: Mapping[str, str]) -> list[str]:
+    return [f"{_TITLES.get(name, name)} {found[name]}" for name in packages if name in found]
 
 
 def _processor() -> str:

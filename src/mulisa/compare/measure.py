@@ -3,31 +3,49 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Final
 
 import aiohttp
-import psutil  # type: ignore[import-untyped]
 from playwright.async_api import Browser
 
 from mulisa.compare.browser import Person, person_in
 from mulisa.compare.capture import Capture
-from mulisa.compare.metrics import METRIC_OF, RowName, Topology
+from mulisa.compare.load import Load, Loads
+from mulisa.compare.metrics import METRIC_OF, SPEECH, RowName, Topology
 from mulisa.compare.result import Figure, Note, figure_of
 from mulisa.compare.scenario import Plan
 from mulisa.compare.server import Program
-from mulisa.compare.signalling import Signalling
+from mulisa.compare.signalling import Door, Signalling
 from mulisa.compare.speech import MONOLOGUE
 from mulisa.compare.theory import Stream, expected
 from mulisa.core.audio import Samples
 
 MULISA: Final = "mulisa"
 """Her identity."""
-SATURATED: Final = 85.0
-"""% of all cores from which the machine itself is what is measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What a row is given that makes networks, servers and browsers of its own."""
+
+    sizes: tuple[int, ...]
+    """Numbers of people of the whole comparison; a row may take some of them."""
+    full: bool
+    speech: Mapping[str, Mapping[str, Samples]]
+    """By the names of `scenario.VOICES`, what each says by its key."""
+    say: Callable[[str], None]
+    """What is being done now."""
+    remark: Callable[[str], None]
+    """What a reader must know about this row."""
+
+
+RowRunner = Callable[[Bench], Awaitable[list[Figure]]]
+"""Measures one row in all topologies. A MulisaError says why nothing came of it ("needs root")."""
 
 
 def now() -> float:
@@ -42,13 +60,17 @@ class Book:
         self.notes: list[Note] = []
         self.streams: dict[str, Stream] = {}
         """What one voice cost under a condition: theory is calculated from it."""
-        self._topology: Topology = topology
-        self._participants = participants
+        self.hers: dict[str, Stream] = {}
+        """What Mulisa's track cost meanwhile, while she was silent."""
+        self.topology: Topology = topology
+        self.participants = participants
         self._samples: dict[tuple[RowName, str, str], list[float]] = {}
         self._remarks: dict[tuple[RowName, str, str], str] = {}
         self._saturated: set[tuple[RowName, str, str]] = set()
-        self._load: list[float] = []
-        psutil.cpu_percent()
+        self.codec = ""
+        """On which the browsers agreed."""
+        self.clients: dict[str, str] = {}
+        """Libraries that came to the server, with their versions."""
 
     def add(
         self,
@@ -68,15 +90,11 @@ class Book:
         """What a reader must know, once for all calls."""
         self.notes.append(Note(row, text))
 
-    def end_stage(self, rows: Sequence[RowName]) -> float:
-        """What was measured since the last stage is marked if the machine was at its limit.
-
-        Returns how busy it was, in % of all cores.
-        """
-        busy = float(psutil.cpu_percent())
-        if busy > SATURATED:
-            self._saturated |= {key for key in self._samples if key[0] in rows}
-        return busy
+    def end_stage(self, rows: Sequence[RowName], load: Load) -> None:
+        """What these rows found is marked if the machine was at its limit; counts are not."""
+        if load.is_at_limit:
+            found = {key for key in self._samples if key[0] in rows}
+            self._saturated |= {key for key in found if not METRIC_OF[key[:2]].is_counted}
 
     def figures(self) -> tuple[Figure, ...]:
         """Everything, with what theory says of it."""
@@ -87,14 +105,15 @@ class Book:
     def _figure(self, key: tuple[RowName, str, str], samples: tuple[float, ...]) -> Figure:
         row, name, condition = key
         metric = METRIC_OF[row, name]
-        stream = self.streams.get(condition or "speech")
+        under = condition or SPEECH
+        stream, hers = self.streams.get(under), self.hers.get(under)
         return figure_of(
             metric,
-            self._topology,
-            self._participants,
+            self.topology,
+            self.participants,
             tuple(round(sample, 3) for sample in samples),
             condition=condition,
-            theory=expected(metric, self._topology, self._participants, condition, stream),
+            theory=expected(metric, self.topology, self.participants, condition, stream, hers),
             saturated=key in self._saturated,
             note=self._remarks.get(key, ""),
         )
@@ -113,10 +132,17 @@ class Call:
     """The server itself."""
     signalling: Signalling
     capture: Capture | None
+    loads: Loads
+    door: Door
+    """Behind which Mulisa waits."""
     server: Program
     browser_pid: int
     http: aiohttp.ClientSession
     book: Book
+    data: Path
+    """Folder of the server and of Mulisa."""
+    environment: dict[str, str]
+    """By which they know each other."""
     people: list[Person] = field(default_factory=list)
     mulisa: Program | None = None
     """Her process, once she was asked to come."""

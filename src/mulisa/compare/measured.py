@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Final
 
-from mulisa.compare.metrics import TOPOLOGIES, Metric, RowName, Topology
+from mulisa.compare.metrics import METRIC_OF, TOPOLOGIES, Metric, RowName, Topology
 from mulisa.compare.result import Figure, Result
 from mulisa.compare.statistics import Spread, spread
 
@@ -21,7 +22,8 @@ class Measured:
     def __init__(self, result: Result) -> None:
         self._percentiles = result.options.full
         self._figures = {
-            (f.row, f.metric, f.topology, f.participants, f.condition): f for f in result.figures
+            (f.row, f.metric, f.topology, f.participants, f.condition): _judged(f)
+            for f in result.figures
         }
 
     def figure(
@@ -39,15 +41,46 @@ class Measured:
         )
         return sorted(found, key=lambda figure: figure.participants)
 
-    def sizes(self, metric: Metric) -> list[int]:
-        """Numbers of people for which it was measured, the smallest first."""
-        return sorted({figure.participants for figure in self._of(metric)})
+    def sizes(self, metric: Metric, condition: str | None = None) -> list[int]:
+        """Numbers of people for which it was measured (under it), the smallest first."""
+        found = (f for f in self._of(metric) if condition is None or f.condition == condition)
+        return sorted({figure.participants for figure in found})
 
     def conditions(self, metric: Metric) -> list[str]:
         """In the order of the table, else in that of measuring."""
         found = list(dict.fromkeys(figure.condition for figure in self._of(metric)))
         known = [condition for condition in metric.conditions if condition in found]
         return known or found
+
+    def telling_size(
+        self, metric: Metric, condition: str = "", wanted: int | None = None
+    ) -> int | None:
+        """People in the call by which both topologies are compared; None if in none of them.
+
+        `wanted` or the largest one at which the machine was not full, or the smallest where it
+        always was.
+        """
+        sound = self.sound_size(metric, condition, wanted)
+        compared = (size for size in self.sizes(metric) if self._pair(metric, size, condition))
+        return min(compared, default=None) if sound is None else sound
+
+    def sound_size(
+        self, metric: Metric, condition: str = "", wanted: int | None = None
+    ) -> int | None:
+        """As `telling_size`, but None where the machine was always full."""
+        pairs = {size: self._pair(metric, size, condition) for size in self.sizes(metric)}
+        sound = [
+            size for size, pair in pairs.items() if pair and not any(f.saturated for f in pair)
+        ]
+        return wanted if wanted in sound else max(sound, default=None)
+
+    def full_sizes(self) -> list[int]:
+        """At which something was measured while the machine was full, the smallest first."""
+        return sorted({each.participants for each in self._figures.values() if each.saturated})
+
+    def row(self, row: RowName) -> list[Figure]:
+        """All figures of it."""
+        return [figure for figure in self._figures.values() if figure.row == row]
 
     def has_row(self, row: RowName) -> bool:
         """Whether anything of it was measured."""
@@ -71,9 +104,21 @@ class Measured:
         mesh, sfu = (self.median(metric, each, participants, condition) for each in TOPOLOGIES)
         return None if mesh is None or sfu is None else (mesh, sfu)
 
+    def _pair(self, metric: Metric, size: int, condition: str) -> list[Figure]:
+        """Mesh and SFU; empty if one of them was not measured."""
+        both = [self.figure(metric, topology, size, condition) for topology in TOPOLOGIES]
+        found = [figure for figure in both if figure]
+        return found if len(found) == len(TOPOLOGIES) else []
+
     def _of(self, metric: Metric) -> Iterable[Figure]:
         key = (metric.row, metric.name)
         return (figure for figure in self._figures.values() if (figure.row, figure.metric) == key)
+
+
+def _judged(figure: Figure) -> Figure:
+    """A busy machine is slow, but does not miscount."""
+    is_counted = METRIC_OF[figure.row, figure.metric].is_counted
+    return replace(figure, saturated=False) if is_counted and figure.saturated else figure
 
 
 def number(value: float) -> str:

@@ -12,6 +12,8 @@ from typing import Final, Literal
 
 Topology = Literal["mesh", "sfu"]
 TOPOLOGIES: Final[tuple[Topology, ...]] = ("mesh", "sfu")
+NAMES: Final[dict[Topology, str]] = {"mesh": "mesh", "sfu": "SFU"}
+"""For people."""
 
 RowName = Literal[
     "connections",
@@ -41,10 +43,14 @@ class Row:
 
     name: RowName
     title: str
+    plain: str
+    """What it is about, for who never heard of WebRTC."""
     see: str
     """One sentence: what to see in its chart."""
     charts: tuple[str, ...]
     """The metrics that are drawn, the most telling one first."""
+    how: str
+    """How it is measured, for who wants to trust it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,78 +66,165 @@ class Metric:
     conditions: tuple[str, ...] = ("",)
     """The conditions it is measured under; empty: any text, such as "loss 5 %"."""
 
+    @property
+    def is_counted(self) -> bool:
+        """A number of things, which is the same however busy the machine is."""
+        return self.unit in _COUNTED
+
+    @property
+    def unit_beside(self) -> str:
+        """What stands beside the title; empty where that says what is counted."""
+        is_said = self.is_counted or self.unit in self.title.lower()
+        return "" if is_said else self.unit
+
+
+_COUNTED: Final = frozenset(
+    {
+        "answers",
+        "connections",
+        "encodes",
+        "endpoints",
+        "entries",
+        "lines",
+        "offers",
+        "operations",
+        "packets",
+        "pairs",
+        "paths",
+        "people",
+        "streams",
+        "tracks",
+    }
+)
 
 ROWS: Final[tuple[Row, ...]] = (
     Row(
         "connections",
         "Connections",
+        "A connection is a path of its own between two machines: found through both routers, "
+        "encrypted, and kept alive. Each one costs time to make, memory, and a chance to fail.",
         "In the mesh each new person is one more connection for everybody; on the SFU everybody "
         "has one, whatever the number of people.",
         ("peer_connections", "connections_in_total"),
+        "RTCPeerConnections that are connected, asked of every page and of Mulisa; a stream is "
+        "an RTP stream whose packets arrive.",
     ),
     Row(
         "bandwidth",
         "Bandwidth",
+        "How much of the internet line a call takes. Homes and phones can receive much more than "
+        "they can send, so the upload is what runs out first.",
         "In the mesh the upload grows with every listener; on the SFU it stays that of one stream. "
-        "The download is the same in both.",
+        "The download is all other voices in both; on the SFU LiveKit's SDK adds Mulisa's silence.",
         ("upload_on_wire", "download_on_wire"),
+        "getStats of every page, before and after some seconds: the RTP streams, and all that "
+        "their transports carried, with the headers of UDP and IP added. As root a raw socket sees "
+        "every packet as well. All people speak at once, then nobody does. Theory takes the bytes "
+        "that the encoder made, and adds the headers.",
     ),
     Row(
         "joining",
         "Adding Mulisa to a running call",
+        "People are talking, and somebody asks the AI to join. How much has to happen before "
+        "everybody hears her and she hears everybody, and does anybody notice?",
         "In the mesh she negotiates with each person; on the SFU she makes one connection.",
         ("time_until_everybody_hears_her", "connections_made"),
+        "A proxy between the pages and the server counts offers, answers and other signalling "
+        "messages; the times end when each person's page has her track on an open connection, "
+        "and when she has everyone's. An offer and its answer are how two ends agree on what "
+        "they send each other (SDP).",
     ),
     Row(
         "injection",
         "Her voice to everybody",
+        "She says one sentence to all. Her voice is made once; how often it must be compressed "
+        "and sent, and does everybody hear it at the same time?",
         "She encodes once in both; in the mesh she sends a packet to each listener, on the SFU "
         "one packet that the SFU copies.",
         ("packets_per_frame", "text_to_ear"),
+        "Packets are counted on the wire as they leave her; how often she encodes, by how many of "
+        "them differ at one time. Each page listens to her track in WebAudio, and notes when sound "
+        "begins. The time runs from the key that sends a question, so her thinking is in it.",
     ),
     Row(
         "control",
         "Who hears whom",
+        "“Stop listening to Bob.” “Speak to Alice only.” How much has to happen until such a "
+        "wish is true, and is it really true then?",
         "How long a change of routing takes until it holds, and how many packets came after it.",
         ("time_until_it_holds",),
+        "An operator's request to the routing API; it is answered when the change holds. From "
+        "that moment on packets that contradict it are counted where they would arrive: there "
+        "must be none.",
     ),
     Row(
         "routing",
         "Routing without logic of our own",
+        "Who hears whom has to be written down somewhere. With an SFU the server keeps that "
+        "list; in a mesh it is code of one's own.",
         "What Mulisa's own code must know and do so that the right people hear the right voice.",
         ("lines_of_own_code",),
+        "Lines of Mulisa's source that exist for one topology's routing alone, without blank "
+        "lines, comments and docstrings; the modules are named with the figures. The state is "
+        "what she has to keep at this size.",
     ),
     Row(
         "scalability",
         "Cost by size of the call",
+        "What happens when more people come: whose computer has to work more, and where is the "
+        "end?",
         "Who pays when the call grows: in the mesh every browser and Mulisa, on the SFU the SFU.",
         ("browser_cpu", "mulisa_cpu", "server_cpu", "packets_forwarded"),
+        "CPU time of the processes while all people speak; all pages live in one Chromium, whose "
+        "CPU is divided by their number. Curves are least squares of the degree that theory "
+        "names, only through sizes at which the machine had room, and only where there are more "
+        "sizes than such a curve would fit anyway.",
     ),
     Row(
         "churn",
         "Joins and leaves",
+        "People come and go all the time. Whom does it disturb, and how much?",
         "What one person who comes or goes costs all others: in the mesh a connection each, on the "
         "SFU a renegotiation of the one that they have.",
         ("renegotiations",),
+        "The same proxy counts what one more person, and then their leaving, sets off in the "
+        "whole call.",
     ),
     Row(
         "nats",
         "Behind NATs",
+        "Most computers stand behind a router that lets answers in, but no strangers. Two of "
+        "them find each other with tricks; some routers and company networks defeat these, and "
+        "then a relay (TURN) has to carry everything, or nobody hears anybody.",
         "In the mesh each pair must find a way; on the SFU each person only needs a way to the "
         "server.",
         ("pairs_that_need_a_relay", "pairs_connected_without_turn"),
+        "Each person lives in a network namespace of their own behind a router of the named "
+        "kind, made of the kernel's firewall; STUN and TURN are a real coturn. A pair counts "
+        "when voice arrives in both directions.",
     ),
     Row(
         "impairment",
         "On a bad network",
+        "Packets get lost, or come late. The receiving side makes sound up to fill the gaps, "
+        "waits longer to have fewer of them, and in the end words get lost.",
         "How much of what is heard is invented to fill gaps, and what Mulisa still understands.",
         ("concealed_samples", "word_error_rate"),
+        "Two people speak, each on a bad network of their own: the kernel's firewall loses "
+        "packets, its traffic control limits the upload, a wire of our own holds them up. "
+        "Concealed samples are those of getStats, delays are from the first sound at the mouth "
+        "to the first at the ear, words are Mulisa's transcript against what was really said.",
     ),
     Row(
         "response",
         "How fast she answers and pauses",
+        "Somebody asks her something: how long is the silence until she answers? Somebody "
+        "interrupts her: how long until she is silent?",
         "From the end of a person's words to the first sound of hers, at each listener's ear.",
         ("response_latency", "pause_latency"),
+        "Every listener's page notes when her voice begins and ends, on the one clock of the "
+        "machine. Real engines, so recognition, thinking and the pause that tells a turn's end "
+        "are in it.",
     ),
 )
 
@@ -244,9 +337,17 @@ METRICS: Final[tuple[Metric, ...]] = (
     # 7: all people speak and hear.
     Metric("scalability", "browser_cpu", "% of a core", "CPU of one browser", "person"),
     Metric("scalability", "mulisa_cpu", "% of a core", "CPU of Mulisa", "trial"),
+    Metric(
+        "scalability",
+        "mulisa_media_cpu",
+        "% of a core",
+        "CPU of Mulisa without her engines",
+        "trial",
+    ),
     Metric("scalability", "server_cpu", "% of a core", "CPU of the server", "trial"),
     Metric("scalability", "packets_forwarded", "packets/s", "Packets the server forwards", "trial"),
     Metric("scalability", "streams_in_total", "streams", "Streams received in the call", "trial"),
+    Metric("scalability", "machine_busy", "%", "All cores of the machine in use", "trial"),
     # 8
     Metric(
         "churn",
@@ -267,8 +368,9 @@ METRICS: Final[tuple[Metric, ...]] = (
     Metric("churn", "connections_made", "connections", "Connections made", "trial", _COMINGS),
     Metric("churn", "connections_closed", "connections", "Connections closed", "trial", _COMINGS),
     Metric("churn", "signalling_messages", "messages", "Signalling messages", "trial", _COMINGS),
-    # 9: the condition names the NAT, such as "symmetric" or "UDP blocked".
-    Metric("nats", "pairs", "pairs", "Pairs that must find a way", "trial", ()),
+    # 9: the condition is one of `ways.CALLS`. Pairs are of all participants, Mulisa included.
+    Metric("nats", "pairs", "pairs", "Pairs who want to hear each other", "trial", ()),
+    Metric("nats", "paths", "paths", "Paths through NATs that must be found", "trial", ()),
     Metric("nats", "pairs_that_need_a_relay", "pairs", "Pairs that need a relay", "trial", ()),
     Metric(
         "nats",
@@ -286,7 +388,7 @@ METRICS: Final[tuple[Metric, ...]] = (
         "trial",
         (),
     ),
-    # 10: the condition names the impairment, such as "loss 5 %" or "uplink 256 kb/s".
+    # 10: the condition is one of `impairments.IMPAIRMENTS`.
     Metric("impairment", "concealed_samples", "%", "Sound invented to fill gaps", "listener", ()),
     Metric("impairment", "mouth_to_ear_delay", "ms", "From mouth to ear", "listener", ()),
     Metric(

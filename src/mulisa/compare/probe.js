@@ -25,6 +25,29 @@
     return Float32Array.from(new Int16Array(bytes.buffer), (v) => v / 32768);
   };
 
+  // ---- late sound: the render thread tells when it stood still
+  const LATE_MS = 60;
+  const stops = [];
+  const clock = `
+    registerProcessor("clock", class extends AudioWorkletProcessor {
+      process() {
+        const now = Date.now();
+        const late = now - (this.before ?? now);
+        this.before = now;
+        if (late > ${LATE_MS}) this.port.postMessage([now, late]);
+        return true;
+      }
+    });`;
+  const module = (text) =>
+    context.audioWorklet.addModule(
+      URL.createObjectURL(new Blob([text], { type: "text/javascript" })),
+    );
+  if (context.audioWorklet) {
+    module(clock).then(() => {
+      new AudioWorkletNode(context, "clock").port.onmessage = ({ data }) => stops.push(data);
+    });
+  }
+
   // ---- ears: the render thread tells when it came across the first and the last audible sample
   const worklet = `
     registerProcessor("spans", class extends AudioWorkletProcessor {
@@ -54,9 +77,7 @@
     });`;
   let loading;
   const spansOf = async (source) => {
-    loading ??= context.audioWorklet.addModule(
-      URL.createObjectURL(new Blob([worklet], { type: "text/javascript" })),
-    );
+    loading ??= module(worklet);
     await loading;
     await context.resume();
     const node = new AudioWorkletNode(context, "spans");
@@ -97,6 +118,17 @@
     const named = Object.entries(window.mulisa?.connections ?? {});
     return named.find(([, each]) => each === connection)?.[0] ?? "";
   };
+  const tracksOf = (audio) => audio.srcObject?.getAudioTracks() ?? [];
+  /** Whose voice a received stream is. Who may have several tracks is heard through a mixer. */
+  const speakerOf = (name, inbound) => {
+    const heard = [...document.querySelectorAll("audio[data-identity]")];
+    if (heard.some(({ dataset }) => dataset.identity === name)) return () => name;
+    const carries = (audio, { trackIdentifier }) =>
+      tracksOf(audio).some(({ id }) => id === trackIdentifier);
+    const mixed = heard.filter((audio) => !inbound.some((stream) => carries(audio, stream)));
+    const other = mixed.length === 1 ? mixed[0].dataset.identity : "";
+    return (stream) => heard.find((audio) => carries(audio, stream))?.dataset.identity ?? other;
+  };
   /** Not what getStats keeps for 50 ms: counted since it was asked for. */
   const fresh = async (connection) => {
     const asked = performance.timeOrigin + performance.now();
@@ -114,11 +146,15 @@
     const pair = stats.get(transport.selectedCandidatePairId) ?? {};
     const local = stats.get(pair.localCandidateId) ?? {};
     const remote = stats.get(pair.remoteCandidateId) ?? {};
+    const counted = reports.find(({ type }) => type === "peer-connection");
+    const name = nameOf(entry.connection);
+    const inbound = reports.filter(({ type, kind }) => type === "inbound-rtp" && kind === "audio");
+    const speaker = speakerOf(name, inbound);
     const codecs = reports.filter(({ type }) => type === "codec");
     return {
-      at: Date.now(),
+      at: counted?.timestamp ?? Date.now(),
       number: connections.indexOf(entry),
-      name: nameOf(entry.connection),
+      name,
       negotiations: entry.negotiations,
       bytes_sent: transport.bytesSent ?? 0,
       bytes_received: transport.bytesReceived ?? 0,
@@ -132,16 +168,15 @@
       outbound: reports
         .filter(({ type, kind }) => type === "outbound-rtp" && kind === "audio")
         .map((r) => [r.ssrc, r.packetsSent, r.bytesSent, r.headerBytesSent]),
-      inbound: reports
-        .filter(({ type, kind }) => type === "inbound-rtp" && kind === "audio")
-        .map((r) => [
-          r.ssrc,
-          r.packetsReceived,
-          r.bytesReceived,
-          r.headerBytesReceived,
-          (r.concealedSamples ?? 0) - (r.silentConcealedSamples ?? 0),
-          r.totalSamplesReceived ?? 0,
-        ]),
+      inbound: inbound.map((r) => [
+        r.ssrc,
+        r.packetsReceived,
+        r.bytesReceived,
+        r.headerBytesReceived,
+        (r.concealedSamples ?? 0) - (r.silentConcealedSamples ?? 0),
+        r.totalSamplesReceived ?? 0,
+        speaker(r),
+      ]),
     };
   };
   const isOpen = ({ connection, closed }) => !closed && connection.connectionState === "connected";
@@ -193,6 +228,7 @@
       if (connection !== undefined) await fresh(connection);
       return (await window.mulisa.received(identity))?.packets ?? 0;
     },
+    stops: () => stops,
     readings: () => Promise.all(connections.filter(isOpen).map(readings)),
     counts: () => ({
       made: connections.filter(({ connected }) => connected).length,

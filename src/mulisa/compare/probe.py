@@ -12,7 +12,8 @@ from mulisa.compare.browser import Person
 from mulisa.compare.capture import IPV4_BYTES, IPV6_BYTES, UDP_BYTES
 from mulisa.core.errors import MulisaError
 
-_SRTP_TAG_BYTES: Final = {"AES_CM_128_HMAC_SHA1_80": 10, "AES_CM_128_HMAC_SHA1_32": 4}
+_SRTP_TAG_BYTES: Final = {"SHA1_80": 10, "SHA1_32": 4}
+"""By how a profile ends; it is AES_CM_128_HMAC_SHA1_80 by IANA, others write it otherwise."""
 _GCM_TAG_BYTES: Final = 16
 
 
@@ -26,6 +27,8 @@ class Stream:
     concealed_samples: int = 0
     """Of sound that was made up, silence left out."""
     samples: int = 0
+    who: str = ""
+    """Identity of who is heard in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +63,7 @@ class Connection:
     @property
     def tag_bytes(self) -> int:
         """What SRTP adds to each packet."""
-        return _SRTP_TAG_BYTES.get(self.srtp, _GCM_TAG_BYTES)
+        return _SRTP_TAG_BYTES.get(self.srtp[-7:], _GCM_TAG_BYTES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +86,12 @@ async def read(person: Person) -> list[Connection]:
 async def counts(person: Person) -> Counts:
     """Of all connections of a page so far."""
     return Counts(**await person.page.evaluate("window.compare.counts()"))
+
+
+async def stops(person: Person) -> list[tuple[float, float]]:
+    """When sound went on that had stood still on this page, and for how many seconds."""
+    found = await person.page.evaluate("window.compare.stops()")
+    return [(at / 1000, length / 1000) for at, length in found]
 
 
 def _connection(given: Mapping[str, Any]) -> Connection:
@@ -127,29 +136,38 @@ class Traffic:
     """Of RTP, per packet."""
     tag_bytes: int
     ip_bytes: int
+    heard: Mapping[str, tuple[float, float, float]]
+    """By who is heard: kb/s of Opus, packets per second, bytes of RTP's header per packet."""
+
+
+def pairs(
+    before: Sequence[Connection], after: Sequence[Connection]
+) -> list[tuple[Connection, Connection]]:
+    """Connections that were there at both readings of one page."""
+    return [(a, b) for b in after for a in before if a.number == b.number]
 
 
 def traffic(before: Sequence[Connection], after: Sequence[Connection]) -> Traffic:
     """What happened between two readings of one page, whose connections stayed the same."""
-    pairs = [(a, b) for b in after for a in before if a.number == b.number]
-    if not pairs:
+    both = pairs(before, after)
+    if not both:
         raise MulisaError("no connection was there all the time")
-    seconds = sum(b.at - a.at for a, b in pairs) / len(pairs)
-    sent = [_since(a.sent, b.sent, ssrc) for a, b in pairs for ssrc in b.sent]
-    received = [_since(a.received, b.received, ssrc) for a, b in pairs for ssrc in b.received]
+    seconds = sum(b.at - a.at for a, b in both) / len(both)
+    sent = [_since(a.sent, b.sent, ssrc) for a, b in both for ssrc in b.sent]
+    received = [_since(a.received, b.received, ssrc) for a, b in both for ssrc in b.received]
     flowing = [stream for stream in sent if stream.packets]
     tag = max((each.tag_bytes for each in after), default=0)
     header = max((each.ip_bytes for each in after), default=0)
     around = header + UDP_BYTES
     on_wire = sum(
-        b.bytes_sent - a.bytes_sent + around * (b.packets_sent - a.packets_sent) for a, b in pairs
+        b.bytes_sent - a.bytes_sent + around * (b.packets_sent - a.packets_sent) for a, b in both
     )
     from_wire = sum(
         b.bytes_received - a.bytes_received + around * (b.packets_received - a.packets_received)
-        for a, b in pairs
+        for a, b in both
     )
     packets = sum(stream.packets for stream in flowing)
-    made = _rtp_bytes(flowing) + packets * (tag + around)
+    made = sum(_made_bytes(a, b) for a, b in both)
     return Traffic(
         upload=_kbps(_rtp_bytes(sent), seconds),
         download=_kbps(_rtp_bytes(received), seconds),
@@ -161,6 +179,22 @@ def traffic(before: Sequence[Connection], after: Sequence[Connection]) -> Traffi
         header_bytes=sum(stream.header_bytes for stream in flowing) / packets if packets else 0.0,
         tag_bytes=tag,
         ip_bytes=header,
+        heard={each.who: _rates(each, seconds) for each in received if each.who and each.packets},
+    )
+
+
+def _made_bytes(before: Connection, after: Connection) -> int:
+    """What the encoders made for one connection, with everything around it."""
+    sent = [_since(before.sent, after.sent, ssrc) for ssrc in after.sent]
+    around = after.tag_bytes + after.ip_bytes + UDP_BYTES
+    return _rtp_bytes(sent) + around * sum(stream.packets for stream in sent)
+
+
+def _rates(stream: Stream, seconds: float) -> tuple[float, float, float]:
+    return (
+        _kbps(stream.payload_bytes, seconds),
+        stream.packets / seconds,
+        stream.header_bytes / stream.packets,
     )
 
 
@@ -170,6 +204,7 @@ def _since(before: Mapping[int, Stream], after: Mapping[int, Stream], ssrc: int)
         new.packets - old.packets,
         new.payload_bytes - old.payload_bytes,
         new.header_bytes - old.header_bytes,
+        who=new.who,
     )
 
 

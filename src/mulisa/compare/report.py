@@ -21,9 +21,9 @@ from mulisa.core.errors import ConfigError
 PLACEHOLDER: Final = '"The report is put here."'
 
 _METHOD: Final = (
-    "One machine runs everything: a real Chromium for each person, with recorded speech as its "
-    "microphone, the page of the talking room, and Mulisa with her own engines. Both topologies "
-    "use the same page and the same Opus settings.",
+    "One machine runs everything: for each person a page of a real Chromium, which shows the "
+    "talking room and has recorded speech as its microphone, and Mulisa with her own engines. Both "
+    "topologies use the same page and the same Opus settings.",
     "Bandwidth is counted twice: by the browser (getStats), and on the wire with UDP and IP "
     "headers. Moments at different ears are compared on one clock, that of the machine.",
     "Theory is arithmetic: the number of participants, and what Opus, RTP, SRTP, UDP and IP put "

@@ -24,6 +24,8 @@ SCHEMA: Final = 1
 _STRICT: Final = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, frozen=True)
 
 Line = Annotated[str, Field(max_length=400)]
+Number = Annotated[float, Field(ge=-1e12, le=1e12)]
+"""Nothing that is measured is larger, and sums of these are numbers still."""
 Count = Annotated[int, Field(ge=1, le=1000)]
 
 
@@ -41,9 +43,9 @@ class Figure:
     """People in the call; Mulisa comes on top."""
     condition: Annotated[str, Field(max_length=60)]
     unit: Annotated[str, Field(max_length=20)]
-    samples: Annotated[tuple[float, ...], Field(min_length=1)]
+    samples: Annotated[tuple[Number, ...], Field(min_length=1)]
     """As measured, in the order of measuring; what one is of says `Metric.each`."""
-    theory: float | None
+    theory: Number | None
     """What `theory.expected` gave; None where theory says nothing."""
     saturated: bool = False
     """The machine itself was at its limit: not to be blamed on the topology."""
@@ -85,7 +87,7 @@ class Stack:
     """"browser", "Mulisa" or "server"."""
     software: Line
     codec: Line
-    packet_ms: float
+    packet_ms: Number
     jitter_buffer: Line
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
@@ -98,7 +100,7 @@ class Options:
     command: Line
     participants: Annotated[tuple[Count, ...], Field(min_length=1)]
     full: bool
-    seconds: float
+    seconds: Number
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
 
@@ -134,7 +136,7 @@ class Result:
 
     def __post_init__(self) -> None:
         if self.schema != SCHEMA:
-            raise ValueError(f"schema {self.schema} is not {SCHEMA}: another Mulisa wrote this")
+            raise ValueError(f"schema {self.schema} is not {SCHEMA}: a newer Mulisa wrote this")
         if self.created_at.tzinfo is None:
             raise ValueError("created_at has no time zone")
         seen = [(f.row, f.metric, f.topology, f.participants, f.condition) for f in self.figures]

@@ -15,7 +15,16 @@ from mulisa.compare.measured import (
     extent,
     number,
 )
-from mulisa.compare.metrics import METRIC_OF, ROWS, TOPOLOGIES, Metric, Row, RowName, metrics_of
+from mulisa.compare.metrics import (
+    METRIC_OF,
+    NAMES,
+    ROWS,
+    TOPOLOGIES,
+    Metric,
+    Row,
+    RowName,
+    metrics_of,
+)
 from mulisa.compare.result import Figure, Result
 
 
@@ -59,7 +68,9 @@ class Section:
 
     name: RowName
     title: str
+    plain: str
     see: str
+    how: str
     missing: str
     """Why there is nothing; empty if there is something."""
     agreement: str = ""
@@ -79,14 +90,16 @@ def _section(result: Result, measured: Measured, row: Row) -> Section:
     notes = tuple(note.text for note in result.notes if note.row == row.name)
     if not measured.has_row(row.name):
         reason = " ".join(notes) or "it was not measured."
-        return Section(row.name, row.title, row.see, reason)
+        return Section(row.name, row.title, row.plain, row.see, row.how, reason)
     foretells = result.options.full and row.name == "scalability"
     return Section(
         name=row.name,
         title=row.title,
+        plain=row.plain,
         see=row.see,
+        how=row.how,
         missing="",
-        agreement=_agreement(result, measured, row.name),
+        agreement=_agreement(measured, row.name),
         notes=notes,
         charts=tuple(
             chart
@@ -98,22 +111,25 @@ def _section(result: Result, measured: Measured, row: Row) -> Section:
     )
 
 
-def _agreement(result: Result, measured: Measured, row: RowName) -> str:
+def _agreement(measured: Measured, row: RowName) -> str:
     """The largest distance of a median from theory in this row."""
     found = [
         (difference(median, figure.theory), median, figure)
-        for figure in result.figures
-        if figure.row == row and figure.theory is not None and not figure.saturated
+        for figure in measured.row(row)
+        if figure.theory is not None and not figure.saturated
         for median in [measured.spread(figure).median]
     ]
     if not found:
         return ""
     apart = [each for each in found if each[0] != SAME]
     if not apart:
-        return "Everything that theory speaks of is as it says."
+        return "Every figure that theory speaks of is as it says."
     off, median, figure = max(apart, key=_distance)
     told = f"{amount(median, figure.unit)} instead of {amount(figure.theory or 0, figure.unit)}"
-    return f"Furthest from theory: {told} ({off})."
+    condition = f", {figure.condition}" if figure.condition else ""
+    title = METRIC_OF[figure.row, figure.metric].title
+    what = f"{title}{condition}, {NAMES[figure.topology]}, {figure.participants} people"
+    return f"Furthest from theory: {told} ({off}; {what})."
 
 
 def _distance(found: tuple[str, float, Figure]) -> float:
@@ -134,7 +150,7 @@ def _table(measured: Measured, metric: Metric) -> Table:
         for people in measured.sizes(metric)
     )
     found = tuple(line for line in lines if line.mesh or line.sfu)
-    return Table(metric.title, metric.unit, metric.each, found)
+    return Table(metric.title, metric.unit_beside, metric.each, found)
 
 
 def _line(measured: Measured, metric: Metric, people: int, condition: str) -> TableLine:

@@ -8,8 +8,9 @@ import os
 import secrets
 import signal
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,7 +24,6 @@ ENDING: Final = 15.0
 ENGINES: Final = ("--stt", "whisper", "--llm", "concierge", "--tts", "piper")
 _FOREIGN: Final = ("LIVEKIT_URL", "MULISA_CONFIG")
 """What would make this another server than the one that is to be measured."""
-_HEARD_LINES: Final = 20
 
 
 def keys() -> dict[str, str]:
@@ -56,12 +56,26 @@ class Program:
                         return said
         except TimeoutError:
             pass
-        texts = "; ".join(str(each.get("text", each)) for each in self._said[-_HEARD_LINES:])
-        raise MulisaError(f"'mulisa {self._command}' did not come to {event!r}: {texts}")
+        raise self._in_vain(repr(event))
 
     def read_on(self) -> None:
-        """Nobody waits for anything any more: what it says must not fill the pipe."""
+        """Nobody waits for its words any more: what it says must not fill the pipe."""
         self._reading = asyncio.create_task(self._read(), name=f"output of {self._command}")
+
+    async def until(self, event: asyncio.Event) -> None:
+        """Wait for what it does, once it is read on. Raises MulisaError if it ends before."""
+        assert self._reading is not None
+        happening = asyncio.create_task(event.wait())
+        try:
+            await asyncio.wait(
+                {happening, self._reading},
+                timeout=STARTING,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+        finally:
+            happening.cancel()
+        if not event.is_set():
+            raise self._in_vain("where it was waited for")
 
     async def stop(self) -> None:
         """Ctrl-C; it is killed if that does not end it."""
@@ -76,28 +90,34 @@ class Program:
         if self._reading:
             await self._reading
 
+    def _in_vain(self, what: str) -> MulisaError:
+        last = self._said[-1] if self._said else {}
+        text = last.get("message") or last.get("text") or last.get("event", "it said nothing")
+        return MulisaError(f"'mulisa {self._command}' did not come to {what}: {text}")
+
     @property
     def _lines(self) -> asyncio.StreamReader:
         assert self._process.stdout is not None
         return self._process.stdout
 
     async def _read(self) -> None:
-        while await self._lines.read(65_536):
-            pass
+        while line := await self._lines.readline():
+            self._said = [json.loads(line)]
 
 
 @asynccontextmanager
 async def program(
-    command: str, *options: str, environment: Mapping[str, str]
+    command: str, *options: str, environment: Mapping[str, str], prefix: Sequence[str] = ()
 ) -> AsyncIterator[Program]:
-    """Start ``mulisa COMMAND --json``, and end it with the block."""
+    """Start ``mulisa COMMAND --json``, and end it with the block; `prefix` is what runs it."""
     ours = {name: text for name, text in os.environ.items() if name not in _FOREIGN}
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "mulisa", command, "--json", *options),
+        *(*prefix, sys.executable, "-m", "mulisa", command, "--json", *options),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
         env=ours | {"HF_HUB_OFFLINE": "1"} | dict(environment),
+        start_new_session=True,  # Ctrl-C in the terminal is for us; we end it in order
         limit=1 << 20,
     )
     running = Program(process, command)
@@ -123,6 +143,7 @@ async def mulisa(url: str, data: Path, environment: Mapping[str, str]) -> AsyncI
     base = url.replace("http", "ws", 1)
     options = ("--url", base, "--data", str(data), *ENGINES)
     async with program("worker", *options, environment=environment) as running:
+        running.read_on()
         yield running
 
 
@@ -140,6 +161,62 @@ def cpu_seconds(pid: int) -> float:
             times = process.cpu_times()
             total += times.user + times.system
     return total
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """CPU seconds of Mulisa, by who spent them."""
+
+    loop: float = 0.0
+    """The main thread: in the mesh it carries the media."""
+    webrtc: float = 0.0
+    """Threads that libwebrtc and its SDK have named."""
+    engines: float = 0.0
+    """Threads without a name of their own: recognition and voice detection."""
+    voice: float = 0.0
+    """Child processes: the synthesis."""
+
+    @property
+    def total(self) -> float:
+        """All of it."""
+        return self.media + self.engines + self.voice
+
+    @property
+    def media(self) -> float:
+        """What is there with any engines."""
+        return self.loop + self.webrtc
+
+    def since(self, earlier: Shares) -> Shares:
+        """What was spent after it."""
+        return Shares(
+            self.loop - earlier.loop,
+            self.webrtc - earlier.webrtc,
+            self.engines - earlier.engines,
+            self.voice - earlier.voice,
+        )
+
+
+def cpu_shares(pid: int) -> Shares:
+    """Spent so far by Mulisa's process."""
+    own, *children = processes(pid)
+    spent = dict.fromkeys(("loop", "webrtc", "engines", "voice"), 0.0)
+    for thread in own.threads():
+        spent[_part_of(pid, thread.id)] += thread.user_time + thread.system_time
+    for child in children:
+        with suppress(psutil.NoSuchProcess):
+            times = child.cpu_times()
+            spent["voice"] += times.user + times.system
+    return Shares(**spent)
+
+
+def _part_of(pid: int, thread: int) -> str:
+    if thread == pid:
+        return "loop"
+    try:
+        main, own = (Path(f"/proc/{pid}/task/{each}/comm").read_text() for each in (pid, thread))
+    except OSError:  # it has ended, or this is no Linux
+        return "engines"
+    return "engines" if own == main else "webrtc"
 
 
 def udp_ports(pid: int) -> frozenset[int]:

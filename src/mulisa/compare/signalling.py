@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, Literal, TypeAlias
@@ -18,11 +18,11 @@ import aiohttp
 import jwt
 from aiohttp import web
 from livekit.protocol import agent as agent_wire
-from livekit.protocol import rtc
+from livekit.protocol import models, rtc
 
 from mulisa.compare.metrics import Topology
 from mulisa.core.errors import InputError
-from mulisa.sfu.joining import read_wish
+from mulisa.sfu.joining import Wish, read_wish
 
 Way: TypeAlias = Literal["up", "down"]
 """To the server, or from it."""
@@ -33,6 +33,7 @@ PERIODIC: Final = frozenset(
 """What is said all the time, whatever happens."""
 _HOP_BY_HOP: Final = {"connection", "upgrade", "transfer-encoding", "content-length"}
 _AGENT_PATH: Final = "/agent"
+_SFU_PATH: Final = "/rtc"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,8 @@ class Signalling:
         self.messages: list[Message] = []
         self.jobs: list[float] = []
         """When Mulisa was asked to come somewhere."""
+        self.clients: dict[str, str] = {}
+        """By identity, which library came to the SFU, and its version."""
 
     def since(self, begin: float, end: float = float("inf")) -> list[Message]:
         """What was said between two moments, without what is `PERIODIC`."""
@@ -67,6 +70,30 @@ class Signalling:
                 self.jobs.append(now)
             return
         self.messages.append(Message(now, who, way, kind_of(way, data)))
+
+
+class Door:
+    """Keeps agent processes waiting that are ready, until they are let in."""
+
+    def __init__(self) -> None:
+        self.knocked = asyncio.Event()
+        """Somebody came."""
+        self._is_open = asyncio.Event()
+
+    def open(self) -> None:
+        """Let them in: the server asks them into its rooms now."""
+        self._is_open.set()
+
+    def close(self) -> None:
+        """Whoever comes from now on waits."""
+        self._is_open.clear()
+        self.knocked.clear()
+
+    async def admits(self, request: web.Request) -> bool:
+        """False for one who has given up by then."""
+        self.knocked.set()
+        await self._is_open.wait()
+        return request.transport is not None and not request.transport.is_closing()
 
 
 def descriptions(messages: Sequence[Message], kind: str, topology: Topology) -> int:
@@ -96,7 +123,7 @@ def _is_job(data: bytes) -> bool:
 
 
 @asynccontextmanager
-async def tapped(target: str, signalling: Signalling) -> AsyncIterator[str]:
+async def tapped(target: str, signalling: Signalling, door: Door) -> AsyncIterator[str]:
     """Forward everything to `target` and note it; yields our own base URL."""
     timeout = aiohttp.ClientTimeout(total=None)
     async with aiohttp.ClientSession(auto_decompress=False, timeout=timeout) as session:
@@ -104,6 +131,8 @@ async def tapped(target: str, signalling: Signalling) -> AsyncIterator[str]:
         async def forward(request: web.Request) -> web.StreamResponse:
             url = f"{target}{request.rel_url}"
             headers = {k: v for k, v in request.headers.items() if k.lower() not in _HOP_BY_HOP}
+            if request.path == _AGENT_PATH and not await door.admits(request):
+                return web.Response(status=503)
             if request.headers.get("Upgrade", "").lower() == "websocket":
                 return await _join(request, session, url, headers, signalling)
             body = await request.read()
@@ -139,9 +168,8 @@ async def _join(
         here = web.WebSocketResponse(protocols=offered, max_msg_size=0)
         await here.prepare(request)
         path, who = request.path, _identity(request)
-        if _has_offer(request):
-            now = datetime.now(UTC).timestamp()
-            signalling.messages.append(Message(now, who, "up", "offer"))
+        if wish := _wish(request):
+            _note_wish(signalling, who, wish)
         up = asyncio.create_task(_copy(here, there, lambda d: signalling.note(path, who, "up", d)))
         down = asyncio.create_task(
             _copy(there, here, lambda d: signalling.note(path, who, "down", d))
@@ -159,16 +187,14 @@ async def _copy(
     target: web.WebSocketResponse | aiohttp.ClientWebSocketResponse,
     note: Callable[[str | bytes], None],
 ) -> None:
-    async for message in source:
-        try:
+    with suppress(ConnectionError):  # one of them hung up
+        async for message in source:
             if message.type is aiohttp.WSMsgType.TEXT:
                 note(message.data)
                 await target.send_str(message.data)
             elif message.type is aiohttp.WSMsgType.BINARY:
                 note(message.data)
                 await target.send_bytes(message.data)
-        except ConnectionError:
-            return  # the other side hung up
 
 
 def _identity(request: web.Request) -> str:
@@ -182,9 +208,18 @@ def _identity(request: web.Request) -> str:
     return str(claims.get("sub", ""))
 
 
-def _has_offer(request: web.Request) -> bool:
-    """Whether a client's first offer came with its request to join."""
+def _wish(request: web.Request) -> Wish | None:
+    """How a client wants to join an SFU."""
     try:
-        return read_wish(request.query).offer is not None
+        return read_wish(request.query) if request.path.startswith(_SFU_PATH) else None
     except InputError:
-        return False
+        return None
+
+
+def _note_wish(signalling: Signalling, who: str, wish: Wish) -> None:
+    """What it is, and its first offer if that came with its request to join."""
+    library = models.ClientInfo.SDK.Name(wish.client.sdk)
+    signalling.clients[who] = f"{library} {wish.client.version}"
+    if wish.offer is not None:
+        now = datetime.now(UTC).timestamp()
+        signalling.messages.append(Message(now, who, "up", "offer"))

@@ -69,6 +69,24 @@ def fit(sizes: Sequence[int], values: Sequence[float], degree: int) -> Law | Non
     """
     if len(set(sizes)) <= degree + 1:
         return None
+    return _through(sizes, values, degree)
+
+
+def without_one(sizes: Sequence[int], values: Sequence[float], degree: int) -> tuple[Law, ...]:
+    """The same law as often as there are sizes, each time without one of them.
+
+    How far these lie apart is how much an extrapolation depends on a single measurement.
+    """
+    places = range(len(sizes))
+    rests = [[place for place in places if place != left_out] for left_out in places]
+    return tuple(
+        _through([sizes[i] for i in rest], [values[i] for i in rest], degree)
+        for rest in rests
+        if len(rest) > degree
+    )
+
+
+def _through(sizes: Sequence[int], values: Sequence[float], degree: int) -> Law:
     n = np.asarray(sizes, dtype=np.float64)
     measured = np.asarray(values, dtype=np.float64)
     highest_first: npt.NDArray[np.float64] = np.polyfit(n, measured, degree)

@@ -45,14 +45,20 @@ _ALIKE: Final = 1.15
 """Times whose ratio is smaller are called the same."""
 
 
+_FEW: Final = 3
+"""People up to whom a mesh is as good a choice."""
+
+
 @dataclass(frozen=True, slots=True)
 class SummaryLine:
     """One metric at one size: mesh, SFU, ratio."""
 
     row: RowName
+    metric: str
     title: str
     condition: str
     unit: str
+    people: int
     mesh: str
     sfu: str
     ratio: str
@@ -66,32 +72,43 @@ class Story:
     people: int
     headline: str
     paragraph: str
+    caveat: str
+    """At which sizes the machine was full, and what that means; empty if at none."""
     lines: tuple[SummaryLine, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Medians of mesh and SFU at one size."""
+
+    mesh: float
+    sfu: float
+    people: int
+
+
 def story_of(measured: Measured) -> Story:
-    """Told for the largest size at which the machine was not at its limit."""
+    """Told for the largest size at which the machine was not full.
+
+    What was not measured then is told of the size that comes next to it, and says so.
+    """
     people = telling_size(measured)
     sentences = [sentence(measured, people) for sentence in _SENTENCES]
     paragraph = " ".join(filter(None, sentences))
-    return Story(people, _headline(measured, people), paragraph, _summary(measured, people))
+    lines = _summary(measured, people)
+    return Story(people, _headline(measured, people), paragraph, _caveat(measured, lines), lines)
 
 
 def telling_size(measured: Measured) -> int:
-    """The largest size that all rows can be compared at; the smallest if all are saturated."""
-    sizes = {size for metric in METRICS for size in measured.sizes(metric)}
-    whole = [size for size in sizes if _is_whole(measured, size)]
-    return max(whole) if whole else min(sizes, default=0)
-
-
-def _is_whole(measured: Measured, size: int) -> bool:
-    """Something was compared at this size, and nothing that was is saturated."""
-    pairs = [
-        [measured.figure(metric, topology, size, condition) for topology in TOPOLOGIES]
-        for metric, condition in _summarised(measured)
+    """Of upload, else of connections; the smallest measured one if neither was compared."""
+    metrics = [
+        (METRIC_OF["bandwidth", "upload_on_wire"], SPEECH),
+        (METRIC_OF["bandwidth", "upload"], SPEECH),
+        (METRIC_OF["connections", "peer_connections"], ""),
     ]
-    is_sound = not any(figure.saturated for pair in pairs for figure in pair if figure)
-    return is_sound and any(all(pair) for pair in pairs)
+    for metric, condition in metrics:
+        if size := measured.sound_size(metric, condition):
+            return size
+    return min((size for metric in METRICS for size in measured.sizes(metric)), default=0)
 
 
 def _summary(measured: Measured, people: int) -> tuple[SummaryLine, ...]:
@@ -100,25 +117,38 @@ def _summary(measured: Measured, people: int) -> tuple[SummaryLine, ...]:
 
 
 def _summarised(measured: Measured) -> Iterator[tuple[Metric, str]]:
-    """Metrics of the summary with their conditions."""
+    """Metrics of the summary, each under its condition."""
     for row, name, condition in _SUMMARY:
         metric = METRIC_OF[row, name]
-        if condition is not None:
-            yield metric, condition
-        else:
-            yield from ((metric, each) for each in measured.conditions(metric))
+        told = _worst(measured, metric) if condition is None else condition
+        if told is not None:
+            yield metric, told
+
+
+def _worst(measured: Measured, metric: Metric) -> str | None:
+    """The condition under which both topologies together come to the largest value."""
+    values = {
+        condition: sum(both)
+        for condition in measured.conditions(metric)
+        if (size := measured.telling_size(metric, condition))
+        and (both := measured.both(metric, size, condition))
+    }
+    return max(values, key=lambda condition: values[condition], default=None)
 
 
 def _line(measured: Measured, metric: Metric, people: int, condition: str) -> SummaryLine | None:
-    mesh, sfu = (measured.figure(metric, each, people, condition) for each in TOPOLOGIES)
+    size = measured.telling_size(metric, condition, people) or 0
+    mesh, sfu = (measured.figure(metric, each, size, condition) for each in TOPOLOGIES)
     if mesh is None or sfu is None:
         return None
     of_mesh, of_sfu = (measured.spread(figure).median for figure in (mesh, sfu))
     return SummaryLine(
         row=metric.row,
+        metric=metric.name,
         title=metric.title,
         condition=condition,
-        unit=metric.unit,
+        unit=metric.unit_beside,
+        people=size,
         mesh=number(of_mesh),
         sfu=number(of_sfu),
         ratio=ratio(of_mesh, of_sfu),
@@ -126,17 +156,39 @@ def _line(measured: Measured, metric: Metric, people: int, condition: str) -> Su
     )
 
 
+def _caveat(measured: Measured, lines: tuple[SummaryLine, ...]) -> str:
+    sizes = measured.full_sizes()
+    if not sizes:
+        return ""
+    when = f"With {_listed(sizes)} people this machine was full at times"
+    if any(line.saturated for line in lines):
+        return (
+            f"{when}. Figures from then are marked: they say more about the machine than about "
+            "mesh and SFU, and the verdict leaves them out. Measure again when nothing else runs."
+        )
+    return f"{when}. Figures from then are marked, and neither verdict nor fits rest on them."
+
+
+def _listed(sizes: list[int]) -> str:
+    *others, last = map(str, sizes)
+    return f"{', '.join(others)} and {last}" if others else last
+
+
 def _headline(measured: Measured, people: int) -> str:
-    call = f"a call of {_people(people)} and Mulisa"
-    upload = _both(measured, "bandwidth", "upload_on_wire", people, SPEECH)
+    call = f"{_people(people)} and Mulisa"
     connections = _both(measured, "connections", "peer_connections", people)
     if connections is None:
         return f"What a mesh and an SFU ask of {call}"
-    made = f"{amount(connections[0], 'connections')} instead of {number(connections[1])}"
-    if upload is None or upload[1] <= 0:
-        return f"In {call}, a mesh asks each person for {made}"
-    times = number(round(upload[0] / upload[1], 1))
-    return f"In {call}, a mesh asks each person for {made}, and {times} times the upload"
+    verdict = "either will do" if people <= _FEW else "take an SFU"
+    made = (
+        f"{amount(connections.mesh, 'connections')} instead of {number(round(connections.sfu, 1))}"
+    )
+    upload = _upload(measured, people)
+    costs = f"For {call} {verdict}: a mesh asks each person for {made}"
+    if upload is None or upload.sfu <= 0:
+        return costs
+    times = number(round(upload.mesh / upload.sfu, 1))
+    return f"{costs}, and {times} times the upload"
 
 
 def _who_copies(_: Measured, __: int) -> str:
@@ -148,43 +200,39 @@ def _who_copies(_: Measured, __: int) -> str:
 
 
 def _of_upload(measured: Measured, people: int) -> str:
-    both = _both(measured, "bandwidth", "upload_on_wire", people, SPEECH)
+    both = _upload(measured, people)
     if both is None:
         return ""
-    mesh, sfu = (amount(each, "kb/s") for each in both)
-    return f"Who speaks sends {mesh} in the mesh, and {sfu} to the SFU."
+    mesh, sfu = (amount(each, "kb/s") for each in (both.mesh, both.sfu))
+    return f"Who speaks sends {mesh} in the mesh, and {sfu} to the SFU{_at(both, people)}."
 
 
 def _of_joining(measured: Measured, people: int) -> str:
     made = _both(measured, "joining", "connections_made", people)
     time = _both(measured, "joining", "time_until_everybody_hears_her", people)
-    if made is None or time is None:
+    if made is None:
         return ""
-    mesh, sfu = (amount(each, "connections") for each in made)
+    mesh, sfu = (amount(each, "connections") for each in (made.mesh, made.sfu))
+    comes = "When Mulisa, an AI who listens and speaks, comes into the running call,"
+    if time is None:
+        return f"{comes} that is {mesh} in the mesh, and {sfu} on the SFU."
     return (
-        f"When Mulisa comes into the running call, that is {mesh} in the mesh, and everybody hears "
-        f"her after {_time(time[0])}; on the SFU it is {sfu}, and {_time(time[1])}."
+        f"{comes} that is {mesh} in the mesh, and everybody hears her after {_time(time.mesh)}; on "
+        f"the SFU it is {sfu}, and {_time(time.sfu)}{_at(time, people)}."
     )
-
-
-def _of_her_voice(measured: Measured, people: int) -> str:
-    both = _both(measured, "injection", "packets_per_frame", people)
-    if both is None:
-        return ""
-    mesh, sfu = (amount(each, "packets") for each in both)
-    return f"Each 20 ms of her voice leave her as {mesh} in the mesh, and as {sfu} on the SFU."
 
 
 def _of_response(measured: Measured, people: int) -> str:
     both = _both(measured, "response", "response_latency", people)
     if both is None:
         return ""
-    mesh, sfu = (_time(each) for each in both)
-    if max(both) < _ALIKE * min(both):
-        return f"She answers as fast in both ({mesh} and {sfu})."
-    if both[0] < both[1]:
-        return f"She answers faster in the mesh: after {mesh}, and on the SFU after {sfu}."
-    return f"She answers faster on the SFU: after {sfu}, and in the mesh after {mesh}."
+    mesh, sfu = _time(both.mesh), _time(both.sfu)
+    at = _at(both, people)
+    if max(both.mesh, both.sfu) < _ALIKE * min(both.mesh, both.sfu):
+        return f"She answers as fast in both ({mesh} and {sfu}{at})."
+    if both.mesh < both.sfu:
+        return f"She answers faster in the mesh: after {mesh}, and on the SFU after {sfu}{at}."
+    return f"She answers faster on the SFU: after {sfu}, and in the mesh after {mesh}{at}."
 
 
 def _of_price(measured: Measured, people: int) -> str:
@@ -193,15 +241,40 @@ def _of_price(measured: Measured, people: int) -> str:
     if browser is None or server is None:
         return ""
     return (
-        f"What the SFU asks for it is a server: {_share(server[1])} of a core here. A "
-        f"browser takes {_share(browser[0])} in the mesh, and {_share(browser[1])} with the SFU."
+        f"What the SFU asks for it is a server: {_share(server.sfu)} of a core here. A browser "
+        f"takes {_share(browser.mesh)} in the mesh, and {_share(browser.sfu)} with the "
+        f"SFU{_at(browser, people)}."
+    )
+
+
+def _of_nats(measured: Measured, people: int) -> str:
+    metric = METRIC_OF["nats", "pairs_that_need_a_relay"]
+    condition = _worst(measured, metric)
+    both = condition and _both(measured, "nats", metric.name, people, condition)
+    if not both:
+        return ""
+    return (
+        f"Behind routers that let no stranger in ({condition}), {number(both.mesh)} pairs need a "
+        f"relay in the mesh, and {number(both.sfu)} on the SFU{_at(both, people)}."
+    )
+
+
+def _of_bad_networks(measured: Measured, people: int) -> str:
+    metric = METRIC_OF["impairment", "word_error_rate"]
+    condition = _worst(measured, metric)
+    both = condition and _both(measured, "impairment", metric.name, people, condition)
+    if not both:
+        return ""
+    return (
+        f"On a bad network ({condition}) she gets {_share(both.mesh)} of the words wrong in the "
+        f"mesh, and {_share(both.sfu)} on the SFU{_at(both, people)}."
     )
 
 
 def _of_choice(_: Measured, __: int) -> str:
     return (
         "So: a mesh for two or three people who want no server in between; an SFU as soon as more "
-        "come, uplinks are thin, or it changes often who hears whom."
+        "come, uplinks are thin, or it often changes who hears whom."
     )
 
 
@@ -209,17 +282,34 @@ _SENTENCES: Final[tuple[Callable[[Measured, int], str], ...]] = (
     _who_copies,
     _of_upload,
     _of_joining,
-    _of_her_voice,
     _of_response,
+    _of_nats,
+    _of_bad_networks,
     _of_price,
     _of_choice,
 )
 
 
+def _upload(measured: Measured, people: int) -> Pair | None:
+    """On the wire, else as the browser counts it."""
+    return _both(measured, "bandwidth", "upload_on_wire", people, SPEECH) or _both(
+        measured, "bandwidth", "upload", people, SPEECH
+    )
+
+
 def _both(
     measured: Measured, row: RowName, name: str, people: int, condition: str = ""
-) -> tuple[float, float] | None:
-    return measured.both(METRIC_OF[row, name], people, condition)
+) -> Pair | None:
+    """At this size or the nearest thing to it; None if the machine was full at all of them."""
+    metric = METRIC_OF[row, name]
+    size = measured.sound_size(metric, condition, people)
+    both = size and measured.both(metric, size, condition)
+    return Pair(*both, size) if size and both else None
+
+
+def _at(pair: Pair, people: int) -> str:
+    """The size, where it is not that of the story."""
+    return "" if pair.people == people else f", with {_people(pair.people)}"
 
 
 def _people(count: int) -> str:

@@ -6,15 +6,19 @@ both, everybody hears everybody, which is M(M - 1) streams received; in the mesh
 browser sends each of them, on the SFU the server does. So the SFU's work grows with the square of M
 as well, but on a machine with a data centre's uplink, and without encoding.
 
+Beyond eight open microphones that stops: the SFU forwards the loudest five (`sfu.loudest`), so
+its work grows in proportion, and nobody's download grows at all. A mesh has no such place.
+
 What theory does not know (times, CPU, lines of code) it does not say: None.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from mulisa.compare import impairments, ways
 from mulisa.compare.metrics import (
     JOIN,
     LEAVE,
@@ -24,6 +28,7 @@ from mulisa.compare.metrics import (
     Metric,
     Topology,
 )
+from mulisa.sfu.loudest import LoudestConfig
 
 Growth = tuple[float, ...]
 """Coefficients of a polynomial in N, the constant first: (1, 0, 0.5) is 1 + N² / 2."""
@@ -61,8 +66,15 @@ class Stream:
 
 
 SPEECH_STREAM: Final = Stream()
+SILENT: Final = Stream(payload_kbps=0.0, packets_per_second=0.0)
+"""Nothing is sent."""
 DTX_STREAM: Final = Stream(payload_kbps=0.02, packets_per_second=2.5)
 """Silence with Opus DTX: one byte each 400 ms (libopus sends every twentieth frame)."""
+
+ALL_FORWARDED: Final = LoudestConfig().min_publishers
+"""With more open microphones than these the SFU chooses."""
+LOUDEST: Final = LoudestConfig().count
+"""How many it then forwards."""
 
 NONE: Final[Growth] = (0,)
 ONE: Final[Growth] = (1,)
@@ -76,7 +88,11 @@ PAIRS: Final[Growth] = (0, 0.5, 0.5)
 """M(M - 1) / 2."""
 STREAMS: Final[Growth] = (0, 1, 1)
 """M(M - 1): everybody hears everybody else."""
-OFFER_AND_ANSWER: Final[Growth] = (2,)
+NEWCOMER: Final[Growth] = (2, 1)
+"""With LiveKit's protocol who comes offers to connect, and again for what is published on both
+sides; each of N others offers once, to receive the newcomer."""
+VISITOR: Final[Growth] = (2, 1)
+"""A page is given what others publish in the answer to its first offer; Mulisa asks later."""
 
 _COUNTS: Final[Mapping[tuple[str, str], tuple[Growth, Growth]]] = {
     # (row, metric): (mesh, SFU)
@@ -86,10 +102,10 @@ _COUNTS: Final[Mapping[tuple[str, str], tuple[Growth, Growth]]] = {
     ("connections", "connections_in_total"): (PAIRS, EVERYBODY),
     ("connections", "streams_sent"): (ALL, ONE),
     ("connections", "streams_received"): (ALL, ALL),
-    # A pair in the mesh is one offer and one answer. On the SFU she offers once, and each person's
-    # one connection is renegotiated for an m-line of hers: fewer connections, not fewer offers.
-    ("joining", "offers"): (ALL, EVERYBODY),
-    ("joining", "answers"): (ALL, EVERYBODY),
+    # A pair in the mesh is one offer and one answer. On the SFU each person's one connection is
+    # renegotiated for an m-line of hers, beside her own: fewer connections, not fewer offers.
+    ("joining", "offers"): (ALL, NEWCOMER),
+    ("joining", "answers"): (ALL, NEWCOMER),
     ("joining", "people_who_renegotiate"): (ALL, ALL),
     ("joining", "connections_made"): (ALL, ONE),
     ("injection", "encodes_per_frame"): (ONE, ONE),
@@ -98,15 +114,20 @@ _COUNTS: Final[Mapping[tuple[str, str], tuple[Growth, Growth]]] = {
     ("scalability", "streams_in_total"): (STREAMS, STREAMS),
 }
 
-_UNDER: Final[Mapping[tuple[str, str, str], tuple[Growth, Growth]]] = {
+_UNDER: Final[Mapping[tuple[str, str, str], tuple[Growth, Growth | None]]] = {
     # (row, metric, condition): (mesh, SFU)
     ("control", "operations", STOP_HEARING): (ONE, ONE),
     ("control", "operations", SPEAK_TO_ONE): (OTHERS, ONE),
-    ("control", "signalling_messages", STOP_HEARING): (OFFER_AND_ANSWER, ONE),
+    # The mesh: an offer and an answer, each to the relay and from it. The SFU: what she wants, that
+    # her connection needs another m-line now, her offer, its answer. Then both show it to all: she
+    # tells it, and each participant is told; on the SFU she gets a receipt and a new token.
+    ("control", "signalling_messages", STOP_HEARING): ((6, 1), (8, 1)),
+    # In the mesh there is nothing to agree on; she shows it to all.
+    ("control", "signalling_messages", SPEAK_TO_ONE): ((2, 1), None),
     ("control", "packets_after_acknowledgement", STOP_HEARING): (NONE, NONE),
     ("control", "packets_after_acknowledgement", SPEAK_TO_ONE): (NONE, NONE),
     # N counts who came, or who went: N - 1 other people and Mulisa have it to do with them.
-    ("churn", "renegotiations", JOIN): (ALL, EVERYBODY),
+    ("churn", "renegotiations", JOIN): (ALL, VISITOR),
     ("churn", "people_who_renegotiate", JOIN): (OTHERS, OTHERS),
     ("churn", "connections_made", JOIN): (ALL, ONE),
     ("churn", "connections_closed", JOIN): (NONE, NONE),
@@ -120,6 +141,7 @@ _DEGREES: Final[Mapping[tuple[str, str], tuple[int, int]]] = {
     # What has no formula, but a law: the degree in N on (mesh, SFU).
     ("scalability", "browser_cpu"): (1, 1),
     ("scalability", "mulisa_cpu"): (1, 1),
+    ("scalability", "mulisa_media_cpu"): (1, 1),
     ("scalability", "server_cpu"): (0, 2),
     ("bandwidth", "upload_on_wire"): (1, 0),
     ("bandwidth", "download_on_wire"): (1, 1),
@@ -132,20 +154,30 @@ def expected(
     participants: int,
     condition: str = "",
     stream: Stream | None = None,
+    hers: Stream | None = None,
 ) -> float | None:
     """What theory says, in the metric's unit; None where it says nothing.
 
     `participants` are the people. `stream` is one voice under this condition, as its encoder made
     it; without it speech is taken for `SPEECH_STREAM`, and of silence nothing is known, because
-    without DTX it costs what the room's noise costs.
+    without DTX it costs what the room's noise costs. `hers` is what Mulisa's track costs while she
+    is silent: nothing in the mesh; on the SFU her encoder (libwebrtc) goes on with silence.
     """
+    if (metric.row, metric.name) in _CHOSEN and chooses(topology, participants):
+        return _CHOSEN[metric.row, metric.name](participants)
     growth = growth_of(metric, topology, condition)
     if growth is not None:
         return value_at(growth, participants)
     if metric.row == "bandwidth":
-        return _bandwidth(metric.name, topology, participants, _voice(condition, stream))
+        voice = _voice(condition, stream)
+        return _bandwidth(metric.name, topology, participants, voice, hers or SILENT)
+    if metric.row == "nats":
+        return ways.expected(metric.name, topology, condition)
+    if (metric.row, metric.name) == ("impairment", "concealed_samples"):
+        voice = stream or SPEECH_STREAM
+        return impairments.concealed(topology, participants, condition, voice.wire_kbps)
     if (metric.row, metric.name) == ("scalability", "packets_forwarded"):
-        return _forwarded(topology, participants, stream or SPEECH_STREAM)
+        return _forwarded(topology, participants, stream or SPEECH_STREAM, hers or SILENT)
     return None
 
 
@@ -179,27 +211,52 @@ def _voice(condition: str, stream: Stream | None) -> Stream | None:
 
 
 def _bandwidth(
-    name: str, topology: Topology, participants: int, stream: Stream | None
+    name: str, topology: Topology, participants: int, stream: Stream | None, hers: Stream
 ) -> float | None:
-    """Mulisa is silent and sends nothing, so N people are heard and she hears all of them."""
+    """Of one person, when all people's microphones are open and Mulisa is silent."""
     if name == "upload_explained":
         return 100.0
     if stream is None:
         return None
     sent = participants if topology == "mesh" else 1
-    received = participants - 1
+    received = _voices_received(topology, participants)
     return {
         "upload": sent * stream.rtp_kbps,
-        "download": received * stream.rtp_kbps,
+        "download": received * stream.rtp_kbps + hers.rtp_kbps,
         "upload_on_wire": sent * stream.wire_kbps,
-        "download_on_wire": received * stream.wire_kbps,
+        "download_on_wire": received * stream.wire_kbps + hers.wire_kbps,
         "payload_per_stream": stream.payload_kbps,
         "packets_per_stream": stream.packets_per_second,
     }[name]
 
 
-def _forwarded(topology: Topology, participants: int, stream: Stream) -> float:
-    """Each person's packets to N - 1 others and to Mulisa, who is silent."""
+def chooses(topology: Topology, participants: int) -> bool:
+    """Whether only the loudest are forwarded, with all people's microphones open."""
+    return topology == "sfu" and participants > ALL_FORWARDED
+
+
+def _voices_received(topology: Topology, participants: int) -> int:
+    """Of people, by one who is not among the loudest."""
+    return LOUDEST if chooses(topology, participants) else participants - 1
+
+
+def _voices_forwarded(participants: int) -> int:
+    """Of people, to all participants: each to all others, or the loudest; to Mulisa, all."""
+    if chooses("sfu", participants):
+        return LOUDEST * (participants - 1) + participants
+    return participants * participants
+
+
+def _forwarded(topology: Topology, participants: int, stream: Stream, hers: Stream) -> float:
+    """Packets a second: each person's to all others and to Mulisa, and hers to all people."""
     if topology == "mesh":
         return 0.0
-    return participants * participants * stream.packets_per_second
+    voices = _voices_forwarded(participants) * stream.packets_per_second
+    return voices + participants * hers.packets_per_second
+
+
+_CHOSEN: Final[Mapping[tuple[str, str], Callable[[int], float]]] = {
+    # What is counted in streams; Mulisa is always forwarded, and hears all.
+    ("connections", "streams_received"): lambda people: LOUDEST + 1,
+    ("scalability", "streams_in_total"): lambda people: _voices_forwarded(people) + people,
+}

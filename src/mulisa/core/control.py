@@ -1,4 +1,4 @@
-"""What a gateway and an agent process say about routing: text frames on ``WS /agent``. Pure.
+"""What a gateway and an agent process say of who hears whom: text frames on ``WS /agent``. Pure.
 
 LiveKit's agent protocol has binary frames only, so nobody who does not know these sees them:
 a gateway sends them for jobs whose worker showed `ROUTABLE_ATTRIBUTE`.
@@ -11,7 +11,14 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 from mulisa.core.errors import InputError
-from mulisa.core.routing import Routing, RoutingChange, parse_routing
+from mulisa.core.room import Identity
+from mulisa.core.routing import (
+    MAX_IDENTITIES,
+    Routing,
+    RoutingChange,
+    parse_identity,
+    parse_routing,
+)
 
 ROUTABLE_ATTRIBUTE: Final = "mulisa.routable"
 """Participant attribute in a worker's availability answer: it understands `RouteRequest`."""
@@ -51,7 +58,17 @@ class RoutingReported:
     routing: Routing
 
 
-ControlFrame: TypeAlias = RouteRequest | Routed | RouteFailed | RoutingReported
+@dataclass(frozen=True, slots=True)
+class ReceptionReported:
+    """Agent process to gateway, once a second for each participant: what they say to receive."""
+
+    job_id: str
+    listener: Identity
+    heard: frozenset[Identity]
+    """Whose packets came to `listener` in the last second; at most `MAX_IDENTITIES`."""
+
+
+ControlFrame: TypeAlias = RouteRequest | Routed | RouteFailed | RoutingReported | ReceptionReported
 
 
 def encode_control(frame: ControlFrame) -> str:
@@ -65,6 +82,8 @@ def encode_control(frame: ControlFrame) -> str:
             data = _ids("route_failed", request_id=request_id, error=error)
         case RoutingReported(job_id, routing):
             data = _ids("routing", job_id=job_id) | routing.to_json()
+        case ReceptionReported(job_id, listener, heard):
+            data = _ids("reception", job_id=job_id, listener=listener) | {"heard": sorted(heard)}
     return json.dumps(data)
 
 
@@ -89,6 +108,9 @@ def parse_control(text: str) -> ControlFrame:
             return RouteFailed(_text(data, "request_id"), _text(data, "error"))
         case "routing":
             return RoutingReported(_text(data, "job_id"), parse_routing(routing))
+        case "reception":
+            listener = parse_identity(data.get("listener"))
+            return ReceptionReported(_text(data, "job_id"), listener, _heard(data))
         case _:
             raise InputError("a control frame of an unknown type")
 
@@ -102,6 +124,13 @@ def _change_json(change: RoutingChange) -> dict[str, Any]:
     if change.sets_listeners:
         data["speak_to"] = None if change.speak_to is None else sorted(change.speak_to)
     return data
+
+
+def _heard(data: dict[str, Any]) -> frozenset[Identity]:
+    heard = data.get("heard")
+    if not isinstance(heard, list) or len(heard) > MAX_IDENTITIES:
+        raise InputError(f'"heard" is a list of at most {MAX_IDENTITIES} identities')
+    return frozenset(map(parse_identity, heard))
 
 
 def _text(data: dict[str, Any], key: str) -> str:

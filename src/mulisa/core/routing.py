@@ -88,9 +88,9 @@ class RoutingChange:
         if limit is not None and max(len(hear), len(listeners or ())) > limit:
             raise InputError(f"a routing names at most {limit} identities")
         return cls(
-            {_identity(each): on for each, on in hear.items()},
+            {parse_identity(each): on for each, on in hear.items()},
             "speak_to" in data,
-            None if listeners is None else frozenset(map(_identity, listeners)),
+            None if listeners is None else frozenset(map(parse_identity, listeners)),
         )
 
 
@@ -99,7 +99,8 @@ def parse_routing(data: object) -> Routing:
     return Routing().changed(RoutingChange.parse(data, limit=None))
 
 
-def _identity(text: object) -> Identity:
+def parse_identity(text: object) -> Identity:
+    """Raises InputError."""
     if not isinstance(text, str) or not 0 < len(text) <= MAX_IDENTITY_CHARS:
         raise InputError(f"an identity is a text of 1 to {MAX_IDENTITY_CHARS} characters")
     return Identity(text)

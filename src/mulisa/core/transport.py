@@ -168,6 +168,14 @@ class Transport(Protocol):
         """Tell everybody whose packets came to us in the last second. May get lost."""
         ...
 
+    @property
+    def receptions(self) -> Mapping[Identity, frozenset[Identity]]:
+        """Whose packets came to each of the others, as they said in the last seconds.
+
+        Only of and about those who are in the room, ourselves included among the heard.
+        """
+        ...
+
     async def set_attributes(self, attributes: Mapping[str, str]) -> None:
         """Merge into our participant's attributes; an empty value removes a key."""
         ...

@@ -7,7 +7,7 @@ import json
 import logging
 import secrets
 import string
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any, Final
@@ -20,6 +20,7 @@ from livekit.protocol import agent_dispatch, models
 from mulisa.core.control import (
     MAX_FRAME_BYTES,
     ROUTABLE_ATTRIBUTE,
+    ReceptionReported,
     Routed,
     RouteFailed,
     RouteRequest,
@@ -60,6 +61,7 @@ from mulisa.server.dispatch_events import (
     WorkerReported,
 )
 from mulisa.server.events import JobFailed, OnEvent, WorkerLost, WorkerRegistered
+from mulisa.server.heard import Heard
 from mulisa.server.metrics import GatewayMetrics
 from mulisa.server.responses import refuse_unless_websocket
 from mulisa.server.routing import NotConfirmed, RouteRequests
@@ -131,6 +133,7 @@ class AgentEndpoint:
         self._links: dict[WorkerId, _Link] = {}
         self._jobs: dict[JobId, Job] = {}
         self._requests = RouteRequests(config.routing_timeout)
+        self._heard = Heard()
         self._timer: asyncio.TimerHandle | None = None
 
     async def connect(self, request: web.Request) -> web.StreamResponse:
@@ -193,6 +196,15 @@ class AgentEndpoint:
     def routing(self, room: RoomName) -> Routing:
         """Whom the agent of a room hears and speaks to, or the next one that gets there."""
         return self._dispatcher.routing(room)
+
+    def heard(
+        self, room: RoomName, present: Collection[Identity]
+    ) -> dict[Identity, frozenset[Identity]]:
+        """Whose packets came to each listener, of those present, as they said in the last seconds.
+
+        Who said nothing, or to no agent of ours, is not in it.
+        """
+        return self._heard.matrix(room, present, asyncio.get_running_loop().time())
 
     async def route(self, room: RoomName, change: RoutingChange, has_agent: bool) -> Routing:
         """Change a room's routing; return what holds when no packet contradicts it any more.
@@ -300,6 +312,10 @@ class AgentEndpoint:
                 self._requests.fail(link.worker_id, failed)
             case RoutingReported(job_id, routing):
                 self._keep_routing(link, JobId(job_id), routing)
+            case ReceptionReported(job_id, listener, heard):
+                if room := self._dispatcher.room_of(link.worker_id, JobId(job_id)):
+                    now = asyncio.get_running_loop().time()
+                    self._heard.report(room, listener, heard, now)
             case _:
                 raise InputError(f"a worker sends no {type(frame).__name__}")
 

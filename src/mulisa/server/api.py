@@ -150,7 +150,8 @@ class RoomAPI:
         return web.json_response(self._room_json(state))
 
     def _room_json(self, state: RoomState) -> dict[str, Any]:
-        return room_json(state, self.agents.routing(state.name))
+        heard = self.agents.heard(state.name, state.identities)
+        return room_json(state, self.agents.routing(state.name), heard)
 
     async def _route(self, request: web.Request) -> web.Response:
         room = self._admitted_room(request)

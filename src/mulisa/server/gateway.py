@@ -28,6 +28,7 @@ from mulisa.server.events import (
     RoomOpened,
     Updated,
 )
+from mulisa.server.garbage import log_garbage_briefly
 from mulisa.server.ice import IceServers
 from mulisa.server.listening import is_strict, listen
 from mulisa.server.livekit import LiveKitRooms
@@ -109,6 +110,7 @@ class Gateway:
 
     def application(self) -> web.Application:
         """A new aiohttp application of this gateway."""
+        log_garbage_briefly()
         config = self._config
         app = web.Application(
             middlewares=[TrustedProxies(config.trusted_proxies).middleware(), answer_errors],

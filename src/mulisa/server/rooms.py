@@ -45,6 +45,11 @@ class RoomState:
         """Those who are not agents."""
         return tuple(s.participant for s in self.stays if not s.participant.is_agent)
 
+    @property
+    def identities(self) -> frozenset[Identity]:
+        """Of people and agents."""
+        return frozenset(stay.participant.identity for stay in self.stays)
+
     def has_place_for(self, identity: Identity) -> bool:
         """Whether this person may come in, or is in it already."""
         others = sum(person.identity != identity for person in self.people)
@@ -107,8 +112,10 @@ class AllRooms:
         return topology
 
 
-def room_json(room: RoomState, routing: Routing) -> dict[str, Any]:
-    """A `Room` of docs/protocol.md."""
+def room_json(
+    room: RoomState, routing: Routing, heard: Mapping[Identity, frozenset[Identity]]
+) -> dict[str, Any]:
+    """A `Room` of docs/protocol.md; `heard` is what each listener says to receive."""
     return {
         "name": room.name,
         "topology": room.topology,
@@ -116,6 +123,7 @@ def room_json(room: RoomState, routing: Routing) -> dict[str, Any]:
         "participants": [_stay_json(stay) for stay in room.stays],
         "agent": _agent_json(room),
         "routing": routing.to_json(person.identity for person in room.people),
+        "heard": {listener: sorted(heard[listener]) for listener in sorted(heard)},
     }
 
 

@@ -20,6 +20,7 @@ from mulisa.sfu.codecs import (
 )
 from mulisa.sfu.media import RTP_STREAM_ID, Inbound, MediaKind, Outbound, TrackSid
 from mulisa.sfu.negotiation import (
+    MAX_IDLE,
     Answered,
     ExpectedTrack,
     OurSide,
@@ -76,6 +77,7 @@ class AnsweringNegotiation:
         self._session_id = draw()
         self._state = _State()
         self._released: set[TrackSid] = set()
+        self._retired: set[TrackSid] = set()
         self._reader = sdp.Reader()
         self._last_read: Offer | None = None
 
@@ -108,7 +110,7 @@ class AnsweringNegotiation:
         state = self._bind(replace(self._state, offer=read), read, expected, self._fresh(read))
         state = self._give(replace(state, version=state.version + 1), read, wanted)
         state = replace(state, formats=_received(state, read, expected))
-        self._state, self._released = state, set()
+        self._state, self._released, self._retired = state, set(), set()
         return self._answered(read, ours, wanted)
 
     def bind(self, expected: Sequence[ExpectedTrack]) -> tuple[Inbound, ...]:
@@ -121,11 +123,16 @@ class AnsweringNegotiation:
         """A subscription ends: if it is wanted again later, that is a new one."""
         self._released.add(track)
 
+    def retire(self, track: TrackSid) -> None:
+        """The track has ended: its m-line is taken back in the next answer, whenever that is."""
+        self._retired.add(track)
+
     def needs_offer(self, wanted: Sequence[WantedTrack]) -> tuple[int, int] | None:
         """Whether the client has to offer again, so that it receives what is wanted.
 
         How many m-lines of audio and of video it has to add for that, which may be none; None
-        when all is as it should be, or when it has not offered yet.
+        when all is as it should be but for a few tracks that have ended, or when it has not
+        offered yet.
         """
         state = self._state
         if state.offer is None:
@@ -133,7 +140,8 @@ class AnsweringNegotiation:
         given = self._live()
         wanted_now = {each.track for each in wanted}
         new = [each for each in wanted if each.track not in given | state.unsupported]
-        if not new and all(each.track in wanted_now & given for each in state.given.values()):
+        idle = {each.track for each in state.given.values()} - (wanted_now & given)
+        if not new and idle <= self._retired and len(idle) <= MAX_IDLE:
             return None
         audio, video = (self._extra(state.offer, kind, new) for kind in KINDS)
         return audio, video

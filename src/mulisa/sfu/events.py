@@ -204,6 +204,8 @@ class Unsubscribe:
 
     sid: ParticipantSid
     track: TrackSid
+    has_ended: bool = False
+    """For everybody: clients are told so, and need no new description to believe it."""
 
 
 @dataclass(frozen=True, slots=True)

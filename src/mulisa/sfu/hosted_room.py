@@ -81,7 +81,9 @@ class HostedRoom:
             ExpectTrack: lambda client, action: client.expect(action.track, action.request),
             Unpublish: lambda client, action: client.unpublish(action.track),
             Subscribe: self._subscribe,
-            Unsubscribe: lambda client, action: client.subscriber.unsubscribe(action.track),
+            Unsubscribe: lambda client, action: client.subscriber.unsubscribe(
+                action.track, has_ended=action.has_ended
+            ),
             Pause: lambda client, action: client.subscriber.pause(action.track, action.is_paused),
             SendData: lambda client, action: client.send_data(action.label, action.data),
             Disconnect: self._disconnect,

@@ -8,11 +8,16 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
+from typing import Final
 
 from mulisa.core.errors import NegotiationError
 from mulisa.core.room import ParticipantSid
 from mulisa.sfu.media import Codec, Inbound, MediaKind, Outbound, TrackSid
 from mulisa.wire.description import Candidate, Fingerprint, IceCredentials
+
+MAX_IDLE: Final = 8
+"""So many m-lines of tracks that have ended wait until there is something else to negotiate: a
+client takes what ended away as soon as it is told, and a leave costs nobody an offer."""
 
 
 def random_ssrc() -> int:

@@ -21,6 +21,7 @@ from mulisa.sfu.media import (
     TrackSid,
 )
 from mulisa.sfu.negotiation import (
+    MAX_IDLE,
     Negotiated,
     NothingAccepted,
     OurSide,
@@ -104,6 +105,7 @@ class OfferingNegotiation:
         self._is_pending = False
         self._transport: tuple[IceCredentials, Fingerprint] | None = None
         self._released: set[TrackSid] = set()
+        self._retired: set[TrackSid] = set()
         self._unsupported: set[TrackSid] = set()
         self._types: dict[tuple[str, ...], int] = dict(FIRST_TYPES)
 
@@ -121,7 +123,7 @@ class OfferingNegotiation:
         for each in wanted:
             if each.track in live and each.track not in has | self._unsupported:
                 self._place(slots, each)
-        self._slots, self._released = tuple(slots), set()
+        self._slots, self._released, self._retired = tuple(slots), set(), set()
         self._version += 1
         self._is_pending = True
         return sdp.write(self._description(ours))
@@ -153,11 +155,16 @@ class OfferingNegotiation:
         """A subscription ends: if it is wanted again later, that is a new one."""
         self._released.add(track)
 
+    def retire(self, track: TrackSid) -> None:
+        """The track has ended: its m-line is taken back in the next offer, whenever that is."""
+        self._retired.add(track)
+
     def needs_offer(self, wanted: Sequence[WantedTrack]) -> bool:
-        """Whether the last offer holds something else than what is wanted."""
+        """Whether the last offer holds something else than what is wanted, and has not ended."""
         given = {each.track for each in self._given()}
         asked = {each.track for each in wanted} - self._unsupported
-        return given != asked or bool(given & self._released)
+        idle = given - (asked - self._released)
+        return not asked <= given or not idle <= self._retired or len(idle) > MAX_IDLE
 
     def _given(self) -> Iterator[WantedTrack]:
         return (slot.given.wanted for slot in self._slots if slot.given)

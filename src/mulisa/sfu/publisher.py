@@ -31,6 +31,11 @@ class Publisher:
         """The published tracks that have m-lines."""
         return self._inbound
 
+    @property
+    def announced(self) -> frozenset[TrackSid]:
+        """The tracks that will be published, of whose m-lines nothing is known yet."""
+        return frozenset(self._expected) - {each.track for each in self._inbound}
+
     def answer(self, offer: str, wanted: Iterable[WantedTrack]) -> Answered:
         """Raises NegotiationError, after which the client cannot go on."""
         is_restart = self.negotiation.restarts_ice(offer)

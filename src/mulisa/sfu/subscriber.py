@@ -14,6 +14,7 @@ from typing import Final
 
 from livekit.protocol import models, rtc
 
+from mulisa.sfu.answering import AnsweringNegotiation
 from mulisa.sfu.connection import Connection
 from mulisa.sfu.media import Outbound, TrackSid
 from mulisa.sfu.negotiation import Answered, Negotiated, NothingAccepted, WantedTrack
@@ -27,6 +28,9 @@ FEW_TRACKS: Final = 16
 at every change, so that many changes in a row are negotiated together."""
 DELAY_PER_TRACK: Final = 0.01
 LONGEST_DELAY: Final = 2.0
+OFFER_TIME: Final = 0.2
+"""Seconds in which a client that has announced a track offers its m-line: by itself, so that it
+need not be asked for what can be in the answer to that offer."""
 MAX_ASKED: Final = 5
 """Times in a row that a client is asked for an offer which then lacks what was asked for."""
 
@@ -63,13 +67,20 @@ class Subscriber(ABC):
         self._wanted[wanted.track] = wanted
         self._negotiate_soon()
 
-    def unsubscribe(self, track: TrackSid) -> None:
-        """From now on no packet of the track is sent."""
+    def unsubscribe(self, track: TrackSid, *, has_ended: bool = False) -> None:
+        """From now on no packet of the track is sent.
+
+        `has_ended`: nobody receives it any more, which is no reason to negotiate.
+        """
         self._wanted.pop(track, None)
         self._paused.discard(track)
         if self._outbound.pop(track, None):
             self._forward()
-        self._release(track)
+        if negotiation := self._negotiation():
+            if has_ended:
+                negotiation.retire(track)
+            else:
+                negotiation.release(track)
         self._negotiate_soon()
 
     def pause(self, track: TrackSid, is_paused: bool) -> None:
@@ -92,15 +103,13 @@ class Subscriber(ABC):
     def close(self) -> None:
         """Nothing is negotiated any more. Idempotent."""
         self._is_away = True
-        if self._soon:
-            self._soon.cancel()
-            self._soon = None
+        self._wait_no_longer()
 
     @abstractmethod
     def _connection(self) -> Connection | None: ...
 
     @abstractmethod
-    def _release(self, track: TrackSid) -> None: ...
+    def _negotiation(self) -> AnsweringNegotiation | OfferingNegotiation | None: ...
 
     @abstractmethod
     def _negotiate(self) -> None: ...
@@ -109,7 +118,15 @@ class Subscriber(ABC):
         """Once for all changes of one event, and in a big room for those that follow it closely."""
         if self._soon is None and not self._is_away:
             delay = min(LONGEST_DELAY, DELAY_PER_TRACK * max(0, len(self._wanted) - FEW_TRACKS))
-            self._soon = asyncio.get_running_loop().call_later(delay, self._negotiate_now)
+            self._negotiate_in(delay)
+
+    def _negotiate_in(self, delay: float) -> None:
+        self._soon = asyncio.get_running_loop().call_later(delay, self._negotiate_now)
+
+    def _wait_no_longer(self) -> None:
+        if self._soon:
+            self._soon.cancel()
+            self._soon = None
 
     def _negotiate_now(self) -> None:
         self._soon = None
@@ -150,12 +167,15 @@ class AskingSubscriber(Subscriber):
     """Once the client has made its first offer."""
     _is_asked = False
     _asked_in_vain = 0
+    _waited_for: frozenset[TrackSid] = frozenset()
+    """Announced tracks whose offer was waited for, once."""
 
     def answered(self, answered: Answered) -> None:
         """An offer of the client's was answered."""
         self._is_asked = False
         if answered.outbound or self._outbound:
             self._described(answered)
+        self._wait_no_longer()
         self._negotiate_soon()
 
     def subscribe(self, wanted: WantedTrack) -> None:
@@ -173,9 +193,8 @@ class AskingSubscriber(Subscriber):
     def _connection(self) -> Connection | None:
         return self.publisher.connection if self.publisher else None
 
-    def _release(self, track: TrackSid) -> None:
-        if self.publisher:
-            self.publisher.negotiation.release(track)
+    def _negotiation(self) -> AnsweringNegotiation | None:
+        return self.publisher.negotiation if self.publisher else None
 
     def _negotiate(self) -> None:
         if self.publisher is None or self._is_asked or self._asked_in_vain >= MAX_ASKED:
@@ -183,6 +202,11 @@ class AskingSubscriber(Subscriber):
         missing = self.publisher.negotiation.needs_offer(tuple(self.wanted))
         if missing is None:
             self._asked_in_vain = 0
+            return
+        announced = self.publisher.announced
+        if not announced <= self._waited_for:
+            self._waited_for = announced
+            self._negotiate_in(OFFER_TIME)
             return
         self._is_asked = True
         self._asked_in_vain += 1
@@ -207,7 +231,7 @@ class OfferingSubscriber(Subscriber):
         self._connect = connect
         self._on_silence = on_silence
         self._opened: Connection | None = None
-        self._negotiation = OfferingNegotiation()
+        self._offering = OfferingNegotiation()
         self._offers = 0
         self._answer_due: asyncio.TimerHandle | None = None
 
@@ -216,7 +240,7 @@ class OfferingSubscriber(Subscriber):
         if self._opened is None or self._answer_due is None:
             return
         try:
-            answered = self._negotiation.accept(answer)
+            answered = self._offering.accept(answer)
             self._opened.set_remote(answered.remote, answered.fingerprint)
             self._described(answered)
         except NothingAccepted as refusal:
@@ -248,18 +272,18 @@ class OfferingSubscriber(Subscriber):
     def _connection(self) -> Connection | None:
         return self._opened
 
-    def _release(self, track: TrackSid) -> None:
-        self._negotiation.release(track)
+    def _negotiation(self) -> OfferingNegotiation:
+        return self._offering
 
     def _negotiate(self) -> None:
-        if self._answer_due or not self._negotiation.needs_offer(tuple(self.wanted)):
+        if self._answer_due or not self._offering.needs_offer(tuple(self.wanted)):
             return
         self._opened = self._opened or self._connect()
         self._offer(self._opened)
 
     def _offer(self, connection: Connection, *, is_restart: bool = False) -> None:
         ours = connection.our_side(is_restart=is_restart)
-        sdp = self._negotiation.offer(ours, tuple(self.wanted))
+        sdp = self._offering.offer(ours, tuple(self.wanted))
         self._offers += 1
         loop = asyncio.get_running_loop()
         self._answer_due = loop.call_later(ANSWER_TIME, self._not_answered)

@@ -84,7 +84,7 @@ class Subscribing:
         """The track is gone: nobody receives it any more."""
         for subscriber in self._roster:
             if track in subscriber.subscribed:
-                yield Unsubscribe(subscriber.sid, track)
+                yield Unsubscribe(subscriber.sid, track, has_ended=True)
         self._roster.strike_track(track)
 
     def begun(self, subscriber: Participant, track: TrackSid) -> Actions:

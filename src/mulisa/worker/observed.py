@@ -17,6 +17,10 @@ def _ignore(_: object) -> None:
     pass
 
 
+def _ignore_reception(_: Identity, heard: frozenset[Identity]) -> None:
+    pass
+
+
 class ObservedTransport:
     """A `Transport`: what it does not do itself, the one inside does.
 
@@ -33,18 +37,21 @@ class ObservedTransport:
         on_routing: Callable[[Routing], None] = _ignore,
         on_event: Callable[[TransportEvent], None] = _ignore,
         on_state: Callable[[AgentState], None] = _ignore,
+        on_reception: Callable[[Identity, frozenset[Identity]], None] = _ignore_reception,
     ) -> None:
         """`routing` is what the transport begins with.
 
         `on_routing` is called when other routing holds than before, whoever changed it.
         `on_event` is called for each event when the session takes it, and `on_state` when the
-        session showed another state of the agent. None of them may raise.
+        session showed another state of the agent. `on_reception` is called when the session
+        tells whom it hears, once a second: for us and for each who told us. None may raise.
         """
         self._transport = transport
         self._on_entered = on_entered
         self._on_routing = on_routing
         self._on_event = on_event
         self._on_state = on_state
+        self._on_reception = on_reception
         self._routing = routing
         self._changing = asyncio.Lock()
         self._entered = asyncio.Event()
@@ -88,6 +95,13 @@ class ObservedTransport:
         await self._transport.set_attributes(attributes)
         if state := attributes.get(AGENT_STATE_ATTRIBUTE):
             self._on_state(AgentState(state))
+
+    async def send_reception(self, heard: frozenset[Identity]) -> None:
+        """As of the transport inside."""
+        self._on_reception(self._transport.local.identity, heard)
+        for listener, theirs in self._transport.receptions.items():
+            self._on_reception(listener, theirs)
+        await self._transport.send_reception(heard)
 
     async def hear(self, identity: Identity, on: bool) -> None:
         """As of the transport inside, after the changes that were asked for before."""

@@ -19,16 +19,19 @@ from livekit.protocol import agent as wire
 
 from mulisa.core.backoff import Backoff
 from mulisa.core.control import (
+    MAX_FRAME_BYTES,
     ROUTABLE_ATTRIBUTE,
     ControlFrame,
+    ReceptionReported,
     Routed,
     RouteFailed,
     RouteRequest,
     RoutingReported,
+    encode_control,
 )
 from mulisa.core.errors import ConnectionLost, InputError, MulisaError, TransportError
-from mulisa.core.room import RoomName, Topology
-from mulisa.core.routing import Routing, parse_routing
+from mulisa.core.room import Identity, RoomName, Topology
+from mulisa.core.routing import MAX_IDENTITIES, Routing, parse_routing
 from mulisa.core.transport import Transport
 from mulisa.worker.link import GatewayLink, WorkerConfig, registered
 from mulisa.worker.observed import ObservedTransport
@@ -248,6 +251,7 @@ class AgentProcess:
             transport,
             terms.routing,
             on_routing=lambda routing: self._report_routing(session, routing),
+            on_reception=lambda *report: self._report_reception(session, *report),
         )
 
     async def _route(self, request: RouteRequest) -> None:
@@ -274,6 +278,15 @@ class AgentProcess:
     def _report_routing(self, session: _RoomSession, routing: Routing) -> None:
         if session.is_routable:
             self._send(RoutingReported(session.job_id, routing))
+
+    def _report_reception(
+        self, session: _RoomSession, listener: Identity, heard: frozenset[Identity]
+    ) -> None:
+        """More than a gateway takes are not told: nobody loses an agent for long names."""
+        frame = ReceptionReported(session.job_id, listener, heard)
+        fits = len(heard) <= MAX_IDENTITIES and len(encode_control(frame)) <= MAX_FRAME_BYTES
+        if session.is_routable and fits:
+            self._send(frame)
 
     def _forget(self, room: RoomName, task: asyncio.Task[None]) -> None:
         session = self._sessions.get(room)  # none if our successor was over before us

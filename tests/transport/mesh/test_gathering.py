@@ -11,12 +11,12 @@ import pytest
 from aioice.candidate import Candidate
 from aioice.ice import Connection
 
+from mulisa.compare.coturn import RELAY_PORTS
 from mulisa.transport.mesh.gathering import Gathering
 from mulisa.transport.mesh.ice_probe import probe
 from mulisa.transport.mesh.ice_servers import UsableServers
 from mulisa.transport.mesh.network import MeshNetwork
 from mulisa.transport.mesh.signaling import IceServer
-from tests.network import RELAY_PORTS
 from tests.turn_server import CREDENTIAL, USERNAME, TurnServer, turn_server
 
 pytestmark = pytest.mark.network

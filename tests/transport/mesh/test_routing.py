@@ -13,6 +13,7 @@ from aiortc import AudioStreamTrack, RTCPeerConnection
 
 from mulisa.core.errors import TransportError
 from mulisa.core.events import (
+    ListenerConnected,
     ParticipantJoined,
     ParticipantLeft,
     ParticipantUpdated,
@@ -504,6 +505,22 @@ async def test_text_to_one_reaches_one_only() -> None:
         sent = [whispered, aloud, *chats, Reception(reception)]
         for who, expected in ((ALICE, sent), (BOB, [aloud, chats[1], Reception(reception)])):
             assert [await within_patience(texts[who]) for _ in expected] == expected
+
+
+async def test_what_others_say_to_hear_is_known_and_only_of_who_is_here() -> None:
+    async with (
+        gateway() as room,
+        in_the_room(room, ALICE) as alice,
+        in_the_room(room, MULISA) as mulisa,
+    ):
+        await Witness(mulisa).until(ListenerConnected(ALICE))
+        assert mulisa.receptions == {}
+        claims = frozenset({ALICE, MULISA, Identity("nobody")})
+        async with asyncio.timeout(PATIENCE):
+            while not mulisa.receptions:  # what is sent before the channel is open is lost
+                await alice.send_reception(claims)
+                await asyncio.sleep(0.05)
+        assert mulisa.receptions == {ALICE: {MULISA}}
 
 
 def texts_from_her(listener: MeshTransport) -> asyncio.Queue[PairEvent]:

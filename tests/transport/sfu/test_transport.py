@@ -298,6 +298,7 @@ async def test_who_hears_her_is_reported_where_it_is_known(livekit: LiveKitServe
             b'{"heard": ["mulisa"]}', reliable=True, topic="mulisa.reception"
         )
         await witness.until(ListenerConnected(BOB))
+        assert room.transports[MULISA].receptions == {BOB: {MULISA}}
 
 
 # Leaving and not getting in

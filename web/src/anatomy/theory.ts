@@ -15,6 +15,10 @@ const HEADER_BYTES = 12 + 16 + 8 + 20;
 /** One voice on the wire, bits per second. */
 export const VOICE_BIT_RATE = 1000 * PAYLOAD_KBPS + 8 * HEADER_BYTES * PACKETS_PER_SECOND;
 
+/** With more microphones than these the SFU forwards the loudest only, so many. */
+const ALL_FORWARDED = 8;
+const LOUDEST = 5;
+
 export interface Cost {
   /** RTCPeerConnections of each person. */
   readonly connectionsEach: number;
@@ -28,9 +32,9 @@ export interface Cost {
 
 /** `people` beside the agent, at least one. */
 export function costOf(topology: Topology, people: number): Cost {
-  const down = (people - 1) * VOICE_BIT_RATE;
   if (topology === "sfu") {
     const connections = people + 1;
+    const down = (people > ALL_FORWARDED ? LOUDEST : people - 1) * VOICE_BIT_RATE;
     return { connectionsEach: 1, connections, connectionsForAgent: 1, up: VOICE_BIT_RATE, down };
   }
   return {
@@ -38,6 +42,6 @@ export function costOf(topology: Topology, people: number): Cost {
     connections: (people * (people + 1)) / 2,
     connectionsForAgent: people,
     up: people * VOICE_BIT_RATE,
-    down,
+    down: (people - 1) * VOICE_BIT_RATE,
   };
 }

@@ -3,8 +3,8 @@
 import * as Plot from "@observablehq/plot";
 
 import type { Topology } from "../transport/types";
-import { fullPlaces, isLine, labels, number, placeName, sizes } from "./layout";
-import { type Chart, type Mark, NAMES, TOPOLOGIES } from "./model";
+import { fullPlaces, isLine, labels, number, placeLabel, placeName, sizes } from "./layout";
+import { type Chart, type Mark, NAMES, type Place, TOPOLOGIES } from "./model";
 
 const HEIGHT = 220;
 const MARGIN = { top: 20, right: 48, bottom: 34, left: 44 } as const;
@@ -120,7 +120,7 @@ function tens(last: number, furthest: number): number[] {
 function drawBars(chart: Chart, width: number): Element {
   const places = [...new Set(chart.marks.map((mark) => mark.x))];
   const groups = places.map((place) => placeName(chart, place));
-  const height = MARGIN.top + 10 + places.length * 56;
+  const height = MARGIN.top + 10 + places.length * 64;
   return Plot.plot({
     ...frame(width, height),
     marginBottom: 10,
@@ -130,9 +130,9 @@ function drawBars(chart: Chart, width: number): Element {
     y: { domain: [...TOPOLOGIES], axis: null, padding: 0.2 },
     fy: { domain: groups, axis: null, padding: 0.3 },
     marks: [
-      Plot.text(groups, {
-        fy: (name: string) => name,
-        text: (name: string) => name,
+      Plot.text(places, {
+        fy: (place: Place) => placeName(chart, place),
+        text: (place: Place) => placeLabel(chart, place),
         frameAnchor: "top-left",
         dy: -14,
         fill: "var(--ink-soft)",
@@ -152,19 +152,29 @@ function barsOf(chart: Chart, topology: Topology): Plot.Markish[] {
   };
   return [
     Plot.barX(theory, { ...place, x1: 0, x2: "y", fill: stroke, className: "theory" }),
-    Plot.barX(marks, { ...place, x1: 0, x2: "median", fill: stroke, insetTop: 5, insetBottom: 5 }),
+    Plot.barX(marks, { ...place, ...barOf(topology), x1: 0, x2: "median" }),
     Plot.ruleY(marks, { ...place, x1: "low", x2: "high", stroke: "var(--ink)", strokeWidth: 1.5 }),
     Plot.text(marks, {
       ...place,
       x: "high",
-      text: ({ median, saturated }: Mark) =>
-        `${NAMES[topology]} ${number(median)}${saturated ? " (machine full)" : ""}`,
+      text: ({ median }: Mark) => `${NAMES[topology]} ${number(median)}`,
       fill: stroke,
       className: "label",
       textAnchor: "start",
       dx: 8,
     }),
   ];
+}
+
+/** Filled or hollow, as the dots are. */
+function barOf(topology: Topology): Plot.BarXOptions {
+  return {
+    stroke: COLOUR[topology],
+    strokeWidth: 1.5,
+    fill: (mark: Mark) => (mark.saturated ? "var(--surface)" : COLOUR[topology]),
+    insetTop: 5,
+    insetBottom: 5,
+  };
 }
 
 function frame(width: number, height: number): Plot.PlotOptions {

@@ -64,6 +64,12 @@ export function placeName(chart: Chart, place: Place): string {
   return chart.over === "people" ? `${place} people` : String(place);
 }
 
+/** What stands above its bars: its name, and whether the machine was full. */
+export function placeLabel(chart: Chart, place: Place): string {
+  const isFull = chart.marks.some((mark) => mark.x === place && mark.saturated);
+  return `${placeName(chart, place)}${isFull ? ", machine full" : ""}`;
+}
+
 /** With sensible digits, as in the tables. */
 export function number(value: number): string {
   const size = Math.abs(value);

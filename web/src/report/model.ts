@@ -25,6 +25,7 @@ export interface Chart {
   readonly unit: string;
   readonly condition: string;
   readonly over: "people" | "conditions";
+  readonly beside: string;
   readonly ceiling: number;
   readonly marks: readonly Mark[];
   readonly theory: readonly Point[];
@@ -64,7 +65,9 @@ export interface Break {
 export interface Section {
   readonly name: string;
   readonly title: string;
+  readonly plain: string;
   readonly see: string;
+  readonly how: string;
   readonly missing: string;
   readonly agreement: string;
   readonly notes: readonly string[];
@@ -78,6 +81,7 @@ export interface SummaryLine {
   readonly title: string;
   readonly condition: string;
   readonly unit: string;
+  readonly people: number;
   readonly mesh: string;
   readonly sfu: string;
   readonly ratio: string;
@@ -98,6 +102,7 @@ export interface Report {
     readonly people: number;
     readonly headline: string;
     readonly paragraph: string;
+    readonly caveat: string;
     readonly lines: readonly SummaryLine[];
   };
   readonly facts: readonly string[];

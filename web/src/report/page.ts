@@ -23,7 +23,9 @@ function top({ story, facts, remarks }: Report): TemplateResult {
       <h1>${story.headline}</h1>
       <p class="facts">${facts.join(" · ")}</p>
       <p class="lead">${story.paragraph}</p>
-      ${remarks.map((remark) => html`<p class="note">${remark}</p>`)}
+      ${[story.caveat, ...remarks]
+        .filter((remark) => remark !== "")
+        .map((remark) => html`<p class="note">${remark}</p>`)}
     </header>
   `;
 }
@@ -43,20 +45,21 @@ function summary({ story }: Report): TemplateResult | typeof nothing {
           </tr>
         </thead>
         <tbody>
-          ${story.lines.map((line) => summaryLine(line))}
+          ${story.lines.map((line) => summaryLine(line, story.people))}
         </tbody>
       </table>
     </section>
   `;
 }
 
-function summaryLine(line: SummaryLine): TemplateResult {
+function summaryLine(line: SummaryLine, told: number): TemplateResult {
   const condition = line.condition === "" ? "" : `, ${line.condition}`;
-  const full = line.saturated ? html` <small>machine full</small>` : nothing;
+  const size = line.people === told ? nothing : html` <small>with ${people(line.people)}</small>`;
+  const full = line.saturated ? html` <small class="full">machine full</small>` : nothing;
   return html`
     <tr>
       <th scope="row">
-        <a href="#${line.row}">${line.title}${condition}</a> <small>${line.unit}</small>${full}
+        <a href="#${line.row}">${line.title}${condition}</a> <small>${line.unit}</small>${size}${full}
       </th>
       <td>${line.mesh}</td>
       <td>${line.sfu}</td>
@@ -81,11 +84,12 @@ function howToRead(): TemplateResult {
 }
 
 function section(each: Section): TemplateResult {
-  const { name, title, see, missing, agreement, notes, charts, tables, breaks } = each;
+  const { name, title, plain, see, how, missing, agreement, notes, charts, tables } = each;
   if (missing !== "") {
     return html`
       <section id=${name}>
         <h2>${title}</h2>
+        <p class="plain">${plain}</p>
         <p class="missing">Not in this report: ${missing}</p>
       </section>
     `;
@@ -93,9 +97,12 @@ function section(each: Section): TemplateResult {
   return html`
     <section id=${name}>
       <h2>${title}</h2>
-      <p class="see">${see} ${agreement}</p>
+      <p class="plain">${plain}</p>
+      <p class="see">${see}</p>
       <div class="charts">${charts.map((chart) => figure(chart))}</div>
-      ${breaking(breaks)} ${notes.map((note) => html`<p class="note">${note}</p>`)}
+      ${breaking(each.breaks)}
+      <p class="how"><b>How it is measured.</b> ${how} ${agreement}</p>
+      ${notes.map((note) => html`<p class="note">${note}</p>`)}
       <details>
         <summary>All figures, with theory and spread</summary>
         <div class="tables">${tables.map((each) => table(each))}</div>
@@ -110,6 +117,7 @@ function figure(chart: Chart): TemplateResult {
     <figure>
       <figcaption>${chart.title}${condition} <small>${chart.unit}</small></figcaption>
       <div class="drawing" role="img" aria-label=${spoken(chart)} .chart=${chart}></div>
+      ${chart.beside === "" ? nothing : html`<p class="beside">${chart.beside}</p>`}
     </figure>
   `;
 }
@@ -117,14 +125,14 @@ function figure(chart: Chart): TemplateResult {
 /** A chart for who cannot see it; every number is in the table below. */
 function spoken({ title, unit, marks }: Chart): string {
   const values = marks.map(({ topology, x, median }) => `${NAMES[topology]} ${x}: ${median}`);
-  return `${title} in ${unit}. ${values.join(", ")}.`;
+  return `${title}${unit === "" ? "" : `, ${unit}`}. ${values.join(", ")}.`;
 }
 
 function table({ title, unit, each, lines }: Table): TemplateResult {
   const hasConditions = lines.some((line) => line.condition !== "");
   return html`
     <table class="all">
-      <caption>${title} <small>${unit}, one sample per ${each}</small></caption>
+      <caption>${title} <small>${unit === "" ? "" : `${unit}, `}one sample per ${each}</small></caption>
       <thead>
         <tr>
           <th scope="col">people</th>
@@ -193,7 +201,7 @@ function breaking(breaks: readonly Break[]): TemplateResult | typeof nothing {
 }
 
 function limit(each: Break | undefined): TemplateResult | string {
-  if (each === undefined) return "–";
+  if (each === undefined) return "too few sizes without a full machine to say";
   const where = each.people === null ? "not in sight" : `at ${people(each.people)}`;
   return html`<b>${where}</b> <small>${each.law}</small>`;
 }

@@ -96,6 +96,7 @@ export class SFUTransport implements Transport {
       tallies: this.#tallies,
       listener: {
         receive,
+        greeted: () => this.#publish(),
         entered: () => this.#entered(),
         lost: () => this.#lost(),
         ended: (reason) => this.#end(reason),

@@ -50,6 +50,8 @@ export interface Typed {
 
 export interface StayListener {
   receive: Receive;
+  /** The SFU lets us in, and media is about to be connected: what is published now goes with that. */
+  greeted(): void;
   /** In, for the first time or again; `joined` has been reported. */
   entered(): void;
   /** The SFU is out of reach, and LiveKit has given up. Nothing follows. */
@@ -74,6 +76,7 @@ export class Stay {
   /** Everybody else, by identity, and ourselves, as last reported; null until we are in. */
   #present = new Map<string, Participant>();
   #local: Participant | null = null;
+  #isGreeted = false;
   readonly #reasons = new Map<string, LeaveReason>();
 
   constructor({ context, relayOnly, tallies, listener }: StayOptions) {
@@ -115,9 +118,9 @@ export class Stay {
     void this.#room.disconnect(false);
   }
 
-  /** What everybody shall hear of us; before we are in nothing is. */
+  /** What everybody shall hear of us; before we are greeted nothing is. */
   publish(track: MediaStreamTrack | null, muted: boolean): void {
-    if (this.#local !== null) this.#publication.set(track, muted);
+    if (this.#isGreeted) this.#publication.set(track, muted);
   }
 
   /** Rejected if it cannot be sent now. */
@@ -159,7 +162,7 @@ export class Stay {
     this.#listenForPeople();
     this.#listenForTracks();
     this.#room
-      .on(RoomEvent.SignalConnected, () => this.#lookForRelay())
+      .on(RoomEvent.SignalConnected, () => this.#greeted())
       .on(RoomEvent.Connected, () => this.#entered())
       .on(RoomEvent.SignalReconnecting, () => this.#interrupted([]))
       .on(RoomEvent.Reconnecting, () => this.#interrupted([...this.#present.keys()]))
@@ -181,6 +184,14 @@ export class Stay {
       void inbox.chat(reader, identity);
     });
     this.#room.registerRpcMethod(ROUTED_METHOD, (call) => this.#routed(call));
+  }
+
+  /** Once: when LiveKit comes back by its own means, it publishes again by itself. */
+  #greeted(): void {
+    this.#lookForRelay();
+    if (this.#isGreeted) return;
+    this.#isGreeted = true;
+    this.#listener?.greeted();
   }
 
   /** The SFU has told its servers, and connections are made with them. */

@@ -18,6 +18,8 @@ const LANE = 3.5;
 const FACE = { person: 17, sfu: 21 } as const;
 /** With more lines than these the figures stand in the list alone. */
 const MAX_LABELS = 6;
+/** From the middle of one's own face to what is written beside it. */
+const BESIDE = 24;
 
 const SOURCE = {
   rate: "From getStats of your browser: bytes and header bytes of RTP over the last second, without what UDP, IP and encryption add.",
@@ -205,8 +207,10 @@ export class CallGraph extends View {
         const [you, other] = [at.get(local), at.get(otherEnd(edge, local))];
         const { traffic } = this.#reading(edge) ?? {};
         if (!you || !other || !traffic) return nothing;
-        const [x, y] = [between(you.x, other.x), between(you.y, other.y)];
         const isBeside = other.id === SFU; // that line is too short to stand on
+        const [x, y] = isBeside
+          ? [you.x + BESIDE, you.y]
+          : [between(you.x, other.x), between(you.y, other.y)];
         return html`<span ?data-beside=${isBeside} .style=${position({ x, y }, chart)} data-source=${SOURCE.rate}
           >↑ ${bitRate(traffic.up.bitRate)}<br />↓ ${bitRate(traffic.down.bitRate)}</span
         >`;

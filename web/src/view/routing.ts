@@ -13,6 +13,9 @@ import { Every, View, Watch } from "./base";
 import { icons } from "./icons";
 import { arrivalWords } from "./words";
 
+/** More participants than these stand closer on a narrow page. */
+const FEW = 4;
+
 /** One way a voice can go. */
 interface Way {
   readonly from: Participant;
@@ -64,7 +67,7 @@ export class RoutingView extends View {
     const all = this.#participants();
     // Its switches take the focus where it scrolls; without an agent there are none.
     return html`<div class="matrix-frame" tabindex=${this.room.agent === null ? 0 : nothing}>
-      <table class="matrix">
+      <table class="matrix" ?data-many=${all.length > FEW}>
         <caption class="unseen">
           Who hears whom: each row speaks, each column hears.
         </caption>

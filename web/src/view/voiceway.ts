@@ -16,8 +16,10 @@ import { arrivalWords } from "./words";
 
 /** 48 kHz, 16 bit, mono: what goes into her encoder. */
 const PCM_BIT_RATE = 768_000;
+/** Packets a second: half of what 20 ms packets of one who speaks are. */
+const SPEAKING_RATE = 25;
 const LEVELS = 48;
-const STRIP = { width: 216, height: 56, packet: 4, gap: 2, labelled: 20 } as const;
+const STRIP = { width: 216, height: 56, packet: 4, gap: 2, labelled: 20, digit: 6.5 } as const;
 const STILL_INTERVAL_MS = 1_000;
 const STILL = matchMedia("(prefers-reduced-motion: reduce)");
 
@@ -118,8 +120,7 @@ export class VoiceWay extends View {
         </p>`,
       voice === null || voice.bitRate === 0
         ? html`silent: no packets`
-        : html`${sourced(bitRate(voice.bitRate), SOURCE.rate)},
-            ${sourced(`${Math.round(PCM_BIT_RATE / voice.bitRate)} times smaller`, SOURCE.ratio)};
+        : html`${sourced(bitRate(voice.bitRate), SOURCE.rate)}${smaller(voice)};
             ${sourced(bytes(voice.bytes), SOURCE.bytes)} so far`,
     );
   }
@@ -188,6 +189,12 @@ function stage(
   </li>`;
 }
 
+/** What Opus saves; of a voice that pauses it would say nothing. */
+function smaller({ bitRate: rate, packetRate }: VoiceReading): TemplateResult | typeof nothing {
+  if (packetRate < SPEAKING_RATE) return nothing;
+  return html`, ${sourced(`${Math.round(PCM_BIT_RATE / rate)} times smaller`, SOURCE.ratio)}`;
+}
+
 /** The newest at the left, where it comes from the encoder; all move on to the right, as sound does. */
 function strip(packets: readonly Packet[]): TemplateResult {
   const { width, height, packet, gap, labelled } = STRIP;
@@ -216,8 +223,10 @@ function strip(packets: readonly Packet[]): TemplateResult {
   </svg>`;
 }
 
+/** Under its packet, or as far left as it is whole. */
 function label(x: number, number: number): SVGTemplateResult {
-  return svg`<text x=${x + STRIP.packet / 2} y=${STRIP.height - 2}>${number}</text>`;
+  const half = (String(number).length * STRIP.digit) / 2;
+  return svg`<text x=${Math.max(x + STRIP.packet / 2, half)} y=${STRIP.height - 2}>${number}</text>`;
 }
 
 /** One line to each listener, or one to the SFU and from there to each. */

@@ -24,6 +24,7 @@ from mulisa.core.events import (
     TrackUnsubscribed,
     TransportEvent,
 )
+from mulisa.core.reception import Receptions
 from mulisa.core.room import Identity, Participant, ParticipantSid, RoomName, Topology
 from mulisa.core.routing import Routing
 from mulisa.core.transport import Caption, ChatMessage, SendFrame, SubscriptionStats, Transport
@@ -92,6 +93,7 @@ class MeshTransport:
         self._pair_tasks: dict[ParticipantSid, asyncio.Task[None]] = {}
         self._closing_pairs: set[asyncio.Task[None]] = set()
         self._participants: dict[Identity, Participant] = {}
+        self._receptions = Receptions()
         self._packets_before: Counter[Identity] = Counter()
         """Received from each in stays of theirs that are over."""
         self._attributes: dict[str, str] = {}
@@ -217,6 +219,12 @@ class MeshTransport:
     async def send_reception(self, heard: frozenset[Identity]) -> None:
         """Tell everybody who is connected now whose packets came to us in the last second."""
         self._send_now(Reception(heard), self._pairs_now())
+
+    @property
+    def receptions(self) -> Mapping[Identity, frozenset[Identity]]:
+        """Whose packets came to each of the others, as they said in the last seconds."""
+        present = {self.local.identity, *self._participants}
+        return self._receptions.matrix(present, asyncio.get_running_loop().time())
 
     async def set_attributes(self, attributes: Mapping[str, str]) -> None:
         """Merge into our attributes; `local` shows them once the gateway has confirmed.
@@ -393,8 +401,10 @@ class MeshTransport:
                 self._events.put_nowait(ListenerConnected(identity))
             case ChatMessage(message_id, text):
                 self._events.put_nowait(ChatReceived(identity, message_id, text))
-            case Caption() | Reception():
-                pass  # shown to people; an agent knows what was said, and who hears whom is counted
+            case Reception(heard):
+                self._receptions.report(identity, heard, asyncio.get_running_loop().time())
+            case Caption():
+                pass  # shown to people; an agent knows what was said
 
     def _pair_of(self, identity: Identity) -> Pair | None:
         participant = self._participants.get(identity)

@@ -22,6 +22,7 @@ from mulisa.core.events import (
     TrackUnsubscribed,
     TransportEvent,
 )
+from mulisa.core.reception import Receptions
 from mulisa.core.room import Identity
 from mulisa.core.routing import Routing
 from mulisa.ending import within
@@ -74,6 +75,7 @@ class Stay:
         self._hearings: dict[Identity, Hearing] = {}
         self._asked: dict[Identity, set[str]] = {}
         self._listening: set[Identity] = set()
+        self.receptions = Receptions()
         self._events: asyncio.Queue[TransportEvent | _End] = asyncio.Queue()
         self._tasks: set[asyncio.Task[None]] = set()
         self._has_ended = False
@@ -276,9 +278,12 @@ class Stay:
         """Clients that know how tell whom they hear."""
         if packet.topic != RECEPTION_TOPIC or packet.participant is None:
             return
+        listener = Identity(packet.participant.identity)
         with suppress(SignalingError):
-            if self.room.local_participant.identity in parse_reception(packet.data):
-                self._on_listening(Identity(packet.participant.identity))
+            heard = parse_reception(packet.data)
+            self.receptions.report(listener, heard, asyncio.get_running_loop().time())
+            if self.room.local_participant.identity in heard:
+                self._on_listening(listener)
 
     def _on_listening(self, identity: Identity) -> None:
         if identity not in self._listening and identity in self.attendance.present:

@@ -225,6 +225,12 @@ class SFUTransport:
         except PublishDataError as error:
             logger.debug("our reception was not told: %s", error.message)
 
+    @property
+    def receptions(self) -> Mapping[Identity, frozenset[Identity]]:
+        """Whose packets came to each of the others, as they said in the last seconds."""
+        present = {self.local.identity, *self.participants}
+        return self._stay.receptions.matrix(present, asyncio.get_running_loop().time())
+
     async def set_attributes(self, attributes: Mapping[str, str]) -> None:
         """Merge into our attributes. Raises SignalingError if they are too many.
 
