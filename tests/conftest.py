@@ -5,6 +5,9 @@
 - Unit tests run in virtual time (`tests/virtual_time.py`), the others on the ordinary loop.
 - A task that outlives its test fails it, and so does an exception that only the loop saw.
 - Settings of the machine's owner do not reach a test.
+- What fails in real time (a browser, another project's SDK, a real engine) is tried once more.
+  Passing then does not make it sound: the end of the run tells what was wrong the first time,
+  under "flaky", and that is mended the day it is seen. In virtual time nothing is tried twice.
 """
 
 from __future__ import annotations
@@ -72,11 +75,29 @@ def pytest_asyncio_loop_factories(
     return {"real": asyncio.SelectorEventLoop}
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if not item.get_closest_marker("unit"):
+            item.add_marker(pytest.mark.flaky(reruns=1))
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
     report = yield
-    item.stash[_failed] = item.stash.get(_failed, False) or report.failed
+    is_first = call.when == "setup"  # also of a second try, which owes nothing to the first
+    item.stash[_failed] = (not is_first and item.stash.get(_failed, False)) or report.failed
     return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    stats = terminalreporter.stats
+    failed = {report.nodeid for name in ("failed", "error") for report in stats.get(name, ())}
+    flaky = [report for report in stats.get("rerun", ()) if report.nodeid not in failed]
+    if flaky:
+        terminalreporter.section("flaky: to be mended today", sep="=", yellow=True)
+    for report in flaky:
+        terminalreporter.section(report.nodeid, sep="_", yellow=True)
+        terminalreporter.write_line(report.longreprtext)
 
 
 @pytest.fixture(autouse=True)

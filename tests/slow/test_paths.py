@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -30,7 +29,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.timeout(300)]
 
 ROOM: Final = "street"
 AGENT: Final = "mulisa"
-SERVER: Final = "198.51.100.10"
 STATE: Final = f"http://127.0.0.1:8000/api/rooms/{ROOM}"
 OUTAGE: Final = 8.0
 BACK: Final = 20.0
@@ -103,10 +101,10 @@ async def street(
     net: Internet, chromium: str, folder: Path, alice_is_at_home: bool = False
 ) -> AsyncIterator[Street]:
     """Alice's home is behind a NAT."""
-    with public(net, folder, "mesh", ("stun",)) as where:
+    server = net.host("server", 10)
+    with public(net, folder, "mesh", ("stun",), host=server) as where:
         at_home = net.home("port-restricted") if alice_is_at_home else [net.host("alice", 30)]
         hosts = [*at_home, net.host("bob", 31)]
-        server = Namespace(f"mulisa-{os.getpid()}-server", SERVER)
         homes: dict[str, tuple[Nat, Namespace]] = {
             "Alice": ("port-restricted", hosts[0]),
             "Bob": ("full-cone", hosts[1]),
