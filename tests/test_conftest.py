@@ -41,8 +41,8 @@ def test_a_module_with_two_categories_is_not_collected(pytester: pytest.Pytester
     result.assert_outcomes(errors=1)
 
 
-@pytest.mark.parametrize("category", ["unit", "network"])
-def test_a_leaked_task_fails_its_test(pytester: pytest.Pytester, category: str) -> None:
+@pytest.mark.parametrize(("category", "tries"), [("unit", 1), ("network", 2)])
+def test_a_leaked_task_fails_its_test(pytester: pytest.Pytester, category: str, tries: int) -> None:
     result = run(
         pytester,
         f"""
@@ -54,8 +54,27 @@ def test_a_leaked_task_fails_its_test(pytester: pytest.Pytester, category: str) 
             await asyncio.create_task(asyncio.sleep(0.01))
         """,
     )
-    result.assert_outcomes(passed=2, errors=1)
+    result.assert_outcomes(passed=1 + tries, errors=1)
     result.stdout.fnmatch_lines("*tasks outlive the test*forgotten*")
+
+
+def test_what_fails_once_in_real_time_is_told_and_in_virtual_time_fails(
+    pytester: pytest.Pytester,
+) -> None:
+    source = """
+        import pytest
+        pytestmark = pytest.mark.{category}
+        tries = []
+        def test_fails_at_first():
+            tries.append(1)
+            assert len(tries) > 1, "a race"
+        """
+    result = run(pytester, source.format(category="network"))
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(
+        ["*flaky: to be mended today*", "*test_fails_at_first*", "*a race*"]
+    )
+    run(pytester, source.format(category="unit")).assert_outcomes(failed=1)
 
 
 def test_an_exception_that_only_the_loop_saw_fails_its_test(pytester: pytest.Pytester) -> None:

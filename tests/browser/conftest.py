@@ -3,7 +3,7 @@
 Every test that takes `server` runs in both topologies: `[mesh]`, and `[sfu]` on the embedded SFU,
 in ``make test``; `[livekit]`, where a real LiveKit server is the SFU, in ``make slow``. What is
 about one topology alone says so with `MESH_ONLY`; what need not run twice in ``make test``, with
-`MESH_FIRST` and `SFU_FIRST`.
+`MESH_FIRST`, `SFU_FIRST` and `MESH_LATER`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from tests.browser.server import Server
 from tests.browser.speech import Studio
 from tests.livekit_server import LiveKitServer
 
-TOPOLOGIES = ("mesh", "sfu", pytest.param("livekit", marks=pytest.mark.slow))
+LIVEKIT = pytest.param("livekit", marks=pytest.mark.slow)
+TOPOLOGIES = ("mesh", "sfu", LIVEKIT)
 MESH_ONLY = pytest.mark.parametrize("server", ["mesh"], indirect=True)
 MESH_FIRST = pytest.mark.parametrize(
     "server", ["mesh", pytest.param("sfu", marks=pytest.mark.slow)], indirect=True
@@ -26,6 +27,10 @@ SFU_FIRST = pytest.mark.parametrize(
     "server", ["sfu", pytest.param("mesh", marks=pytest.mark.slow)], indirect=True
 )
 """What is before the topology, and the same in both."""
+MESH_LATER = pytest.mark.parametrize(
+    "server", ["sfu", pytest.param("mesh", marks=pytest.mark.slow), LIVEKIT], indirect=True
+)
+"""What takes long, and is about the agent's process, or shown for the mesh at its packets."""
 
 
 @pytest.fixture(scope="session")

@@ -295,9 +295,11 @@ async def person_in(
     """Somebody new, with a storage of their own and a microphone that is silent so far.
 
     Without one the page gets what the browser's own `getUserMedia` gives. `width` is that of the
-    window in CSS pixels.
+    window in CSS pixels. The page does not move for show, which without a GPU costs much.
     """
-    context: BrowserContext = await browser.new_context(viewport={"width": width, "height": 720})
+    context: BrowserContext = await browser.new_context(
+        viewport={"width": width, "height": 720}, reduced_motion="reduce"
+    )
     await context.add_init_script(EAR)
     if has_microphone:
         await context.add_init_script(MICROPHONE)

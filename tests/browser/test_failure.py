@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]
 import pytest
 
+from tests.browser.conftest import MESH_LATER
 from tests.browser.people import browser_at, loudness, person_in, until
 from tests.browser.server import ENDING, Server
 from tests.browser.speech import ALICE, BOB, Studio, word_error_rate
@@ -23,6 +24,7 @@ BUDGET = "I think we should move the budget review to Friday."
 LONG = "The new website will be ready next week, and the old one goes to the archive on Monday."
 
 
+@MESH_LATER
 async def test_people_go_on_talking_when_the_agent_process_dies(
     studio: Studio, server: Server, chromium: str
 ) -> None:

@@ -7,6 +7,7 @@ import json
 import pytest
 from playwright.async_api import Browser, Locator
 
+from tests.browser.conftest import MESH_LATER
 from tests.browser.people import Person, browser_at, loudness, person_in, until
 from tests.browser.server import Server
 from tests.browser.speech import ALICE, BOB, Studio, word_error_rate
@@ -62,6 +63,7 @@ async def test_who_is_off_her_ears_sends_her_nothing_and_is_not_written(
         assert word_error_rate(line, entry["text"]) <= 0.5, entry
 
 
+@MESH_LATER
 async def test_whom_she_does_not_speak_to_gets_no_packet_of_her(
     studio: Studio, server: Server, chromium: str
 ) -> None:

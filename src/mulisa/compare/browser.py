@@ -38,11 +38,14 @@ FLAGS: Final = (
 """It talks to nobody but our own server."""
 PATIENCE: Final = 60.0
 """Seconds any one thing may take; nothing is measured by it."""
+_MOST_SHOWN: Final = 60
+"""Characters of what was seen that help a reader."""
 _NAMES: Final = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 _HOW_TO_GET: Final = (
     "there is no Chromium here; install one ('apt-get install chromium', or "
     "'playwright install --with-deps chromium'), or name yours in MULISA_CHROMIUM"
 )
+_DRIVER_GONE: Final = "Connection closed while reading from the driver"
 _NOTE_KEY: Final = """
 addEventListener("keydown", () => { window.compare.pressedAt = Date.now(); },
                  {once: true, capture: true});
@@ -68,6 +71,7 @@ async def browser_at(path: str = "", *flags: str) -> AsyncIterator[Browser]:
 
     `flags` add to or overrule `FLAGS`. Raises ConfigError if there is none.
     """
+    asyncio.get_running_loop().set_exception_handler(_report)
     async with async_playwright() as playwright:
         try:
             browser = await playwright.chromium.launch(
@@ -79,6 +83,12 @@ async def browser_at(path: str = "", *flags: str) -> AsyncIterator[Browser]:
             yield browser
         finally:
             await browser.close()
+
+
+def _report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """As ever, but for what Playwright leaves behind when a terminal's Ctrl-C ends its driver."""
+    if _DRIVER_GONE not in str(context.get("exception", "")):
+        loop.default_exception_handler(context)
 
 
 async def person_in(browser: Browser, name: str) -> Person:
@@ -189,5 +199,7 @@ async def until(
                 seen = found
                 await asyncio.sleep(0.05)
     except (TimeoutError, PlaywrightTimeout) as error:
-        raise WaitedInVain(f"waited for {what}; last seen: {seen!r}") from error
+        last = repr(seen)
+        shown = f"; last seen: {last}" if len(last) <= _MOST_SHOWN else ""
+        raise WaitedInVain(f"waited for {what}{shown}") from error
     return found

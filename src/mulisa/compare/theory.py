@@ -88,11 +88,11 @@ PAIRS: Final[Growth] = (0, 0.5, 0.5)
 """M(M - 1) / 2."""
 STREAMS: Final[Growth] = (0, 1, 1)
 """M(M - 1): everybody hears everybody else."""
-NEWCOMER: Final[Growth] = (2, 1)
-"""With LiveKit's protocol who comes offers to connect, and again for what is published on both
-sides; each of N others offers once, to receive the newcomer."""
+NEWCOMER: Final[Growth] = (3, 1)
+"""With LiveKit's protocol Mulisa offers to connect, to publish, and to receive what the others
+publish; each of N others offers once, to receive her."""
 VISITOR: Final[Growth] = (2, 1)
-"""A page is given what others publish in the answer to its first offer; Mulisa asks later."""
+"""A page is given what others publish in the answer to its first offer, and offers to publish."""
 
 _COUNTS: Final[Mapping[tuple[str, str], tuple[Growth, Growth]]] = {
     # (row, metric): (mesh, SFU)
