@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from mulisa.compare.result import Result, to_json
 from mulisa.compare.run import compare
+from mulisa.compare.scenario import parse_sizes
 from mulisa.compare.writing import RESULT, check, replace, write_report
 from mulisa.console import Console
 from mulisa.serving import run_until_interrupted
@@ -20,7 +19,9 @@ def run(console: Console, sizes: Sequence[int], *, full: bool, folder: Path) -> 
     What was measured so far is kept, and drawn, whatever ends it.
     """
     check(folder)
-    command = shlex.join(["mulisa", *sys.argv[1:]])
+    command = "mulisa compare --full" if full else "mulisa compare"
+    if sizes != parse_sizes(None, full=full):
+        command += f" --participants {','.join(map(str, sizes))}"
     kept: list[Result] = []
 
     def say(text: str) -> None:
