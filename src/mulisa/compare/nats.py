@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import product
 from typing import Final
 
@@ -126,7 +127,8 @@ class _Call:
             now = await self._seen()
             if now.relayed != seen.relayed:
                 since = loop.time()
-            seen = now
+            # Her report may be late or lost: who was heard once is within reach.
+            seen = replace(now, hears=now.hears | seen.hears)
         return seen
 
     async def _ask(self, seen: Seen) -> None:
