@@ -290,15 +290,22 @@ class Person:
 
 
 async def person_in(
-    browser: Browser, name: str, *, has_microphone: bool = True, width: int = 1280
+    browser: Browser,
+    name: str,
+    *,
+    has_microphone: bool = True,
+    width: int = 1280,
+    moves: bool = False,
 ) -> Person:
     """Somebody new, with a storage of their own and a microphone that is silent so far.
 
     Without one the page gets what the browser's own `getUserMedia` gives. `width` is that of the
-    window in CSS pixels. The page does not move for show, which without a GPU costs much.
+    window in CSS pixels. Without `moves` the page does not move for show, which costs much where
+    there is no GPU.
     """
     context: BrowserContext = await browser.new_context(
-        viewport={"width": width, "height": 720}, reduced_motion="reduce"
+        viewport={"width": width, "height": 720},
+        reduced_motion="no-preference" if moves else "reduce",
     )
     await context.add_init_script(EAR)
     if has_microphone:

@@ -20,7 +20,8 @@ async def test_lines_cells_and_packets_are_those_of_the_call_and_a_click_routes(
 ) -> None:
     (question,) = await studio.speak(ALICE, QUESTION)
     async with browser_at(chromium) as browser:
-        alice, bob = [await person_in(browser, name) for name in ("Alice", "Bob")]
+        alice = await person_in(browser, "Alice", moves=True)
+        bob = await person_in(browser, "Bob")
         for person in (alice, bob):
             await person.enter(server.url, "anatomy")
         for person in (alice, bob):
