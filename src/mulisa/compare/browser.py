@@ -71,7 +71,6 @@ async def browser_at(path: str = "", *flags: str) -> AsyncIterator[Browser]:
 
     `flags` add to or overrule `FLAGS`. Raises ConfigError if there is none.
     """
-    asyncio.get_running_loop().set_exception_handler(_report)
     async with async_playwright() as playwright:
         try:
             browser = await playwright.chromium.launch(
@@ -85,7 +84,7 @@ async def browser_at(path: str = "", *flags: str) -> AsyncIterator[Browser]:
             await browser.close()
 
 
-def _report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+def report_unhandled(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     """As ever, but for what Playwright leaves behind when a terminal's Ctrl-C ends its driver."""
     if _DRIVER_GONE not in str(context.get("exception", "")):
         loop.default_exception_handler(context)

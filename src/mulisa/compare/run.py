@@ -15,7 +15,7 @@ import psutil  # type: ignore[import-untyped]
 from playwright.async_api import Browser
 
 from mulisa.compare import calls, impairment, nats
-from mulisa.compare.browser import browser_at, chromium
+from mulisa.compare.browser import browser_at, chromium, report_unhandled
 from mulisa.compare.calls import FAILURES, Say, check_wanted, why
 from mulisa.compare.capture import Capture, capturing
 from mulisa.compare.ledger import Keep, Ledger
@@ -67,6 +67,7 @@ async def compare(command: str, sizes: Sequence[int], *, full: bool, say: Say, k
 
     Raises ConfigError for what is missing on this machine, MulisaError if nothing came of it.
     """
+    asyncio.get_running_loop().set_exception_handler(report_unhandled)
     try:
         await _compare(command, sizes, full, say, keep)
     except FAILURES as error:
