@@ -10,8 +10,9 @@ compile() {
     "$uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header "$@"
 }
 
-compile pyproject.toml --extra compare --extra local --group dev -o requirements/dev.lock "$@"
+compile pyproject.toml --extra azure --extra compare --extra local --group dev -o requirements/dev.lock "$@"
 compile pyproject.toml --extra compare --extra local --group build -c requirements/dev.lock \
     -o requirements/run.lock "$@"
+compile pyproject.toml --extra local --group dev --group plugins -o requirements/plugins.lock "$@"
 echo uv | compile - --no-annotate -o requirements/tools.lock "$@"
 wc -l requirements/*.lock

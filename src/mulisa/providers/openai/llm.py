@@ -11,8 +11,9 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from mulisa.core.errors import ProviderError, ProviderTimeout, ProviderUnavailable
+from mulisa.core.errors import ProviderError, ProviderUnavailable
 from mulisa.core.provider import ChatRequest, Delta, Message, Progress, TextDelta, ToolCall
+from mulisa.providers.openai.connection import ANSWER_TIMEOUT, Translation, connect
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -20,11 +21,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 DEFAULT_MODEL: Final = "gpt-4.1-mini"
-CONNECT_TIMEOUT: Final = 3.0
-FIRST_DELTA_TIMEOUT: Final = 10.0
-NEXT_DELTA_TIMEOUT: Final = 10.0
-NO_KEY: Final = "none"
-"""Sent to servers that ask for no key: the SDK wants one, and so do headers."""
 
 _NOT_IN_A_NAME = re.compile(r"[^a-zA-Z0-9_-]+")
 
@@ -59,7 +55,7 @@ class OpenAILLM:
                 " server of your own, or use --llm concierge, which needs neither"
             )
         await self.aclose()
-        self._client = await asyncio.to_thread(self._connect)
+        self._client = await asyncio.to_thread(connect, self._base_url, self._api_key)
         try:
             await self._choose_model()
         except ProviderError as error:
@@ -88,8 +84,8 @@ class OpenAILLM:
             await self._choose_model()
         calls = _CallAssembly()
         finished = False
-        with _Translation(self._where):
-            deadline: float | None = asyncio.get_running_loop().time() + FIRST_DELTA_TIMEOUT
+        with Translation(self._where):
+            deadline: float | None = asyncio.get_running_loop().time() + ANSWER_TIMEOUT
             async with asyncio.timeout_at(deadline):
                 stream = await client.chat.completions.create(**self._body(request))
             async with stream:
@@ -116,16 +112,6 @@ class OpenAILLM:
     def _where(self) -> str:
         return self._base_url or "OpenAI"
 
-    def _connect(self) -> AsyncOpenAI:
-        from openai import AsyncOpenAI, Timeout
-
-        return AsyncOpenAI(
-            api_key=self._api_key or NO_KEY,
-            base_url=self._base_url or None,
-            max_retries=0,
-            timeout=Timeout(FIRST_DELTA_TIMEOUT, connect=CONNECT_TIMEOUT),
-        )
-
     def _loaded(self) -> AsyncOpenAI:
         if self._client is None:
             raise ProviderUnavailable(f"the connection to {self._where} is not loaded")
@@ -135,9 +121,9 @@ class OpenAILLM:
         from openai import BadRequestError, NotFoundError
 
         client = self._loaded()
-        with _Translation(self._where):
+        with Translation(self._where):
             try:
-                async with asyncio.timeout(FIRST_DELTA_TIMEOUT):
+                async with asyncio.timeout(ANSWER_TIMEOUT):
                     page = await client.models.list()
             except (BadRequestError, NotFoundError):
                 return []  # chat is all that we need, and all that some servers have
@@ -162,56 +148,6 @@ class OpenAILLM:
                 for tool in request.tools
             ]
         return body
-
-
-class _Translation:
-    """Turns what the SDK raises into our errors, with the mend for those that have one."""
-
-    def __init__(self, where: str) -> None:
-        self._where = where
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        if isinstance(error, Exception) and not isinstance(error, ProviderError):
-            raise self._translated(error) from error
-
-    def _translated(self, error: Exception) -> ProviderError:
-        import openai
-
-        where = self._where
-        match error:
-            case TimeoutError() | openai.APITimeoutError():
-                return ProviderTimeout(f"{where} did not answer in time")
-            case openai.APIConnectionError():
-                return ProviderUnavailable(
-                    f"cannot reach {where}: {error.__cause__ or error}; is it running,"
-                    " and is OPENAI_BASE_URL right?",
-                    retryable=True,
-                )
-            case openai.AuthenticationError() | openai.PermissionDeniedError():
-                return ProviderUnavailable(
-                    f"{where} refuses the key: {_said(error)}; check OPENAI_API_KEY"
-                )
-            case openai.RateLimitError():
-                spent = error.code == "insufficient_quota"
-                mend = "check plan and billing of the account" if spent else "try again later"
-                return ProviderUnavailable(
-                    f"{where} has had enough of us: {_said(error)}; {mend}", retryable=not spent
-                )
-            case openai.NotFoundError():
-                return ProviderUnavailable(
-                    f"{where} has no such model or address: {_said(error)};"
-                    " check --llm openai:MODEL and OPENAI_BASE_URL"
-                )
-            case openai.APIStatusError():
-                return ProviderError(
-                    f"{where} answered {error.status_code}: {_said(error)}",
-                    retryable=error.status_code >= 500,
-                )
-            case _:
-                return ProviderError(f"{where} sent what is no answer: {_said(error)}")
 
 
 @dataclass(slots=True)
@@ -291,15 +227,9 @@ def _wire_name(name: str) -> str:
     return _NOT_IN_A_NAME.sub("_", plain).strip("_")[:64]
 
 
-def _said(error: Exception) -> str:
-    body = getattr(error, "body", None)
-    said = body.get("message") if isinstance(body, dict) else None
-    return " ".join(str(said or error or type(error).__name__).split())[:300]
-
-
 async def _next(chunks: AsyncIterator[Any], deadline: float | None) -> Any:
     """The next chunk, or None at the end; raises TimeoutError."""
     if deadline is None:
-        deadline = asyncio.get_running_loop().time() + NEXT_DELTA_TIMEOUT
+        deadline = asyncio.get_running_loop().time() + ANSWER_TIMEOUT
     async with asyncio.timeout_at(deadline):
         return await anext(chunks, None)

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-import mulisa.providers.openai as openai_provider
+import mulisa.providers.openai.llm as openai_provider
 from mulisa.core.errors import ProviderError, ProviderTimeout, ProviderUnavailable
 from mulisa.core.provider import ChatRequest, Delta, Message, TextDelta, ToolCall, ToolSpec
-from mulisa.providers.openai import OpenAILLM
+from mulisa.providers.openai.llm import OpenAILLM
 
 pytestmark = pytest.mark.network
 
@@ -253,8 +253,7 @@ async def test_garbage(garbage: bytes) -> None:
 
 @pytest.mark.parametrize("hang_after", [0, 1])
 async def test_a_server_that_falls_silent(hang_after: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(openai_provider, "FIRST_DELTA_TIMEOUT", 0.3)
-    monkeypatch.setattr(openai_provider, "NEXT_DELTA_TIMEOUT", 0.3)
+    monkeypatch.setattr(openai_provider, "ANSWER_TIMEOUT", 0.3)
     server = Server(chunk({"content": "x"}), STOP)
     server.hang_after = hang_after
     async with serving(server.chat) as llm, asyncio.timeout(5):

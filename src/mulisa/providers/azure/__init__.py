@@ -1,0 +1,1 @@
+"""Azure: Speech, Azure OpenAI and Voice Live; the Speech SDK comes with the extra ``azure``."""

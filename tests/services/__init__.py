@@ -1,0 +1,1 @@
+"""Services of vendors, true to their protocols, on this machine: real sockets, real speech."""
