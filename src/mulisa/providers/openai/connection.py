@@ -87,14 +87,21 @@ async def opened(asked: Awaitable[Any]) -> Stream:
     deadline = asyncio.get_running_loop().time() + ANSWER_TIMEOUT
     async with asyncio.timeout_at(deadline):
         stream = await asked
-    return _pieces(stream, deadline)
+    return _closing(stream, deadline)
 
 
-async def _pieces(stream: Any, deadline: float | None) -> Stream:
+async def timed(pieces: Stream, deadline: float | None) -> Stream:
+    """The same pieces; TimeoutError when the first one is not there at `deadline` (the loop's
+    clock), or a further one takes longer than `ANSWER_TIMEOUT`. Who takes them may take its time.
+    """
+    while (piece := await _next(pieces, deadline)) is not None:
+        deadline = None
+        yield piece
+
+
+async def _closing(stream: Any, deadline: float | None) -> Stream:
     async with stream:
-        pieces = aiter(stream)
-        while (piece := await _next(pieces, deadline)) is not None:
-            deadline = None
+        async for piece in timed(aiter(stream), deadline):
             yield piece
 
 

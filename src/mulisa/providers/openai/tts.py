@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -12,7 +13,7 @@ from mulisa.core.account import check_budget, spend
 from mulisa.core.audio import Samples
 from mulisa.core.errors import ConfigError, ProviderError, ProviderUnavailable
 from mulisa.core.provider import Progress
-from mulisa.providers.openai.connection import ANSWER_TIMEOUT, Service, connect, is_known
+from mulisa.providers.openai.connection import ANSWER_TIMEOUT, Service, connect, is_known, timed
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -82,18 +83,17 @@ class OpenAITTS:
             await client.close()
 
     async def _bytes(self, client: AsyncOpenAI, text: str) -> AsyncIterator[bytes]:
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + ANSWER_TIMEOUT
-        async with asyncio.timeout_at(deadline) as limit:
-            async with client.audio.speech.with_streaming_response.create(
-                model=self._model, voice=self._voice, input=text, response_format="pcm"
-            ) as response:
-                if "json" in response.headers.get("content-type", ""):
-                    raise ProviderError(f"{self._service.where} sent no sound")
-                async for piece in response.iter_bytes(PIECE_BYTES):
-                    limit.reschedule(None)  # whoever listens may take its time
-                    yield piece
-                    limit.reschedule(loop.time() + ANSWER_TIMEOUT)
+        deadline = asyncio.get_running_loop().time() + ANSWER_TIMEOUT
+        asked = client.audio.speech.with_streaming_response.create(
+            model=self._model, voice=self._voice, input=text, response_format="pcm"
+        )
+        async with AsyncExitStack() as stack:
+            async with asyncio.timeout_at(deadline):
+                response = await stack.enter_async_context(asked)
+            if "json" in response.headers.get("content-type", ""):
+                raise ProviderError(f"{self._service.where} sent no sound")
+            async for piece in timed(aiter(response.iter_bytes(PIECE_BYTES)), deadline):
+                yield piece
 
 
 async def _samples(pieces: AsyncIterator[bytes]) -> AsyncIterator[Samples]:
