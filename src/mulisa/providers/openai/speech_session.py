@@ -11,7 +11,7 @@ import asyncio
 import base64
 import json
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, Final, Protocol, TypeAlias
@@ -377,6 +377,11 @@ class SpeechSession:
         self._idle.set()
 
     @property
+    def engine(self) -> str:
+        """The service as people know it."""
+        return self._engine
+
+    @property
     def sample_rate_hz(self) -> int:
         """Of what `respond` yields."""
         return RATE_HZ
@@ -395,7 +400,7 @@ class SpeechSession:
                 await self._until_old(link)
                 former = link
 
-    async def respond(self, request: RealtimeRequest) -> AsyncIterator[_Delta]:
+    async def respond(self, request: RealtimeRequest) -> AsyncGenerator[_Delta, None]:
         """See `RealtimeSession`."""
         check_budget()
         self._idle.clear()
