@@ -129,8 +129,6 @@ class Session:
         self._state: AgentState | None = None
         self._recordings = Recordings()
         self._realtime: RealtimeVoice | None = None
-        if engines.realtime is not None:
-            self._realtime = RealtimeVoice(engines.realtime.session(), self._config.realtime)
         self._stay = uuid4().hex[:8]
         self._numbers = count(1)
 
@@ -145,6 +143,8 @@ class Session:
         self._memory = Memory(
             self._config.memory, agent=self._persona.name, now=loop.time(), wall=wall
         )
+        if (realtime := self._engines.realtime) is not None:
+            self._realtime = RealtimeVoice(realtime.session(), self._config.realtime)
         self._speaker = Speaker(
             self._transport,
             self._engines,
