@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
 MAX_MESSAGE: Final = 2**24
 """Bytes; an audio delta has some 10 kB."""
 SEND_TIMEOUT: Final = 10.0
+
+wire_log = logging.getLogger(f"{__name__}.wire")
+wire_log.setLevel(logging.INFO)
+"""Of the WebSocket library, which would write the key among the headers at DEBUG."""
 
 
 class SocketTranslation(Translation):
@@ -104,12 +109,13 @@ async def open_socket(
     """Connect to `client`'s realtime endpoint. Raises ProviderError."""
     translation = SocketTranslation(where, key)
     with translation:
+        options: Any = {"max_size": MAX_MESSAGE, "compression": None, "logger": wire_log}
         async with asyncio.timeout(CONNECT_TIMEOUT):
             connection = await client.realtime.connect(
                 model=model,
                 extra_query=dict(query or {}),
                 extra_headers=dict(headers or {}),
-                websocket_connection_options={"max_size": MAX_MESSAGE, "compression": None},
+                websocket_connection_options=options,
             ).enter()
     return Socket(connection, translation)
 
