@@ -346,6 +346,16 @@ async def test_garbage_fails_the_reply_and_the_session_begins_anew(broken: dict[
         await answer(session, await service.wire(1), 1)
 
 
+async def test_a_service_that_never_stops_talking_is_stopped() -> None:
+    async with a_session() as (session, service):
+        wire = await service.wire()
+        asking = asyncio.create_task(collect(session))
+        await wire.asked("response.create")
+        wire.say(created(), began(), *([audio(30.0)] * 21))
+        with pytest.raises(ProviderError, match="broken"):
+            await asking
+
+
 async def test_what_is_not_known_is_passed_over() -> None:
     async with a_session() as (session, service):
         wire = await service.wire()

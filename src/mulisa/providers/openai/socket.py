@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from mulisa.core.errors import ProviderError, ProviderUnavailable
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 MAX_MESSAGE: Final = 2**24
 """Bytes; an audio delta has some 10 kB."""
 SEND_TIMEOUT: Final = 10.0
+CLOSE_TIMEOUT: Final = 1.0
+"""Seconds; who does not answer a farewell shall not keep us."""
 
 wire_log = logging.getLogger(f"{__name__}.wire")
 wire_log.setLevel(logging.INFO)
@@ -95,7 +98,8 @@ class Socket:
 
     async def aclose(self) -> None:
         """Idempotent."""
-        await self._connection.close()
+        with suppress(ProviderError), self._translation:
+            await self._connection.close()
 
 
 async def open_socket(
@@ -109,7 +113,12 @@ async def open_socket(
     """Connect to `client`'s realtime endpoint. Raises ProviderError."""
     translation = SocketTranslation(where, key)
     with translation:
-        options: Any = {"max_size": MAX_MESSAGE, "compression": None, "logger": wire_log}
+        options: Any = {
+            "max_size": MAX_MESSAGE,
+            "close_timeout": CLOSE_TIMEOUT,
+            "compression": None,
+            "logger": wire_log,
+        }
         async with asyncio.timeout(CONNECT_TIMEOUT):
             connection = await client.realtime.connect(
                 model=model,

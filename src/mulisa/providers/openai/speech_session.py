@@ -33,6 +33,8 @@ PIECE: Final = RATE_HZ
 """Samples per message of speech."""
 MAX_TOKENS: Final = 1e6
 """More than that is no count of one response."""
+MAX_RESPONSE: Final = 10 * 60 * RATE_HZ * 2
+"""Bytes: ten minutes of speech."""
 MIN_SPEECH: Final = RATE_HZ // 5
 """Less than 100 ms is refused."""
 
@@ -87,8 +89,17 @@ class _Response:
     event_ids: set[str] = field(default_factory=set)
     """Of what was sent for it and must not fail."""
     response_id: str = ""
+    size: int = 0
+    """Bytes of text and audio that came."""
     cancelled: bool = False
     done: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def take(self, delta: _Delta, size: int) -> None:
+        """Raises ValueError if the service does not come to an end."""
+        self.size += size
+        if self.size > MAX_RESPONSE:
+            raise ValueError("endless response")
+        self.deltas.put_nowait(delta)
 
     def end(self, failure: ProviderError | None) -> None:
         """Nothing more comes. Idempotent."""
@@ -290,18 +301,18 @@ class Link:
             if item.get("status") != "incomplete":
                 self._conversation.reply_completed(str(item["id"]))
         elif item["type"] == "function_call" and (response := self._current(event)):
-            response.deltas.put_nowait(_tool_call(item))
+            response.take(_tool_call(item), len(item["arguments"]))
 
     def _on_text(self, event: Mapping[str, Any]) -> None:
         if response := self._current(event):
-            response.deltas.put_nowait(TextDelta(_text(event["delta"])))
+            response.take(TextDelta(_text(event["delta"])), len(event["delta"]))
 
     def _on_audio(self, event: Mapping[str, Any]) -> None:
         if response := self._current(event):
             pcm = base64.b64decode(_text(event["delta"]), validate=True)
             samples = np.frombuffer(pcm, dtype="<i2").astype(np.int16)
             self._conversation.reply_went_on(str(event["item_id"]), len(samples) / RATE_HZ)
-            response.deltas.put_nowait(AudioDelta(samples))
+            response.take(AudioDelta(samples), len(pcm))
 
     def _on_done(self, event: Mapping[str, Any]) -> None:
         done = event["response"]
