@@ -54,7 +54,7 @@ class RealtimeConfig:
     """Longer than that it is waited for."""
     max_gap: float = 0.6
     """Silence between two pieces of audio when nothing is left to be played."""
-    head_start: float = 0.5
+    head_start: float = 1.0
     """So long before the rest is played out the next engine takes over."""
     rest: float = 20.0
     """An engine that did not answer in time is left alone for so long."""
