@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from itertools import pairwise
 
 import pytest
 
@@ -64,9 +66,13 @@ class Stage(Call):
         assert isinstance(self.engines.llm, ScriptedLLM)
         return self.engines.llm
 
+    async def has_answered(self, times: int) -> None:
+        """Wait until she has spoken so often."""
+        await self.settles(lambda: len(self.log.of("mulisa")) == times)
+
     async def says(self, *texts: str) -> None:
         """Wait until so much was said by her."""
-        await self.settles(lambda: len(self.log.of("mulisa")) == len(texts))
+        await self.has_answered(len(texts))
         assert [entry.text for entry in self.log.of("mulisa")] == list(texts)
 
 
@@ -351,3 +357,34 @@ async def test_nothing_is_recorded_without_such_an_engine(
         await speak(alice, say(ASK))
         await call.settles(lambda: len(call.log.of("mulisa")) == 1)
     assert recorded == []
+
+
+@pytest.mark.parametrize("seed", range(12))
+async def test_whatever_fails_every_question_is_answered(seed: int) -> None:
+    dice = random.Random(seed)
+    calls = range(40)
+    realtime = ScriptedRealtime(
+        [Rule("story", STORY)],
+        default=ANSWER,
+        first_audio=dice.choice([0.1, 0.5, 1.2]),
+        pace=dice.choice([0.01, 0.1, 0.25]),
+        failures={call for call in calls if dice.random() < 0.2},
+        breaks={call: dice.randrange(6) for call in calls if dice.random() < 0.3},
+        stalls={call: dice.randrange(6) for call in calls if dice.random() < 0.3},
+    )
+    llm = ScriptedLLM(default=INSTEAD, first_token=0.2)
+    async with a_call(realtime, llm) as call:
+        alice = await call.enter("alice")
+        for number in range(8):
+            async with recording(alice) as heard:
+                await speak(alice, say(dice.choice([ASK, LONG])))
+                await call.has_answered(number + 1)
+            frames = audible(heard)
+            gaps = [b.received_at - a.received_at for a, b in pairwise(frames)]
+            assert max(gaps) <= 1.0, (number, "never speaking without sound")
+            await asyncio.sleep(dice.choice([0.0, 1.0, 15.0]))
+        assert call.observed.failed == 0
+        assert all(entry.text and not entry.unspoken for entry in call.log.of("mulisa"))
+        assert len(call.realtime.settled) == sum(
+            not request.final for request in call.realtime.requests
+        )
