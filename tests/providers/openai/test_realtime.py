@@ -40,7 +40,9 @@ TOOL = ToolSpec("who_is_here", "People", {"type": "object", "properties": {}})
 CALL = ToolCall("c1", "who_is_here", {"limit": 2})
 SPOKEN = RealtimeRequest((SYSTEM, BOB, ALICE), (TOOL,), tone(3, 0.5, 16_000))
 STORY = "Once upon a time there was a very small fox and it lived in a wood"
-QUICK = SpeechSessionConfig(cancel_timeout=0.3, first_wait=0.05, longest_wait=0.2)
+QUICK = SpeechSessionConfig(
+    setup_timeout=1.0, cancel_timeout=0.3, first_wait=0.05, longest_wait=0.2
+)
 
 
 def script(said: str) -> str | ToolCall:
@@ -207,7 +209,7 @@ async def test_after_a_fault_in_a_reply_the_next_one_works(kind: str, after: int
         fault = Fault(kind, after, code="server_error")  # type: ignore[arg-type]
         service.faults.next(RESPONSE, fault)
         with pytest.raises((ProviderError, TimeoutError)):
-            async with asyncio.timeout(3.0), aclosing(session.respond(saying("story"))) as deltas:
+            async with asyncio.timeout(1.0), aclosing(session.respond(saying("story"))) as deltas:
                 async for _ in deltas:
                     pass
         session.heard(None, 0.0)
@@ -227,7 +229,7 @@ async def test_after_a_fault_of_the_connection_another_one_works(kind: str, afte
         task = asyncio.create_task(session.run())
         try:
             with suppress(ProviderError, TimeoutError):
-                async with asyncio.timeout(6.0):
+                async with asyncio.timeout(1.5):
                     await ask(session)
             session.heard(None, 0.0)
             assert await ask_until_it_works(session) == "Bob is here."
