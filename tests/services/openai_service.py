@@ -246,16 +246,11 @@ def refused(status: int, code: str, message: str, retry_after: float = 0) -> web
     """An error as OpenAI words it."""
     body = {"error": {"message": message, "type": "error", "param": None, "code": code or None}}
     headers = {"Retry-After": f"{retry_after:g}"} if status == 429 else {}
-    known: dict[int, type[web.HTTPException]] = {
-        400: web.HTTPBadRequest,
-        401: web.HTTPUnauthorized,
-        403: web.HTTPForbidden,
-        404: web.HTTPNotFound,
-        429: web.HTTPTooManyRequests,
-        503: web.HTTPServiceUnavailable,
-    }
-    kind = known.get(status, web.HTTPInternalServerError)
-    return kind(text=json.dumps(body), content_type="application/json", headers=headers)
+    kind = type("Refusal", (web.HTTPException,), {"status_code": status})
+    refusal: web.HTTPException = kind(
+        text=json.dumps(body), content_type="application/json", headers=headers
+    )
+    return refusal
 
 
 async def _json(request: web.Request) -> Body:

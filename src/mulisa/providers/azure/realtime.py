@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from mulisa.core.errors import ProviderError, ProviderUnavailable
 from mulisa.core.provider import Progress, RealtimeSession
-from mulisa.providers.openai.connection import connect
+from mulisa.providers.openai.connection import Service, connect
 from mulisa.providers.openai.dialects import VoiceLiveDialect
 from mulisa.providers.openai.socket import open_socket
 from mulisa.providers.openai.speech_session import (
@@ -30,7 +30,9 @@ DEFAULT_VOICE: Final = "en-US-Ava:DragonHDLatestNeural"
 DEFAULT_API_VERSION: Final = "2025-10-01"
 MAX_AGE: Final = 25 * 60.0
 """Seconds; Azure ends a session after 30 minutes."""
-_MEND: Final = "check AZURE_VOICE_LIVE_ENDPOINT and AZURE_VOICE_LIVE_API_KEY"
+_KEY: Final = "AZURE_VOICE_LIVE_API_KEY"
+_ENDPOINT: Final = "AZURE_VOICE_LIVE_ENDPOINT"
+_MEND: Final = f"check {_ENDPOINT} and {_KEY}"
 
 
 class AzureVoiceLive:
@@ -104,9 +106,8 @@ class AzureVoiceLive:
             raise ProviderUnavailable(f"the connection to {self._where} is not loaded")
         return await open_socket(
             self._client,
+            Service(ENGINE, self._where, _KEY, _ENDPOINT),
             self._model,
-            self._where,
-            "AZURE_VOICE_LIVE_API_KEY",
             query={"api-version": self._api_version},
             headers={"api-key": self._api_key, "Authorization": Omit()},
         )

@@ -36,6 +36,10 @@ def connect(base_url: str, api_key: str) -> AsyncOpenAI:
     )
 
 
+class NotThere(ProviderUnavailable):
+    """The service does not have what it was asked for: an address, an interface, a model."""
+
+
 Used: TypeAlias = Callable[[int], None]
 """Told how many tokens an answer took."""
 Stream: TypeAlias = AsyncIterator[Any]
@@ -152,7 +156,7 @@ class Translation:
                     retry_after=_retry_after(error),
                 )
             case openai.NotFoundError():
-                return ProviderUnavailable(
+                return NotThere(
                     f"{where} has no such model or address: {said_by(error)};"
                     f" name another, as in openai:MODEL, or check {service.url}"
                 )

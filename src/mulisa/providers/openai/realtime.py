@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from mulisa.core.errors import ProviderError, ProviderUnavailable
 from mulisa.core.provider import Progress, RealtimeSession
-from mulisa.providers.openai.connection import connect
+from mulisa.providers.openai.connection import Service, connect
 from mulisa.providers.openai.dialects import OpenAIDialect
 from mulisa.providers.openai.socket import open_socket
 from mulisa.providers.openai.speech_session import (
@@ -46,6 +46,7 @@ class OpenAIRealtime:
         self._api_key = api_key
         self._config = config or SpeechSessionConfig()
         self._client: AsyncOpenAI | None = None
+        self._service = Service(ENGINE, base_url or ENGINE, "OPENAI_API_KEY", "OPENAI_BASE_URL")
 
     @property
     def label(self) -> str:
@@ -85,9 +86,9 @@ class OpenAIRealtime:
 
     @property
     def _where(self) -> str:
-        return self._base_url or ENGINE
+        return self._service.where
 
     async def _open(self) -> Wire:
         if self._client is None:
             raise ProviderUnavailable(f"the connection to {self._where} is not loaded")
-        return await open_socket(self._client, self._model, self._where, "OPENAI_API_KEY")
+        return await open_socket(self._client, self._service, self._model)

@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from mulisa.core.errors import ProviderError, ProviderUnavailable
-from mulisa.providers.openai.connection import CONNECT_TIMEOUT, Translation
+from mulisa.providers.openai.connection import CONNECT_TIMEOUT, NotThere, Service, Translation
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -28,16 +28,12 @@ wire_log.setLevel(logging.INFO)
 
 
 class SocketTranslation(Translation):
-    """Also what the WebSocket raises. `key` is the variable that holds the key."""
-
-    def __init__(self, where: str, key: str) -> None:
-        super().__init__(where)
-        self._key = key
+    """Also what the WebSocket raises."""
 
     def _translated(self, error: Exception) -> ProviderError:
         from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
-        where = self._where
+        where = self._service.where
         match error:
             case InvalidStatus(response=response):
                 return self._refused(response.status_code, said_in(bytes(response.body or b"")))
@@ -45,7 +41,7 @@ class SocketTranslation(Translation):
                 reason = f": {frame.code} {frame.reason}".rstrip() if frame else ""
                 return ProviderUnavailable(f"{where} ended the session{reason}", retryable=True)
             case InvalidHandshake():
-                return ProviderUnavailable(f"{where} speaks no WebSocket here; check the address")
+                return NotThere(f"{where} speaks no WebSocket here; check the address")
             case OSError() if not isinstance(error, TimeoutError):
                 return ProviderUnavailable(
                     f"cannot reach {where}: {error}; is it running, and is its address right?",
@@ -55,13 +51,16 @@ class SocketTranslation(Translation):
                 return super()._translated(error)
 
     def _refused(self, status: int, said: str) -> ProviderError:
-        where = self._where
+        where = self._service.where
         match status:
             case 401 | 403:
-                return ProviderUnavailable(f"{where} refuses the key: {said}; check {self._key}")
-            case 404 | 400:
                 return ProviderUnavailable(
-                    f"{where} has no such model or address: {said}; check --realtime NAME:MODEL"
+                    f"{where} refuses the key: {said}; check {self._service.key}"
+                )
+            case 400 | 404 | 405 | 501:
+                return NotThere(
+                    f"{where} has no such model or address: {said}; name another, as in"
+                    f" openai:MODEL, or check {self._service.url}"
                 )
             case 429:
                 spent = "quota" in said
@@ -104,14 +103,18 @@ class Socket:
 
 async def open_socket(
     client: AsyncOpenAI,
-    model: str,
-    where: str,
-    key: str,
+    service: Service,
+    model: str = "",
     query: Mapping[str, object] | None = None,
     headers: Mapping[str, Any] | None = None,
 ) -> Socket:
-    """Connect to `client`'s realtime endpoint. Raises ProviderError."""
-    translation = SocketTranslation(where, key)
+    """Connect to `client`'s realtime endpoint, if there is a `model`, to that one.
+
+    Raises ProviderError.
+    """
+    from openai import omit
+
+    translation = SocketTranslation(service)
     with translation:
         options: Any = {
             "max_size": MAX_MESSAGE,
@@ -121,7 +124,7 @@ async def open_socket(
         }
         async with asyncio.timeout(CONNECT_TIMEOUT):
             connection = await client.realtime.connect(
-                model=model,
+                model=model or omit,
                 extra_query=dict(query or {}),
                 extra_headers=dict(headers or {}),
                 websocket_connection_options=options,
