@@ -104,7 +104,8 @@ async def build_engines(config: Config, persona: Persona, progress: EngineProgre
 
 async def close_engines(engines: Engines) -> None:
     """Free all of them, even if one cannot be freed."""
-    await _close((engines.vad, engines.stt, engines.llm, engines.tts))
+    every = (engines.vad, engines.stt, engines.llm, engines.tts, engines.realtime)
+    await _close(engine for engine in every if engine is not None)
 
 
 def build_persona(config: Config) -> Persona:

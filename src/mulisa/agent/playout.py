@@ -96,6 +96,12 @@ class PlayoutQueue:
         self._end_segment()
         self._segments.append(_Segment(text, self._written, self._written))
 
+    def extend(self, text: str) -> None:
+        """What is written from now on, and since the last `segment`, speaks this, too."""
+        if not self._segments or self._segments[-1].complete:
+            self.segment("")
+        self._segments[-1].text += text
+
     def write(self, samples: Samples) -> None:
         """Append 48 kHz audio."""
         if len(samples):

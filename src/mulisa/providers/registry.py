@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias
 from mulisa.core.errors import ConfigError, ProviderUnavailable
 from mulisa.core.provider import Provider
 
-Kind: TypeAlias = Literal["vad", "stt", "llm", "tts"]
+Kind: TypeAlias = Literal["vad", "stt", "llm", "tts", "realtime"]
 
 
 def available(kind: Kind) -> list[str]:
