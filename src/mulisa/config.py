@@ -604,7 +604,9 @@ def _keep_credentials(url: str) -> None:
 
 def _origins(config: Config, flags: Mapping[str, Any], path: Path | None) -> dict[str, str]:
     """Where each setting was made that was made."""
-    return {name: _where(name, flags, path) for name in config.model_fields_set}
+    return {
+        name: _where(name, flags, path) for name in config.model_fields_set if getattr(config, name)
+    }
 
 
 def _where(name: str, flags: Mapping[str, Any], path: Path | None) -> str:
