@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any, Final, Literal, TypeAlias
 
 from mulisa.console import Console
@@ -25,6 +26,7 @@ from mulisa.worker.status import (
     CannotStart,
     Draining,
     EngineLoading,
+    EngineTrouble,
     GatewayLost,
     ProcessDied,
     Registered,
@@ -42,6 +44,13 @@ _GONE: Final = {
     "vanished": "is gone without a word",
     "replaced": "came back in another page",
     "removed": "was removed",
+}
+
+_DOING: Final = {
+    "stt": "hearing",
+    "llm": "thinking",
+    "tts": "speaking",
+    "realtime": "speech to speech",
 }
 
 Command: TypeAlias = Literal["serve", "worker", "join"]
@@ -277,6 +286,18 @@ def _agent_state(console: Console, event: AgentStateChanged) -> None:
     console.event("agent_state", event.room, event.state, room=event.room, state=event.state)
 
 
+def _engine_trouble(console: Console, event: EngineTrouble) -> None:
+    doing = _DOING.get(event.stage, event.stage)
+    fields = asdict(event)
+    if not event.reason:
+        text = f"{doing}: {event.engine} works again"
+        console.event("engine_works", event.room, text, "good", **fields)
+        return
+    meanwhile = f"{event.successor} does it meanwhile" if event.successor else "nobody else does it"
+    text = f"{doing}: {event.reason} ({meanwhile})"
+    console.event("engine_trouble", event.room, text, "warning", **fields)
+
+
 _LINES: Final[dict[type[Any], Callable[[Console, Any], None]]] = {
     RoomOpened: _room_opened,
     RoomClosed: _room_closed,
@@ -292,6 +313,7 @@ _LINES: Final[dict[type[Any], Callable[[Console, Any], None]]] = {
     EngineLoading: _engine_loading,
     CannotStart: _cannot_start,
     Draining: _draining,
+    EngineTrouble: _engine_trouble,
 }
 _LINES_OF: Final[dict[Command, dict[type[Any], Callable[[Console, Any], None]]]] = {
     "serve": _LINES,

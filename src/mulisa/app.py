@@ -20,6 +20,7 @@ from mulisa.providers.registry import Kind, available, create
 
 if TYPE_CHECKING:
     from mulisa.agent.persona import Persona
+    from mulisa.core.account import Account
     from mulisa.core.metrics import SessionObserver
     from mulisa.core.room import RoomName
     from mulisa.core.transcript import TranscriptEntry
@@ -135,17 +136,19 @@ async def run_session(
     persona: Persona,
     store: TranscriptStore,
     observer: SessionObserver | None = None,
+    account: Account | None = None,
 ) -> None:
     """Take part in a room from joining to leaving; the room's call ends with it.
 
-    Cancel to leave. If the room is lost or the process dies, the call stays open and goes on
-    when the agent is back. Raises TransportError.
+    What the engines use for it is written into `account`, which may bound it. Cancel to leave. If
+    the room is lost or the process dies, the call stays open and goes on when the agent is back.
+    Raises TransportError.
     """
     from mulisa.agent.session import Session
 
     call = _Call(store)
     try:
-        await Session(transport, engines, persona, call, observer=observer).run()
+        await Session(transport, engines, persona, call, observer=observer, account=account).run()
     except asyncio.CancelledError:
         await call.end()
         raise

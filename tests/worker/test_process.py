@@ -31,6 +31,7 @@ from mulisa.worker.status import (
     SessionStarted,
     Status,
 )
+from mulisa.worker.telling import RoomObserver
 from tests.server.gateways import KEY, ROOM, SECRET, RunningGateway, config, running_gateway
 
 pytestmark = pytest.mark.network
@@ -128,7 +129,7 @@ class Log:
                 await self._news.wait()
 
 
-async def stay(transport: Transport) -> None:
+async def stay(transport: Transport, observer: RoomObserver) -> None:
     async with transport:
         async for _ in transport.events():
             pass
@@ -188,7 +189,7 @@ async def test_a_failing_session_ends_only_its_room_and_is_tried_again(
 ) -> None:
     attempts: list[str] = []
 
-    async def fails_once(transport: Transport) -> None:
+    async def fails_once(transport: Transport, observer: RoomObserver) -> None:
         async with transport:
             attempts.append(transport.room)
             if attempts.count("bad") == 1 and transport.room == "bad":
@@ -227,7 +228,7 @@ async def test_a_session_that_does_not_leave_is_not_waited_for_in_vain(
 ) -> None:
     release = asyncio.Event()
 
-    async def stubborn(transport: Transport) -> None:
+    async def stubborn(transport: Transport, observer: RoomObserver) -> None:
         async with transport:
             try:
                 await release.wait()
@@ -462,7 +463,7 @@ async def test_a_change_of_routing_is_made_and_confirmed(
 async def test_what_she_is_told_by_voice_is_kept_for_the_next_process(
     gateway: RunningGateway, routable: type[Routable]
 ) -> None:
-    async def obeys(transport: Transport) -> None:
+    async def obeys(transport: Transport, observer: RoomObserver) -> None:
         async with transport:
             await transport.hear(Identity("alice-7f3k"), False)
             async for _ in transport.events():
@@ -503,7 +504,7 @@ async def test_whom_each_hears_is_shown_by_the_gateway_and_long_names_lose_no_ag
     alice = Identity("alice-7f3k")
     reported = asyncio.Event()
 
-    async def report(transport: Transport) -> None:
+    async def report(transport: Transport, observer: RoomObserver) -> None:
         async with transport:
             crowd = frozenset(Identity(f"{n:03}" + "\U0001f980" * 253) for n in range(500))
             for heard in (crowd, crowd | {alice}, frozenset({alice})):

@@ -17,6 +17,7 @@ from mulisa.agent.gate import Turn
 from mulisa.agent.mouth import Playout
 from mulisa.agent.sentences import SentenceSplitter
 from mulisa.agent.tools import Toolbox
+from mulisa.core.account import budget_is_spent, is_first_to_tell
 from mulisa.core.errors import ProviderError, ProviderTimeout
 from mulisa.core.metrics import TurnMetrics
 from mulisa.core.provider import LLM, TTS, ChatRequest, Message, TextDelta, ToolCall
@@ -37,6 +38,8 @@ class ReplyConfig:
     """Longest spoken answer; the rest is not said."""
     apology: str = "Sorry, I cannot think right now. Please try again in a moment."
     """Said when the LLM fails before it said anything."""
+    budget_spent: str = "Sorry, the budget of this room is used up, so I cannot go on."
+    """Said instead when nothing may be spent any more; once."""
 
 
 class Reply:
@@ -100,11 +103,17 @@ class Reply:
         except Exception as error:  # an engine of somebody else may raise anything
             logger.warning("no answer from %s: %s", self._llm.label, _as_provider_error(error))
             self.failed = True
-            if self.metrics.first_token_at is None:
-                segments.put_nowait(self._config.apology)
+            if self.metrics.first_token_at is None and (apology := self._apology()):
+                segments.put_nowait(apology)
         for segment in splitter.flush():
             segments.put_nowait(segment)
         segments.put_nowait(None)
+
+    def _apology(self) -> str:
+        """Empty when it would only be said again."""
+        if not budget_is_spent():
+            return self._config.apology
+        return self._config.budget_spent if is_first_to_tell() else ""
 
     async def _converse(
         self, splitter: SentenceSplitter, segments: asyncio.Queue[str | None]
