@@ -27,7 +27,7 @@ _CAUSES: Final = (
     (r"\bregion\b", "its region is not right"),
     (r"enough of us|rate limit|too many|throttl|busy|\b429\b", "it is too busy"),
     (r"no such|not found|\b404\b|deployment", "it does not have what it was asked for"),
-    (r"in time|time-?out|timed out|\bno answer|within|silent", "it does not answer in time"),
+    (r"in time|time-?out|timed out|within|silent", "it does not answer in time"),
     (r"reach|connect|network|\bDNS\b|hangs up", "it cannot be reached"),
 )
 _OTHER_CAUSE: Final = "something went wrong there"

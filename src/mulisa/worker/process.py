@@ -296,8 +296,7 @@ class AgentProcess:
         fits = len(heard) <= MAX_IDENTITIES and len(encode_control(frame)) <= MAX_FRAME_BYTES
         if session.is_routable and fits:
             self._send(frame)
-        if listener == self._config.identity:  # so it is told once a second, too
-            self._report_use(session)
+        self._report_use(session)  # once a second, too
 
     def _report_use(self, session: _RoomSession) -> None:
         if not session.is_routable or not session.observer or not self._link:
