@@ -107,7 +107,6 @@ def test_a_frame_is_limited_in_bytes(letter: str) -> None:
     st.dictionaries(
         st.sampled_from(["type", "request_id", "hear", "error", "listener", "heard", "use"]),
         json_values,
-        json_values,
     )
 )
 def test_any_json_is_a_frame_or_refused(data: dict[str, object]) -> None:
