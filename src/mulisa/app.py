@@ -209,7 +209,9 @@ async def _load(kind: Kind, config: Config, persona: Persona, progress: EnginePr
     except BaseException:
         await engine.aclose()
         raise
-    progress(kind, engine.label, 1.0)
+    is_own_pick = kind == "llm" and not config.origin(kind)
+    because = f", because {choices[0].why}" if is_own_pick else ""
+    progress(kind, engine.label + because, 1.0)
     return engine
 
 

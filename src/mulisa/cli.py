@@ -626,6 +626,8 @@ async def _examine(settings: Config, *, as_json: bool) -> bool:
         checks.append(check)
         if not as_json:
             print(f"{check.status:<5} {check.name:<11} {check.found}", flush=True)
+            if check.why:
+                print(f"{'':<17} because {check.why}", flush=True)
             if check.mend:
                 print(f"{'':<17} -> {check.mend}", flush=True)
     failed = any(check.status == "fail" for check in checks)
