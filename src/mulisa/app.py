@@ -226,8 +226,8 @@ def _create(choices: Sequence[EngineChoice]) -> Provider:
             missing.append(error)
     if not made:
         raise _as_one(missing)
-    for error in missing:
-        logger.warning("%s; the others do its work", error)
+    for lack in missing:
+        logger.warning("%s; the others of the chain do its work", lack)
     return _chained(choices[0].kind, made)
 
 

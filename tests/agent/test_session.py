@@ -19,7 +19,7 @@ from mulisa.core.audio import AudioFrame
 from mulisa.core.errors import ConfigError, ConnectionLost, ProviderUnavailable, TransportError
 from mulisa.core.events import ChatReceived
 from mulisa.core.metrics import SessionObserver, TurnMetrics
-from mulisa.core.provider import LLM, STT, ChatRequest, Delta, Engines, STTStream, ToolCall
+from mulisa.core.provider import LLM, STT, ChatRequest, Delta, Engines, ToolCall
 from mulisa.core.room import (
     AGENT_STATE_ATTRIBUTE,
     TROUBLE_ATTRIBUTE,
@@ -30,7 +30,14 @@ from mulisa.core.room import (
 from mulisa.core.transcript import TranscriptEntry
 from mulisa.core.transport import Caption, ChatMessage, SendFrame, SubscriptionStats
 from mulisa.providers.concierge import Concierge
-from mulisa.providers.scripted import Rule, ScriptedLLM, ScriptedSTT, ScriptedTTS, ScriptedVAD
+from mulisa.providers.scripted import (
+    Rule,
+    ScriptedLLM,
+    ScriptedSTT,
+    ScriptedSTTStream,
+    ScriptedTTS,
+    ScriptedVAD,
+)
 from mulisa.transport.loopback import LoopbackRoom, LoopbackTransport
 from tests.speech import say, speak
 
@@ -896,7 +903,7 @@ async def test_a_spent_budget_is_said_once_and_shown_for_good() -> None:
 class Deaf(ScriptedSTT):
     """Has no budget to hear."""
 
-    def stream(self, names: Sequence[str] = ()) -> STTStream:
+    def stream(self, names: Sequence[str] = ()) -> ScriptedSTTStream:
         report(Trouble("stt", "Deaf", "this room has used up its budget"))
         return super().stream(names)
 

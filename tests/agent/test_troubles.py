@@ -23,7 +23,8 @@ def test_it_is_told_when_it_begins_and_when_it_is_over() -> None:
     assert troubles.receive(FINE, now=3.0) == []
     assert troubles.deadline() == 3.0 + SETTLED
     assert troubles.settle(now=3.0 + SETTLED) == [FINE]
-    assert (troubles.current, troubles.deadline()) == (None, None)
+    assert troubles.current is None
+    assert troubles.deadline() is None
 
 
 def test_one_that_comes_and_goes_is_told_once() -> None:
