@@ -19,6 +19,8 @@ A message says what was tried, what was found and what to do.
 
 from __future__ import annotations
 
+from mulisa.core.secrets import conceal
+
 
 class MulisaError(Exception):
     """Root of all errors that Mulisa raises on purpose."""
@@ -57,10 +59,10 @@ class ConnectionLost(TransportError):
 
 
 class ProviderError(MulisaError):
-    """An engine failed."""
+    """An engine failed. A service may repeat the key that it refuses; the message does not."""
 
     def __init__(self, message: str, *, retryable: bool = True) -> None:
-        super().__init__(message)
+        super().__init__(conceal(message))
         self.retryable = retryable
 
 
