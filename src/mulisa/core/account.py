@@ -13,7 +13,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
-from mulisa.core.errors import ProviderUnavailable
+from mulisa.core.errors import BudgetSpent
 
 Stage: TypeAlias = Literal["stt", "llm", "tts", "realtime"]
 Unit: TypeAlias = Literal["seconds", "tokens", "characters"]
@@ -55,10 +55,10 @@ class Account:
         return any(self.spent[unit] >= limit for unit, limit in self.budget.items())
 
     def check(self) -> None:
-        """Raises ProviderUnavailable when the budget is spent."""
+        """Raises BudgetSpent, a ProviderUnavailable, when the budget is spent."""
         for unit, limit in self.budget.items():
             if self.spent[unit] >= limit:
-                raise ProviderUnavailable(
+                raise BudgetSpent(
                     f"this room has used up its budget of {limit:g} {unit}; raise it with --budget"
                 )
 
@@ -77,7 +77,7 @@ def working_for(account: Account) -> Iterator[None]:
 
 
 def check_budget() -> None:
-    """Before something is used that costs money. Raises ProviderUnavailable if there is none."""
+    """Before something is used that costs money. Raises BudgetSpent if there is none."""
     if (account := _account.get()) is not None:
         account.check()
 

@@ -13,6 +13,7 @@
     +-- ProviderError               an engine failed                    (retryable)
         +-- ProviderTimeout         it did not answer in time
         +-- ProviderUnavailable     it is not installed, not reachable or refuses us
+            +-- BudgetSpent         it may not be used: the room's budget is used up
 
 A message says what was tried, what was found and what to do.
 """
@@ -75,3 +76,7 @@ class ProviderUnavailable(ProviderError):
 
     def __init__(self, message: str, *, retryable: bool = False) -> None:
         super().__init__(message, retryable=retryable)
+
+
+class BudgetSpent(ProviderUnavailable):
+    """Nothing that costs money may be used for a room any more; the engine itself is well."""
