@@ -81,6 +81,11 @@ class Playout:
         self._queue.extend(text)
         self._changed()
 
+    def cut_text(self) -> str:
+        """No more audio of this segment comes: the words that it does not say, which are gone."""
+        self._queue.write(self._resampler.end())
+        return self._queue.cut_text()
+
     @property
     def queued(self) -> float:
         """Seconds of audio that wait to be sent."""

@@ -102,6 +102,15 @@ class PlayoutQueue:
             self.segment("")
         self._segments[-1].text += text
 
+    def cut_text(self) -> str:
+        """Take away from the last segment what its audio does not say yet; give it back."""
+        if not self._segments:
+            return ""
+        segment = self._segments[-1]
+        said = segment.heard_text(self._written, self._expected_end(segment))
+        missing, segment.text = segment.text[len(said) :], said
+        return missing
+
     def write(self, samples: Samples) -> None:
         """Append 48 kHz audio."""
         if len(samples):

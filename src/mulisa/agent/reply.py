@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mulisa.agent.gate import Turn
-from mulisa.agent.mouth import Playout
+from mulisa.agent.mouth import Playout, PlayoutPosition
 from mulisa.agent.sentences import SentenceSplitter
 from mulisa.agent.tools import Toolbox
 from mulisa.core.account import budget_is_spent, is_first_to_tell
@@ -83,15 +83,18 @@ class Reply:
                 tasks.create_task(self._synthesize(segments))
         except ExceptionGroup as group:
             self.failed = True
-            raise _as_provider_error(group.exceptions[0]) from group
+            raise as_provider_error(group.exceptions[0]) from group
         self.playout.finish()
+
+    def ended(self, position: PlayoutPosition) -> None:
+        """It was spoken to its end, or cut: what was heard of it. Called once."""
 
     async def say(self, text: str) -> None:
         """Say this instead of an answer. Raises ProviderError."""
         try:
             await self._speak(text)
         except Exception as error:  # an engine of somebody else may raise anything
-            raise _as_provider_error(error) from error
+            raise as_provider_error(error) from error
         self.playout.finish()
 
     async def _think(self, segments: asyncio.Queue[str | None]) -> None:
@@ -101,7 +104,7 @@ class Reply:
             if not said:
                 logger.warning("the LLM had nothing to say")
         except Exception as error:  # an engine of somebody else may raise anything
-            logger.warning("no answer from %s: %s", self._llm.label, _as_provider_error(error))
+            logger.warning("no answer from %s: %s", self._llm.label, as_provider_error(error))
             self.failed = True
             if self.metrics.first_token_at is None and (apology := self._apology()):
                 segments.put_nowait(apology)
@@ -164,8 +167,8 @@ class Reply:
             await self.playout.write(samples, self._tts.sample_rate_hz)
 
 
-def _as_provider_error(error: Exception) -> ProviderError:
-    """A failed reply is no failed session, whatever an engine raised."""
+def as_provider_error(error: Exception) -> ProviderError:
+    """What an engine raised, as ours: a failed reply is no failed session."""
     if isinstance(error, ProviderError):
         return error
     return ProviderError(f"an engine failed: {type(error).__name__}: {error}")

@@ -42,6 +42,8 @@ from mulisa.agent.gate import Gate, GateConfig, Turn
 from mulisa.agent.memory import Memory, MemoryConfig
 from mulisa.agent.mouth import MouthConfig
 from mulisa.agent.persona import Persona
+from mulisa.agent.realtime_reply import RealtimeConfig, RealtimeVoice
+from mulisa.agent.recordings import Recordings
 from mulisa.agent.reply import ReplyConfig
 from mulisa.agent.speaker import Speaker, SpeakerConfig
 from mulisa.agent.teller import Teller
@@ -85,6 +87,7 @@ class SessionConfig:
     reply: ReplyConfig = field(default_factory=ReplyConfig)
     mouth: MouthConfig = field(default_factory=MouthConfig)
     memory: MemoryConfig = field(default_factory=MemoryConfig)
+    realtime: RealtimeConfig = field(default_factory=RealtimeConfig)
     caption_interval: float = 0.2
     """Seconds between two captions of what she is saying."""
     ear_pause: float = 1.0
@@ -135,6 +138,8 @@ class Session:
         self._people: dict[Identity, Presence] = {}
         self._transcribed_at: dict[Identity, float] = {}
         self._state: AgentState | None = None
+        self._recordings = Recordings()
+        self._realtime: RealtimeVoice | None = None
         self._stay = uuid4().hex[:8]
         self._numbers = count(1)
 
@@ -149,6 +154,8 @@ class Session:
         self._memory = Memory(
             self._config.memory, agent=self._persona.name, now=loop.time(), wall=wall
         )
+        if (realtime := self._engines.realtime) is not None:
+            self._realtime = RealtimeVoice(realtime.session(), self._config.realtime)
         self._speaker = Speaker(
             self._transport,
             self._engines,
@@ -158,6 +165,7 @@ class Session:
             self._observer,
             self._inbox.put_nowait,
             self._config.speaker(),
+            self._realtime,
         )
         with working_for(self._account):
             await self._take_part()
@@ -195,7 +203,8 @@ class Session:
             self._memory.recall(entries)
 
     def _steady_jobs(self) -> tuple[Coroutine[None, None, None], ...]:
-        return self._converse(), self._speaker.play(), self._report_reception()
+        jobs = self._converse(), self._speaker.play(), self._report_reception()
+        return jobs if self._realtime is None else (*jobs, self._realtime.session.run())
 
     # Hear
 
@@ -250,6 +259,7 @@ class Session:
                 self._config.ear,
                 self._names(),
                 self._next_utterance_id,
+                self._recordings.push if self._realtime is not None else None,
             )
         while identity in self._people:
             try:
@@ -331,8 +341,10 @@ class Session:
             if ear := self._ears.get(turn.identity):
                 ear.commit(utterance.utterance_id)
             self._write_utterance(turn, utterance)
+        addressed = action.judgement.addressed
+        understood = [u.utterance_id for u in action.utterances if u.text is not None]
+        self._recordings.commit(turn, understood, addressed=addressed)
         if turn.text:
-            addressed = action.judgement.addressed
             self._observer.turn_committed(addressed=addressed)
             self._memory.said(
                 turn.identity,
@@ -369,6 +381,7 @@ class Session:
             metrics,
             self._tasks,
             listener=listener,
+            speech=self._recordings.take(turn),
         )
 
     def _wants_whisper(self, turn: Turn) -> bool:

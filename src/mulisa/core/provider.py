@@ -6,7 +6,7 @@ participant or one utterance. Cancelling any of the coroutines is safe.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias
 
@@ -208,6 +208,11 @@ class RealtimeSession(Protocol):
     """A speech-to-speech engine's stay in one room. One reply at a time."""
 
     @property
+    def engine(self) -> str:
+        """The service as people know it: ``OpenAI``."""
+        ...
+
+    @property
     def sample_rate_hz(self) -> int:
         """Rate of the samples of an `AudioDelta`."""
         ...
@@ -219,7 +224,9 @@ class RealtimeSession(Protocol):
         """
         ...
 
-    def respond(self, request: RealtimeRequest) -> AsyncIterator[TextDelta | AudioDelta | ToolCall]:
+    def respond(
+        self, request: RealtimeRequest
+    ) -> AsyncGenerator[TextDelta | AudioDelta | ToolCall, None]:
         """Stream one step of a reply: speech with its text, tool calls, or both.
 
         After tool calls the caller runs the tools, appends their results to the messages and
