@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import io
 import logging
 import socket
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from typer.testing import CliRunner
 
 from mulisa.agent.persona import Persona
 from mulisa.announce import Announcer
-from mulisa.app import build_engines, choose_engines, close_engines, run_session
+from mulisa.app import EngineChoice, build_engines, choose_engines, close_engines, run_session
 from mulisa.cli import app
 from mulisa.config import Config, load_config
 from mulisa.console import Console, configure_logging
@@ -131,14 +130,16 @@ def pointed_at(host: str, monkeypatch: pytest.MonkeyPatch, **flags: object) -> C
     return load_config(flags)
 
 
-def insides(thing: object) -> str:
-    """How a thing shows itself and what it holds, for people who debug."""
-    held = [repr(thing), str(thing)]
-    if dataclasses.is_dataclass(thing):
-        held += [
-            repr(getattr(thing, field.name)) for field in dataclasses.fields(thing) if field.repr
-        ]
-    return " ".join(held)
+def shows(thing: object) -> str:
+    """How a thing shows itself to people who debug."""
+    return f"{thing!r} {thing}"
+
+
+def terminal(kind: str, doing: str) -> str:
+    """What is shown of an engine that loads."""
+    out = io.StringIO()
+    Console(file=out).loading(kind, doing, 1.0)
+    return out.getvalue()
 
 
 @pytest.mark.parametrize("kind", ["stt", "llm", "tts", "realtime"])
@@ -147,15 +148,15 @@ async def test_no_configuration_choice_or_engine_shows_one(
 ) -> None:
     for realtime in REALTIME:
         config = pointed_at(NOBODY, monkeypatch, realtime=realtime, **CHAINS)
-        assert CANARY not in insides(config)
+        assert CANARY not in shows(config)
         for choice in await choose_engines(kind, config):
             try:
                 engine = choice.create()
             except MulisaError as error:  # its package is not installed
-                assert CANARY not in insides(error)
+                assert CANARY not in shows(error)
                 continue
             assert CANARY in str(dict(choice.options)), "it has a secret to keep"
-            assert CANARY not in insides(choice) + insides(engine) + engine.label
+            assert CANARY not in shows(choice) + shows(engine) + terminal(kind, engine.label)
             await engine.aclose()
 
 
@@ -172,18 +173,25 @@ async def test_no_failure_to_load_shows_one(
         config = pointed_at(host, monkeypatch, realtime=realtime, **CHAINS)
         for kind in ("stt", "llm", "tts", "realtime"):
             for choice in await choose_engines(kind, config):
-                try:
-                    engine = choice.create()
-                    try:
-                        await engine.load(lambda doing, fraction: said.append(doing))
-                    finally:
-                        await engine.aclose()
-                except MulisaError as error:
-                    said += [insides(error)]
-                    logging.getLogger("mulisa.test").exception("it failed")
+                said += await _load(choice)
     assert said, "something is tried"
     assert ("refuses" in " ".join(said)) is refuses
     assert CANARY not in " ".join(said) + logged.getvalue()
+
+
+async def _load(choice: EngineChoice) -> list[str]:
+    """What it says meanwhile, its failure included, which is logged with its traceback."""
+    said: list[str] = []
+    try:
+        engine = choice.create()
+        try:
+            await engine.load(lambda doing, _: said.append(terminal(choice.kind, doing)))
+        finally:
+            await engine.aclose()
+    except MulisaError as error:
+        said.append(shows(error))
+        logging.getLogger("mulisa.test").exception("it failed")
+    return said
 
 
 async def test_the_doctor_shows_none(parrot: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -248,11 +256,13 @@ async def test_a_room_whose_engine_is_refused_sees_none(
 
 async def _ask_until_she_fails(alice: LoopbackTransport) -> list[str]:
     """What the room sees of her trouble, and of her apology."""
-    while MULISA not in alice.participants:
-        await asyncio.sleep(0.02)
+
+    async def until(is_so: Callable[[], object]) -> None:
+        while not is_so():  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+
+    await until(lambda: MULISA in alice.participants)
     await alice.send_chat(ChatMessage("m1", "Who is here?"))
-    while not alice.participants[MULISA].attributes.get(TROUBLE_ATTRIBUTE):
-        await asyncio.sleep(0.02)
-    while not any(caption.identity == MULISA for caption in alice.captions):
-        await asyncio.sleep(0.02)
+    await until(lambda: alice.participants[MULISA].attributes.get(TROUBLE_ATTRIBUTE))
+    await until(lambda: any(caption.identity == MULISA for caption in alice.captions))
     return [repr(alice.participants[MULISA]), *map(repr, alice.captions)]

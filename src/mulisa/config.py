@@ -144,7 +144,7 @@ class Config(BaseSettings):
     """
     ice_servers: Annotated[tuple[str, ...], NoDecode] = Field((), repr=False)
     """See `IceServerSpec`; a string may hold several, with spaces or commas between them."""
-    webhooks: Annotated[tuple[str, ...], NoDecode] = ()
+    webhooks: Annotated[tuple[str, ...], NoDecode] = Field((), repr=False)
     """URLs that are told who comes and goes on the embedded SFU; strings as `ice_servers`."""
     data: Path = Field(default_factory=default_data)
     """Folder of the transcripts and the generated key."""
@@ -172,7 +172,7 @@ class Config(BaseSettings):
     azure_voice_live_api_key: SecretStr = _secret("azure_voice_live_api_key")
     azure_voice_live_endpoint: str = _service("azure_voice_live_endpoint")
     azure_voice_live_model: str = _service("azure_voice_live_model")
-    ollama_url: str = "http://localhost:11434"
+    ollama_url: str = Field("http://localhost:11434", repr=False)
     """Where Ollama is looked for when no other language model is configured."""
     config: Path | None = None
     """The file that these settings came from, if there is one."""
