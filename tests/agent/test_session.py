@@ -124,7 +124,7 @@ class Call:
         engines: Engines,
         log: WrittenDown,
         transport: LoopbackTransport,
-        account: Account,
+        account: Account | None = None,
     ) -> None:
         self.room = room
         self.engines = engines
@@ -173,7 +173,7 @@ async def a_call(
     )
     room = LoopbackRoom("conversation", seed=7, loss=loss, opening=opening)
     joining = transport(room, Participant(MULISA, "Mulisa", kind="agent"))
-    call = Call(room, engines, log or WrittenDown(), joining, account or Account())
+    call = Call(room, engines, log or WrittenDown(), joining, account)
     running = asyncio.create_task(call.session.run())
     try:
         yield call
