@@ -275,7 +275,9 @@ async def check_engines(kind: Kind, config: Config) -> list[Check]:
     if not choices:
         found = "none: what she hears, thinks and says is done engine by engine"
         return [Check(kind, "ok", found, why="--realtime names none")]
-    checks = await asyncio.gather(*map(_check_engine, choices))
+    with _complaints_are_heard():
+        tasks = [asyncio.create_task(_check_engine(choice)) for choice in choices]
+        checks = await asyncio.gather(*tasks)
     if len(checks) == 1:
         return checks
     works = any(check.status == "ok" for check in checks)
@@ -306,33 +308,37 @@ async def _check_engine(choice: EngineChoice) -> Check:
 async def _load(choice: EngineChoice) -> tuple[str, list[str]]:
     """Its label once it is loaded, and what it had to complain about."""
     engine = await asyncio.to_thread(choice.create)
+    complaints: list[str] = []
+    _listening.set(complaints)  # of this task alone
     try:
-        with _complaints() as complaints:
-            await engine.load(lambda doing, fraction: None)
+        await engine.load(lambda doing, fraction: None)
         return engine.label, complaints
     finally:
         await engine.aclose()
 
 
+class _Listener(logging.Handler):
+    """Gives each engine's warnings to the task that loads it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if (complaints := _listening.get()) is not None:
+            complaints.append(record.getMessage())
+
+
 @contextmanager
-def _complaints() -> Iterator[list[str]]:
-    """Warnings that engines log in here: what is out of reach now may come back, so it loads."""
-    said: list[str] = []
-
-    class Listener(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            if _listening.get() is said:
-                said.append(record.getMessage())
-
+def _complaints_are_heard() -> Iterator[None]:
+    """What is out of reach now may come back, so it loads and only logs a warning."""
     logger = logging.getLogger("mulisa.providers")
-    listener = Listener(logging.WARNING)
+    former, listener = (logger.level, logger.propagate), _Listener(logging.WARNING)
     logger.addHandler(listener)
-    token = _listening.set(said)
+    logger.setLevel(min(logger.getEffectiveLevel(), logging.WARNING))
+    logger.propagate = logger.isEnabledFor(logging.DEBUG)
     try:
-        yield said
+        yield
     finally:
-        _listening.reset(token)
         logger.removeHandler(listener)
+        logger.setLevel(former[0])
+        logger.propagate = former[1]
 
 
 async def _ollama(config: Config) -> Check:
