@@ -114,13 +114,17 @@ def test_json_for_machines() -> None:
 
 def test_trouble_with_an_engine_is_one_line_and_that_it_is_over_another() -> None:
     begins = EngineTrouble(
-        ROOM, "stt", "OpenAI", "OpenAI refuses the key: no; check OPENAI_API_KEY", "whisper"
+        ROOM,
+        "stt",
+        "OpenAI",
+        "OpenAI refuses the key: no; check OPENAI_API_KEY",
+        "whisper (bundled)",
     )
     alone = EngineTrouble(ROOM, "tts", "Azure", "Azure cannot be reached", "")
     lines = shown(begins, alone, EngineTrouble(ROOM, "stt", "OpenAI", "", ""))
     assert [line[26:] for line in lines] == [
         "hearing: OpenAI refuses the key: no; check OPENAI_API_KEY (whisper does it meanwhile)",
-        "speaking: Azure cannot be reached (nobody else does it)",
+        "speaking: Azure cannot be reached (nobody else does it meanwhile)",
         "hearing: OpenAI works again",
     ]
     event = json.loads(shown(begins, as_json=True)[0])

@@ -286,15 +286,20 @@ def _agent_state(console: Console, event: AgentStateChanged) -> None:
     console.event("agent_state", event.room, event.state, room=event.room, state=event.state)
 
 
+def _short(label: str) -> str:
+    """``whisper tiny.en`` of ``whisper tiny.en (bundled)``; the start lines said the rest."""
+    return label.partition(" (")[0]
+
+
 def _engine_trouble(console: Console, event: EngineTrouble) -> None:
     doing = _DOING.get(event.stage, event.stage)
     fields = asdict(event)
     if not event.reason:
-        text = f"{doing}: {event.engine} works again"
+        text = f"{doing}: {_short(event.engine)} works again"
         console.event("engine_works", event.room, text, "good", **fields)
         return
-    meanwhile = f"{event.successor} does it meanwhile" if event.successor else "nobody else does it"
-    text = f"{doing}: {event.reason} ({meanwhile})"
+    successor = _short(event.successor) or "nobody else"
+    text = f"{doing}: {event.reason} ({successor} does it meanwhile)"
     console.event("engine_trouble", event.room, text, "warning", **fields)
 
 

@@ -106,6 +106,8 @@ def test_the_room_is_told_in_words_of_our_own(reason: str, words: str) -> None:
     [
         ("OpenAI", "OpenAI"),
         ("whisper tiny.en (bundled)", "whisper tiny.en"),
+        ("gpt-4.1-mini (OpenAI)", "OpenAI"),
+        ("en-US-AvaNeural (Azure Speech, westeurope)", "Azure Speech"),
         ("llama3.2:3b (http://10.0.0.7:11434/v1)", "llama3.2:3b"),
         ("http://10.0.0.7:11434/v1", "an engine"),
         ("<b>bold</b>", "an engine"),

@@ -31,6 +31,7 @@ _CAUSES: Final = (
     (r"reach|connect|network|\bDNS\b|hangs up", "it cannot be reached"),
 )
 _OTHER_CAUSE: Final = "something went wrong there"
+_VENDOR: Final = re.compile(r"OpenAI|Azure(?: [A-Z]\w+)*")
 _NAME: Final = re.compile(r"[\w .:+-]+")
 
 
@@ -104,6 +105,11 @@ def _cause(reason: str) -> str:
 
 
 def _name(label: str) -> str:
-    """What people know an engine by: ``whisper tiny.en (bundled)`` is whisper tiny.en."""
-    name = conceal(label).partition(" (")[0].strip()
+    """What people know an engine by.
+
+    ``gpt-4.1-mini (OpenAI)`` is OpenAI, ``whisper tiny.en (bundled)`` is whisper tiny.en.
+    """
+    name, _, more = conceal(label).partition(" (")
+    vendor = _VENDOR.match(more)
+    name = vendor[0] if vendor else name.strip()
     return name[:MAX_NAME_CHARS] if _NAME.fullmatch(name) else "an engine"
