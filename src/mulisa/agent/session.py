@@ -185,6 +185,7 @@ class Session:
                 self._speaker.cut()
                 for turn in self._floor.end(self._clock()):
                     self._commit(turn)
+                self._account.on_trouble = lambda trouble: None
                 if self._settling:
                     self._settling.cancel()
                 await self._teller.all_told()
