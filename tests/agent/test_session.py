@@ -373,16 +373,18 @@ async def test_an_engine_that_fails_is_apologised_for_and_the_room_goes_on() -> 
         assert call.observed.failed == 1
 
 
-async def test_a_voice_that_fails_frees_the_floor() -> None:
+async def test_a_voice_that_fails_is_replaced_by_writing_and_frees_the_floor() -> None:
     async with a_call(tts=ScriptedTTS(failures={0})) as call:
         alice = await call.enter("alice")
         await speak(alice, say(ASK))
-        await call.settles(lambda: len(call.log.of("alice")) == 1)
+        await call.settles(lambda: len(call.log.of("mulisa")) == 1)
+        written = call.log.of("mulisa")[0]
+        assert (written.source, written.text) == ("chat", "Alice and Bob are here.")
         await call.settles(lambda: call.state(alice) == "listening")
-        assert call.log.of("mulisa") == []
         assert call.observed.failed == 1 and call.observed.replies == []
         await speak(alice, say(ASK))
-        await call.settles(lambda: len(call.log.of("mulisa")) == 1)
+        await call.settles(lambda: len(call.log.of("mulisa")) == 2)
+        assert call.log.of("mulisa")[1].source == "voice"
 
 
 async def test_a_conversation_over_a_lossy_path() -> None:

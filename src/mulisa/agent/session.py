@@ -98,6 +98,8 @@ class SessionConfig:
     """Seconds until the way to the listener of a whisper is given up."""
     reception_interval: float = 1.0
     """Seconds between two reports of whose voice comes to her."""
+    max_last_words: float = 10.0
+    """Seconds that she stays for the words of what was said when she is sent away."""
 
     def speaker(self) -> SpeakerConfig:
         """The settings of her voice."""
@@ -140,6 +142,7 @@ class Session:
         self._state: AgentState | None = None
         self._recordings = Recordings()
         self._realtime: RealtimeVoice | None = None
+        self._is_leaving = False
         self._stay = uuid4().hex[:8]
         self._numbers = count(1)
 
@@ -177,7 +180,10 @@ class Session:
             try:
                 async with asyncio.TaskGroup() as self._tasks:
                     steady = [self._tasks.create_task(job) for job in self._steady_jobs()]
-                    await self._hear()
+                    try:
+                        await self._hear()
+                    finally:
+                        await self._await_last_words()
                     for task in (*steady, *self._listening):
                         task.cancel()
                     self._speaker.cut()
@@ -202,6 +208,17 @@ class Session:
             logger.warning("what was said before is not known: %s", error)
         else:
             self._memory.recall(entries)
+
+    async def _await_last_words(self) -> None:
+        """Say and hear nothing more, but wait for the words of what was heard."""
+        self._is_leaving = True
+        self._speaker.cut()
+        for ear in self._ears.values():
+            ear.finish()
+        if self._listening:
+            await asyncio.wait(self._listening, timeout=self._config.max_last_words)
+        while not self._inbox.empty():
+            self._receive(self._inbox.get_nowait())
 
     def _steady_jobs(self) -> tuple[Coroutine[None, None, None], ...]:
         jobs = self._converse(), self._speaker.play(), self._report_reception()
@@ -303,10 +320,13 @@ class Session:
                     event = await self._inbox.get()
             except TimeoutError:
                 event = Tick()
-            self._glance(event)
-            for action in self._floor.receive(event, self._clock()):
-                self._perform(action)
-            self._show_state()
+            self._receive(event)
+
+    def _receive(self, event: Event) -> None:
+        self._glance(event)
+        for action in self._floor.receive(event, self._clock()):
+            self._perform(action)
+        self._show_state()
 
     def _glance(self, event: Event) -> None:
         """What is shown or measured of an event before the floor decides about it."""
@@ -325,7 +345,7 @@ class Session:
         match action:
             case CommitTurn():
                 self._commit(action)
-            case StartReply(reply_id, turn):
+            case StartReply(reply_id, turn) if not self._is_leaving:
                 self._answer(reply_id, turn)
             case PauseReply():
                 self._speaker.pause()

@@ -76,7 +76,7 @@ class LLMChain:
         rest = _continued(request, said)
 
         async def attempt(member: Member[LLM], limit: float) -> Pieces[Delta]:
-            pieces = await Pieces.begin(member.engine.chat(rest), _checked, limit)
+            pieces: Pieces[Delta] = await Pieces.begin(member.engine.chat(rest), _checked, limit)
             if pieces.is_empty and not said and _expects_words(request):
                 raise ProviderError("the model had nothing to say")
             return pieces

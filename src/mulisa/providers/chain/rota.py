@@ -274,16 +274,19 @@ def retries(config: ChainConfig) -> AsyncRetrying:
     """Rounds of one request, with pauses between them."""
     return AsyncRetrying(
         stop=stop_after_attempt(config.rounds),
-        wait=_Pause(wait_exponential(config.backoff, max=config.max_backoff)),
+        wait=pauses(config.backoff, config.max_backoff),
         retry=retry_if_exception(_may_help),
         sleep=asyncio.sleep,
         reraise=True,
     )
 
 
-class _Pause(wait_base):
-    """At least as long as the service asked for."""
+def pauses(first: float, longest: float) -> wait_base:
+    """Each twice as long as the one before, and at least as long as the service asked for."""
+    return _Pause(wait_exponential(first, max=longest))
 
+
+class _Pause(wait_base):
     def __init__(self, usual: wait_base) -> None:
         self._usual = usual
 

@@ -8,13 +8,13 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 
 from mulisa.core.audio import Samples
-from mulisa.core.errors import ProviderError
+from mulisa.core.errors import BudgetSpent, ProviderError
 from mulisa.core.provider import STT, Progress, STTStream, Transcription
 from mulisa.providers.chain.llm import NO_TEXT
-from mulisa.providers.chain.rota import ChainConfig, Member, Rota
+from mulisa.providers.chain.rota import ChainConfig, Member, Rota, pauses
 
 log = logging.getLogger(__name__)
 
@@ -68,9 +68,11 @@ class ChainedSTTStream:
         self._audio: list[Samples] = []
         self._part: _Part | None = None
         """None while no engine hears it: the next `flush` finds one."""
-        self._broken: list[_Part] = []
-        """Streams that failed and are still to be closed."""
+        self._closing: set[asyncio.Task[None]] = set()
+        """Of the streams of engines that failed; each ends soon, and `aclose` waits for them."""
         self._changed = asyncio.Event()
+        self._is_late = False
+        """Nobody could tell, so far."""
         self._is_closed = False
         self._open_any(self._rota.opener())
 
@@ -110,8 +112,8 @@ class ChainedSTTStream:
 
         return await AsyncRetrying(
             stop=is_too_late,
-            wait=wait_exponential(config.backoff, max=config.max_late_backoff),
-            retry=retry_if_exception_type(ProviderError),
+            wait=pauses(config.backoff, config.max_late_backoff),
+            retry=retry_if_exception(_may_pass),
             sleep=self._wait,
             reraise=True,
         )(self._ask)
@@ -120,19 +122,21 @@ class ChainedSTTStream:
         """End the utterance. Idempotent."""
         self._is_closed = True
         self._lose(self._part)
-        await self._close_broken()
+        if self._closing:
+            await asyncio.wait(self._closing)
 
     async def _ask(self) -> Transcription:
         """One round."""
-        if self._part is None and self._broken:
-            async with self._chain.late:
-                return await self._ask_now()
-        return await self._ask_now()
+        if not self._is_late:
+            return await self._ask_now()
+        async with self._chain.late:
+            return await self._ask_now()
 
     async def _ask_now(self) -> Transcription:
         first = self._part.member if self._part is not None else None
         member, transcription = await self._rota.ask(self._recognise, first=first)
         self._rota.worked(member)
+        self._is_late = False
         return transcription
 
     async def _recognise(self, member: Member[STT], limit: float) -> Transcription:
@@ -149,7 +153,7 @@ class ChainedSTTStream:
 
     async def _wait(self, seconds: float) -> None:
         """Until it may work again: for so long, or until an engine worked for anybody."""
-        await self._close_broken()
+        self._is_late = True
         await self._rota.wait_for_work(seconds)
 
     # Streams of engines
@@ -169,7 +173,7 @@ class ChainedSTTStream:
             for samples in self._audio:
                 part.stream.push(samples)
         except Exception:
-            self._broken.append(part)
+            self._close_soon(part)
             raise
         self._part = part
         self._changed.set()
@@ -188,12 +192,13 @@ class ChainedSTTStream:
     def _lose(self, part: _Part | None) -> None:
         if part is not None and self._part is part:
             self._part = None
-            self._broken.append(part)
+            self._close_soon(part)
         self._changed.set()
 
-    async def _close_broken(self) -> None:
-        broken, self._broken = self._broken, []
-        await asyncio.gather(*map(_close, broken))
+    def _close_soon(self, part: _Part) -> None:
+        closing = asyncio.create_task(_close(part))
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
 
 
 async def _close(part: _Part) -> None:
@@ -211,6 +216,11 @@ def _checked(transcription: Any) -> Transcription:
             return transcription
         case _:
             raise ProviderError("the recogniser sent what is no text")
+
+
+def _may_pass(error: BaseException) -> bool:
+    """An engine may be back in time, also one that refuses us: somebody mends that."""
+    return isinstance(error, ProviderError) and not isinstance(error, BudgetSpent)
 
 
 def _now() -> float:
