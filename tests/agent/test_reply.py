@@ -18,7 +18,7 @@ from mulisa.core.metrics import TurnMetrics
 from mulisa.core.provider import ChatRequest, Delta, Message, TextDelta
 from mulisa.core.room import Identity, RoomName, Topology
 from mulisa.core.routing import Routing
-from mulisa.providers.scripted import ScriptedLLM, ScriptedTTS
+from mulisa.providers.scripted import SMALL_TALK, ScriptedLLM, ScriptedTTS
 
 pytestmark = pytest.mark.unit
 
@@ -89,11 +89,11 @@ async def test_an_llm_that_raises_something_of_its_own_is_excused() -> None:
     assert playout.position().unspoken_text == CONFIG.apology
 
 
-async def test_what_an_llm_said_before_it_failed_is_spoken() -> None:
-    reply, playout = reply_of(BrokenLLM("It is three ", "o'clock now."), ScriptedTTS())
+async def test_what_an_llm_said_before_it_failed_is_spoken_and_its_end_excused() -> None:
+    reply, playout = reply_of(BrokenLLM("It is three ", "o'clock and"), ScriptedTTS())
     await reply.run()
     assert reply.failed
-    assert playout.position().unspoken_text == "It is three o'clock now."
+    assert playout.position().unspoken_text == f"It is three o'clock and {CONFIG.broken_off}"
 
 
 async def test_a_tts_that_raises_something_of_its_own_is_a_failed_provider() -> None:
@@ -101,3 +101,4 @@ async def test_a_tts_that_raises_something_of_its_own_is_a_failed_provider() -> 
     with pytest.raises(ProviderError, match="OSError: no such device"):
         await reply.run()
     assert reply.failed
+    assert " ".join(reply.voiceless) == SMALL_TALK, "so that all of it can be written"

@@ -51,7 +51,12 @@ class EarConfig:
     """So much of what was before an onset is recognised with it."""
     trailing: float = 0.5
     """So much silence inside an utterance is recognised with it."""
-    transcription_timeout: float = 15.0
+    transcription_timeout: float = 240.0
+    """After which an utterance is given up; engines have limits of their own, which are shorter
+    unless they are waited for until they are back.
+    """
+    max_kept: float = 300.0
+    """So much speech of one person may wait for a recogniser; with more the oldest is given up."""
 
 
 class Ear:
@@ -87,6 +92,7 @@ class Ear:
         self._utterance_ids = utterance_ids
         self._record = record
         self._hearings: list[_Hearing] = []
+        self._is_finished = False
 
     async def run(self, frames: AsyncIterator[AudioFrame]) -> None:
         """Hear one subscription; ends with the frames, once all that was said is reported.
@@ -95,6 +101,8 @@ class Ear:
         Cancelling is safe and leaves no task. Raises ProviderError if the VAD fails, and what
         `frames` raises.
         """
+        if self._is_finished:
+            return
         hearing = _Hearing(self._config, self._vad, self._open_utterance, self._emit)
         self._hearings.append(hearing)
         try:
@@ -110,6 +118,12 @@ class Ear:
         """
         for hearing in self._hearings:
             hearing.commit(utterance_id)
+
+    def finish(self) -> None:
+        """Hear no more: `run` ends when the words of what was said are reported. Idempotent."""
+        self._is_finished = True
+        for hearing in self._hearings:
+            hearing.finish()
 
     def _open_utterance(self, at: float, tasks: asyncio.TaskGroup) -> Utterance:
         return Utterance(
@@ -151,13 +165,16 @@ class _Hearing:
         self._utterance: Utterance | None = None
         self._closing: list[Utterance] = []
         self._timer: asyncio.TimerHandle | None = None
+        self._listening: asyncio.Task[MulisaError | None] | None = None
 
     async def run(self, frames: AsyncIterator[AudioFrame]) -> None:
         """See `Ear.run`."""
         try:
             async with asyncio.TaskGroup() as self._tasks:
+                self._listening = self._tasks.create_task(self._hear(frames))
                 try:
-                    failure = await self._hear(frames)
+                    await asyncio.wait({self._listening})
+                    self._apply(self._detector.end())
                 finally:
                     self._disarm()
                     self._close_utterance()
@@ -165,8 +182,13 @@ class _Hearing:
             self._vad.close()
             for utterance in self._closing:
                 await utterance.aclose()
-        if failure is not None:
+        if not self._listening.cancelled() and (failure := self._listening.result()):
             raise failure
+
+    def finish(self) -> None:
+        """See `Ear.finish`."""
+        if self._listening is not None:
+            self._listening.cancel()
 
     def commit(self, utterance_id: UtteranceId) -> None:
         """See `Ear.commit`."""
@@ -180,15 +202,13 @@ class _Hearing:
 
     async def _hear(self, frames: AsyncIterator[AudioFrame]) -> MulisaError | None:
         """Until the frames end; what ended them, if it was a failure."""
-        failure: MulisaError | None = None
         try:
             async for frame in frames:
                 for window in self._windows.push(frame):
                     await self._weigh(window)
         except MulisaError as error:
-            failure = error  # what was said before it is recognised all the same
-        self._apply(self._detector.end())
-        return failure
+            return error  # what was said before it is recognised all the same
+        return None
 
     async def _weigh(self, window: Window) -> None:
         """Ask the VAD about a window, unless it is one more of a long silence."""
@@ -275,6 +295,14 @@ class _Hearing:
             self._closing = [utterance for utterance in self._closing if not utterance.closed]
             self._closing.append(self._utterance)
             self._utterance = None
+            self._keep_within_limit()
+
+    def _keep_within_limit(self) -> None:
+        kept = 0.0
+        for utterance in reversed(self._closing):
+            kept += utterance.seconds
+            if kept > self._config.max_kept:
+                utterance.give_up(f"more than {self._config.max_kept:g} s of speech wait")
 
     def _arm(self) -> None:
         """Frames may stop in mid-word: speech then ends at the detector's deadline."""

@@ -46,7 +46,7 @@ from mulisa.agent.phrases import is_backchannel
 from mulisa.core.provider import Transcription
 from mulisa.core.room import Identity
 
-MAX_AWAITED: Final = 64
+MAX_AWAITED: Final = 512
 """Utterances whose words are waited for after their turn; older ones are given up."""
 
 

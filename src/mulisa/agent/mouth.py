@@ -185,6 +185,8 @@ class Mouth:
         """No frame is sent earlier."""
         self._in_mid_speech = False
         """A frame was sent and the next one should follow without a gap."""
+        self.sent_at = float("-inf")
+        """When the latest frame was sent."""
         self._wake = asyncio.Event()
         self.underruns = 0
         """Gaps because synthesis was slower than speech."""
@@ -279,6 +281,7 @@ class Mouth:
             self.stalls += 1
             self._next_at = now - CATCH_UP
         self._next_at += FRAME_DURATION
+        self.sent_at = now
         if self._farewell is not None:
             send, samples = self._farewell
             self._farewell = None

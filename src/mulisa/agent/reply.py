@@ -9,20 +9,24 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from mulisa.agent.gate import Turn
 from mulisa.agent.mouth import Playout, PlayoutPosition
 from mulisa.agent.sentences import SentenceSplitter
 from mulisa.agent.tools import Toolbox
+from mulisa.core.account import budget_is_spent, is_first_to_tell
 from mulisa.core.errors import ProviderError, ProviderTimeout
 from mulisa.core.metrics import TurnMetrics
 from mulisa.core.provider import LLM, TTS, ChatRequest, Message, TextDelta, ToolCall
 from mulisa.core.room import Identity
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,10 @@ class ReplyConfig:
     """Longest spoken answer; the rest is not said."""
     apology: str = "Sorry, I cannot think right now. Please try again in a moment."
     """Said when the LLM fails before it said anything."""
+    budget_spent: str = "Sorry, the budget of this room is used up, so I cannot go on."
+    """Said instead when nothing may be spent any more; once."""
+    broken_off: str = "Sorry, I lost my thread. Please ask me again."
+    """Said when it fails in the middle of its answer."""
 
 
 class Reply:
@@ -61,6 +69,8 @@ class Reply:
         self.metrics = metrics
         self.failed = False
         """An engine failed, so that it ended early or is an apology."""
+        self.voiceless: list[str] = []
+        """Segments that could not be spoken, because the voice failed."""
         self._messages = list(messages)
         self._llm = llm
         self._tts = tts
@@ -96,6 +106,7 @@ class Reply:
 
     async def _think(self, segments: asyncio.Queue[str | None]) -> None:
         splitter = SentenceSplitter()
+        apology = ""
         try:
             said = await self._converse(splitter, segments)
             if not said:
@@ -103,11 +114,17 @@ class Reply:
         except Exception as error:  # an engine of somebody else may raise anything
             logger.warning("no answer from %s: %s", self._llm.label, as_provider_error(error))
             self.failed = True
-            if self.metrics.first_token_at is None:
-                segments.put_nowait(self._config.apology)
-        for segment in splitter.flush():
-            segments.put_nowait(segment)
-        segments.put_nowait(None)
+            apology = self._apology()
+        for segment in (*splitter.flush(), apology, None):
+            if segment != "":
+                segments.put_nowait(segment)
+
+    def _apology(self) -> str:
+        """Empty when it would only be said again."""
+        if not budget_is_spent():
+            has_begun = self.metrics.first_token_at is not None
+            return self._config.broken_off if has_begun else self._config.apology
+        return self._config.budget_spent if is_first_to_tell() else ""
 
     async def _converse(
         self, splitter: SentenceSplitter, segments: asyncio.Queue[str | None]
@@ -119,18 +136,19 @@ class Reply:
             calls: list[ToolCall] = []
             text = ""
             deltas = self._llm.chat(ChatRequest(tuple(self._messages), tools))
-            async for delta in _bounded(deltas, self._config.delta_timeout):
-                if isinstance(delta, ToolCall):
-                    calls.append(delta)
-                    continue
-                text += delta.text
-                said += len(delta.text)
-                if self.metrics.first_token_at is None and delta.text.strip():
-                    self.metrics.first_token_at = asyncio.get_running_loop().time()
-                for segment in splitter.push(delta.text):
-                    segments.put_nowait(segment)
-                if said > self._config.max_chars:
-                    return said
+            async with aclosing(_bounded(deltas, self._config.delta_timeout)) as bounded:
+                async for delta in bounded:
+                    if isinstance(delta, ToolCall):
+                        calls.append(delta)
+                        continue
+                    text += delta.text
+                    said += len(delta.text)
+                    if self.metrics.first_token_at is None and delta.text.strip():
+                        self.metrics.first_token_at = asyncio.get_running_loop().time()
+                    for segment in splitter.push(delta.text):
+                        segments.put_nowait(segment)
+                    if said > self._config.max_chars:
+                        return said
             if not calls:
                 return said
             self._messages.append(Message("assistant", text, tool_calls=tuple(calls)))
@@ -147,15 +165,26 @@ class Reply:
         return Message("tool", content, name=call.name, call_id=call.call_id)
 
     async def _synthesize(self, segments: asyncio.Queue[str | None]) -> None:
+        """Once the voice has failed, the rest is collected, so that it can be written."""
+        failure: Exception | None = None
         while (segment := await segments.get()) is not None:
-            await self._speak(segment)
+            try:
+                if failure is None:
+                    await self._speak(segment)
+                    continue
+            except Exception as error:  # an engine of somebody else may raise anything
+                failure = error
+            self.voiceless.append(segment)
+        if failure is not None:
+            raise failure
 
     async def _speak(self, segment: str) -> None:
         self.playout.segment(segment)
-        async for samples in self._tts.synthesize(segment):
-            if self.metrics.first_audio_at is None:
-                self.metrics.first_audio_at = asyncio.get_running_loop().time()
-            await self.playout.write(samples, self._tts.sample_rate_hz)
+        async with _closed_after(self._tts.synthesize(segment)) as pieces:
+            async for samples in pieces:
+                if self.metrics.first_audio_at is None:
+                    self.metrics.first_audio_at = asyncio.get_running_loop().time()
+                await self.playout.write(samples, self._tts.sample_rate_hz)
 
 
 def as_provider_error(error: Exception) -> ProviderError:
@@ -167,14 +196,25 @@ def as_provider_error(error: Exception) -> ProviderError:
 
 async def _bounded(
     deltas: AsyncIterator[TextDelta | ToolCall], limit: float
-) -> AsyncIterator[TextDelta | ToolCall]:
+) -> AsyncGenerator[TextDelta | ToolCall]:
     """The same deltas; ProviderTimeout when the next one takes longer than `limit` seconds."""
-    while True:
-        try:
-            async with asyncio.timeout(limit):
-                delta = await anext(deltas)
-        except StopAsyncIteration:
-            return
-        except TimeoutError as error:
-            raise ProviderTimeout(f"no answer within {limit:g} s") from error
-        yield delta
+    async with _closed_after(deltas):
+        while True:
+            try:
+                async with asyncio.timeout(limit):
+                    delta = await anext(deltas)
+            except StopAsyncIteration:
+                return
+            except TimeoutError as error:
+                raise ProviderTimeout(f"no answer within {limit:g} s") from error
+            yield delta
+
+
+@asynccontextmanager
+async def _closed_after(items: AsyncIterator[T]) -> AsyncIterator[AsyncIterator[T]]:
+    """Whoever yields them is told at once that no more are wanted."""
+    try:
+        yield items
+    finally:
+        if (close := getattr(items, "aclose", None)) is not None:
+            await close()

@@ -48,6 +48,8 @@ from mulisa.agent.reply import ReplyConfig
 from mulisa.agent.speaker import Speaker, SpeakerConfig
 from mulisa.agent.teller import Teller
 from mulisa.agent.tools import Presence, Toolbox
+from mulisa.agent.troubles import Troubles, shown_to_room
+from mulisa.core.account import Account, Trouble, is_first_to_tell, working_for
 from mulisa.core.errors import MulisaError, TransportError
 from mulisa.core.events import (
     ChatReceived,
@@ -61,6 +63,7 @@ from mulisa.core.metrics import SessionObserver, TurnMetrics
 from mulisa.core.provider import Engines
 from mulisa.core.room import (
     AGENT_STATE_ATTRIBUTE,
+    TROUBLE_ATTRIBUTE,
     AgentState,
     Identity,
     Participant,
@@ -69,7 +72,7 @@ from mulisa.core.room import (
 )
 from mulisa.core.routing import Routing
 from mulisa.core.transcript import TranscriptEntry, TranscriptLog
-from mulisa.core.transport import Caption, Transport
+from mulisa.core.transport import Caption, ChatMessage, Transport
 
 logger = logging.getLogger(__name__)
 
@@ -95,6 +98,8 @@ class SessionConfig:
     """Seconds until the way to the listener of a whisper is given up."""
     reception_interval: float = 1.0
     """Seconds between two reports of whose voice comes to her."""
+    max_last_words: float = 10.0
+    """Seconds that she stays for the words of what was said when she is sent away."""
 
     def speaker(self) -> SpeakerConfig:
         """The settings of her voice."""
@@ -112,13 +117,21 @@ class Session:
         log: TranscriptLog,
         config: SessionConfig | None = None,
         observer: SessionObserver | None = None,
+        account: Account | None = None,
     ) -> None:
+        """`account` is what the engines used for the room before, and may use; it tells us."""
         self._transport = transport
         self._engines = engines
         self._persona = persona
         self._log = log
         self._config = config or SessionConfig()
         self._observer = observer or SessionObserver()
+        self._account = account or Account()
+        self._account.on_spent = self._observer.engine_used
+        self._account.on_trouble = self._hear_trouble
+        self._troubles = Troubles()
+        self._settling: asyncio.TimerHandle | None = None
+        self._shown_trouble = ""
         self._floor = Floor(Gate(self._config.gate, persona), self._config.floor)
         self._inbox: asyncio.Queue[Event] = asyncio.Queue()
         self._teller = Teller(transport, log, self._config.max_delivery)
@@ -129,6 +142,7 @@ class Session:
         self._state: AgentState | None = None
         self._recordings = Recordings()
         self._realtime: RealtimeVoice | None = None
+        self._is_leaving = False
         self._stay = uuid4().hex[:8]
         self._numbers = count(1)
 
@@ -156,13 +170,20 @@ class Session:
             self._config.speaker(),
             self._realtime,
         )
+        with working_for(self._account):
+            await self._take_part()
+
+    async def _take_part(self) -> None:
         async with self._transport, asyncio.TaskGroup() as outer:
             await self._recall()
             telling = outer.create_task(self._teller.run())
             try:
                 async with asyncio.TaskGroup() as self._tasks:
                     steady = [self._tasks.create_task(job) for job in self._steady_jobs()]
-                    await self._hear()
+                    try:
+                        await self._hear()
+                    finally:
+                        await self._await_last_words()
                     for task in (*steady, *self._listening):
                         task.cancel()
                     self._speaker.cut()
@@ -170,6 +191,9 @@ class Session:
                 self._speaker.cut()
                 for turn in self._floor.end(self._clock()):
                     self._commit(turn)
+                self._account.on_trouble = lambda trouble: None
+                if self._settling:
+                    self._settling.cancel()
                 await self._teller.all_told()
                 telling.cancel()
 
@@ -184,6 +208,17 @@ class Session:
             logger.warning("what was said before is not known: %s", error)
         else:
             self._memory.recall(entries)
+
+    async def _await_last_words(self) -> None:
+        """Say and hear nothing more, but wait for the words of what was heard."""
+        self._is_leaving = True
+        self._speaker.cut()
+        for ear in self._ears.values():
+            ear.finish()
+        if self._listening:
+            await asyncio.wait(self._listening, timeout=self._config.max_last_words)
+        while not self._inbox.empty():
+            self._receive(self._inbox.get_nowait())
 
     def _steady_jobs(self) -> tuple[Coroutine[None, None, None], ...]:
         jobs = self._converse(), self._speaker.play(), self._report_reception()
@@ -285,10 +320,13 @@ class Session:
                     event = await self._inbox.get()
             except TimeoutError:
                 event = Tick()
-            self._glance(event)
-            for action in self._floor.receive(event, self._clock()):
-                self._perform(action)
-            self._show_state()
+            self._receive(event)
+
+    def _receive(self, event: Event) -> None:
+        self._glance(event)
+        for action in self._floor.receive(event, self._clock()):
+            self._perform(action)
+        self._show_state()
 
     def _glance(self, event: Event) -> None:
         """What is shown or measured of an event before the floor decides about it."""
@@ -307,7 +345,7 @@ class Session:
         match action:
             case CommitTurn():
                 self._commit(action)
-            case StartReply(reply_id, turn):
+            case StartReply(reply_id, turn) if not self._is_leaving:
                 self._answer(reply_id, turn)
             case PauseReply():
                 self._speaker.pause()
@@ -398,6 +436,35 @@ class Session:
         if state is not self._state:
             self._state = state
             self._teller.set_attributes({AGENT_STATE_ATTRIBUTE: state.value})
+
+    def _hear_trouble(self, trouble: Trouble) -> None:
+        """An engine fails this room, or works again."""
+        self._tell_troubles(self._troubles.receive(trouble, self._clock()))
+        cannot_say_it = trouble.stage in ("stt", "tts")  # else the next answer does
+        if cannot_say_it and trouble.reason and not trouble.successor:
+            self._write_that_the_budget_is_spent()
+
+    def _settle_troubles(self) -> None:
+        self._tell_troubles(self._troubles.settle(self._clock()))
+
+    def _tell_troubles(self, news: Sequence[Trouble]) -> None:
+        """Tell the observer what is new, and show the room what holds."""
+        for trouble in news:
+            self._observer.engine_trouble(trouble)
+        shown = shown_to_room(self._troubles.current)
+        if shown != self._shown_trouble:
+            self._shown_trouble = shown
+            self._teller.set_attributes({TROUBLE_ATTRIBUTE: shown})
+        if self._settling:
+            self._settling.cancel()
+        deadline = self._troubles.deadline()
+        loop = asyncio.get_running_loop()
+        self._settling = loop.call_at(deadline, self._settle_troubles) if deadline else None
+
+    def _write_that_the_budget_is_spent(self) -> None:
+        if self._account.is_spent and is_first_to_tell():
+            text = self._config.reply.budget_spent
+            self._teller.chat(ChatMessage(self._next_utterance_id(), text))
 
     def _wall(self, at: float) -> datetime:
         return self._memory.wall(at).astimezone(UTC)

@@ -10,7 +10,14 @@ from datetime import UTC
 from functools import partial
 from typing import Final
 
-from mulisa.agent.events import Event, ReplyFailed, ReplyFinished, ReplyStarted, UtteranceId
+from mulisa.agent.events import (
+    Event,
+    ReplyFailed,
+    ReplyFinished,
+    ReplyStarted,
+    Tick,
+    UtteranceId,
+)
 from mulisa.agent.gate import Turn
 from mulisa.agent.memory import Memory
 from mulisa.agent.mouth import Mouth, MouthConfig, Playout, PlayoutPosition
@@ -28,6 +35,8 @@ from mulisa.core.transport import Caption, ChatMessage, Transport
 
 logger = logging.getLogger(__name__)
 
+MAX_SPEECHLESS: Final = 0.5
+"""Seconds without sound after which she is not said to be speaking, although she has not done."""
 NO_WHISPER: Final = "Sorry, I cannot whisper to you right now. Please ask me again in a moment."
 """Said aloud when the way to one listener cannot be had; it tells nothing of the answer."""
 
@@ -102,10 +111,13 @@ class Speaker:
 
     @property
     def state(self) -> AgentState:
-        """Listening while there is no reply."""
+        """Listening while there is no reply, or while she lets somebody else speak."""
         if self._speaking is None:
             return AgentState.LISTENING
-        return AgentState.SPEAKING if self.is_heard else AgentState.THINKING
+        now = asyncio.get_running_loop().time()
+        if self.is_heard and now - self._mouth.sent_at <= MAX_SPEECHLESS:
+            return AgentState.SPEAKING
+        return AgentState.LISTENING if self._mouth.paused else AgentState.THINKING
 
     async def play(self) -> None:
         """Send what there is to say, for ever; a task of the session."""
@@ -199,6 +211,7 @@ class Speaker:
             await self._excuse(speaking)
         position = reply.playout.position()
         self._tell(speaking, position)
+        self._write_instead(speaking)
         self._speaking = None
         if reply.failed or not speaking.is_heard:
             self._observer.reply_failed()
@@ -257,8 +270,11 @@ class Speaker:
         reply.metrics.first_frame_sent_at = started_at
         self._observer.reply_started(reply.metrics)
         self._emit(ReplyStarted(speaking.reply_id))
-        shown = ""
+        shown, state = "", self.state
         while True:
+            if state is not self.state:  # silence changes it, and its end
+                state = self.state
+                self._emit(Tick())
             heard = reply.playout.position().heard_text
             if heard != shown:
                 shown = heard
@@ -310,6 +326,31 @@ class Speaker:
         )
         if turn.source == "chat":
             self._teller.chat(ChatMessage(speaking.segment_id, position.heard_text, listener))
+
+    def _write_instead(self, speaking: _Speaking) -> None:
+        """What she has no voice for is written in the chat; of an answer not begun all of it."""
+        reply, listener, local = speaking.reply, speaking.listener, self._transport.local
+        text = " ".join(reply.voiceless)
+        if not text:
+            return
+        self._teller.chat(ChatMessage(f"{speaking.segment_id}-written", text, listener))
+        if speaking.is_heard:
+            return  # written down with what was heard, as its end
+        now = asyncio.get_running_loop().time()
+        self._memory.replied(text, "", reply.turn.identity, now, now, listener=listener)
+        self._teller.write(
+            TranscriptEntry(
+                segment_id=speaking.segment_id,
+                identity=local.identity,
+                name=local.name,
+                kind="agent",
+                source="chat",
+                text=text,
+                started_at=self._memory.wall(now).astimezone(UTC),
+                ended_at=self._memory.wall(now).astimezone(UTC),
+                listener=listener,
+            )
+        )
 
     def _report_gaps(self) -> None:
         before, self._gaps = self._gaps, (self._mouth.underruns, self._mouth.stalls)

@@ -16,7 +16,7 @@ from mulisa.agent.events import (
     TranscriptionFailed,
     UtteranceId,
 )
-from mulisa.core.audio import Samples
+from mulisa.core.audio import HEARING_RATE_HZ, Samples
 from mulisa.core.errors import ProviderError
 from mulisa.core.provider import STTStream, Transcription
 from mulisa.core.room import Identity
@@ -58,15 +58,22 @@ class Utterance:
         self._interims = tasks.create_task(self._report_interims())
         self._flush: asyncio.Task[None] | None = None
         self._complete = asyncio.Event()
+        self._samples = 0
         self.closed = False
         """The stream is free."""
         tasks.create_task(self._live())
 
     def push(self, samples: Samples) -> None:
         """Append 16 kHz audio."""
+        self._samples += len(samples)
         self._stream.push(samples)
         if self._record is not None:
             self._record(self.utterance_id, samples)
+
+    @property
+    def seconds(self) -> float:
+        """Of audio that the recogniser was given."""
+        return self._samples / HEARING_RATE_HZ
 
     def pause(self, ended_at: float, *, click: bool) -> None:
         """Speech ended: report the words of everything up to here.
@@ -93,6 +100,12 @@ class Utterance:
         """
         self._interims.cancel()
         self._complete.set()
+
+    def give_up(self, reason: str) -> None:
+        """Wait for its words no longer, if they are not there; nothing more will be said."""
+        if self._flush is not None and not self._flush.done():
+            self._flush.cancel()
+            self._fail(reason)
 
     async def aclose(self) -> None:
         """Free the stream now. Idempotent."""

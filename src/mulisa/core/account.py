@@ -13,7 +13,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
-from mulisa.core.errors import ProviderUnavailable
+from mulisa.core.errors import BudgetSpent
 
 Stage: TypeAlias = Literal["stt", "llm", "tts", "realtime"]
 Unit: TypeAlias = Literal["seconds", "tokens", "characters"]
@@ -46,12 +46,19 @@ class Account:
     on_trouble: Callable[[Trouble], None] = lambda trouble: None
     """Told when an engine fails or works again. Must not raise."""
     spent: dict[Unit, float] = field(default_factory=lambda: dict.fromkeys(UNITS, 0.0))
+    is_told: bool = False
+    """The room was told that the budget is spent."""
+
+    @property
+    def is_spent(self) -> bool:
+        """Nothing that costs money may be used any more."""
+        return any(self.spent[unit] >= limit for unit, limit in self.budget.items())
 
     def check(self) -> None:
-        """Raises ProviderUnavailable when the budget is spent."""
+        """Raises BudgetSpent, a ProviderUnavailable, when the budget is spent."""
         for unit, limit in self.budget.items():
             if self.spent[unit] >= limit:
-                raise ProviderUnavailable(
+                raise BudgetSpent(
                     f"this room has used up its budget of {limit:g} {unit}; raise it with --budget"
                 )
 
@@ -70,9 +77,24 @@ def working_for(account: Account) -> Iterator[None]:
 
 
 def check_budget() -> None:
-    """Before something is used that costs money. Raises ProviderUnavailable if there is none."""
+    """Before something is used that costs money. Raises BudgetSpent if there is none."""
     if (account := _account.get()) is not None:
         account.check()
+
+
+def budget_is_spent() -> bool:
+    """What fails now may fail because nothing may be spent any more."""
+    account = _account.get()
+    return account is not None and account.is_spent
+
+
+def is_first_to_tell() -> bool:
+    """The room was not told yet that its budget is spent; True once."""
+    account = _account.get()
+    if account is None or account.is_told:
+        return False
+    account.is_told = True
+    return True
 
 
 def spend(engine: str, unit: Unit, amount: float) -> None:

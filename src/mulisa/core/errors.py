@@ -13,11 +13,14 @@
     +-- ProviderError               an engine failed                    (retryable)
         +-- ProviderTimeout         it did not answer in time
         +-- ProviderUnavailable     it is not installed, not reachable or refuses us
+            +-- BudgetSpent         it may not be used: the room's budget is used up
 
 A message says what was tried, what was found and what to do.
 """
 
 from __future__ import annotations
+
+from mulisa.core.secrets import conceal
 
 
 class MulisaError(Exception):
@@ -57,13 +60,13 @@ class ConnectionLost(TransportError):
 
 
 class ProviderError(MulisaError):
-    """An engine failed."""
+    """An engine failed. A service may repeat the key that it refuses; the message does not."""
 
     def __init__(
         self, message: str, *, retryable: bool = True, retry_after: float | None = None
     ) -> None:
         """`retry_after`: seconds that the service itself asks to be left alone."""
-        super().__init__(message)
+        super().__init__(conceal(message))
         self.retryable = retryable
         self.retry_after = retry_after
 
@@ -79,3 +82,7 @@ class ProviderUnavailable(ProviderError):
         self, message: str, *, retryable: bool = False, retry_after: float | None = None
     ) -> None:
         super().__init__(message, retryable=retryable, retry_after=retry_after)
+
+
+class BudgetSpent(ProviderUnavailable):
+    """Nothing that costs money may be used for a room any more; the engine itself is well."""

@@ -54,5 +54,6 @@ def _find(kind: Kind, name: str) -> EntryPoint:
 
 def _mend(entry: EntryPoint) -> str:
     if entry.value.startswith("mulisa."):
-        return "pip install 'mulisa[local]'"
+        extra = "azure" if entry.value.startswith("mulisa.providers.azure") else "local"
+        return f"pip install 'mulisa[{extra}]'"
     return f"install what {entry.dist.name if entry.dist else entry.value} depends on"
