@@ -50,17 +50,17 @@ class LLMChain:
         """Stream one step. Raises ProviderError if nobody can begin or finish it."""
         said = ""
         failed: Member[LLM] | None = None
-        for remaining in range(self._config.max_takeovers, -1, -1):
+        for takeovers in range(self._config.max_takeovers + 1):
             member, pieces = await self._begin(request, said, failed)
             answer = _Answer(pieces, said, is_due=_expects_words(request))
             try:
-                async for text in answer.texts(partial(self._rota.gap, member)):
+                async for text in answer.texts(partial(self._rota.gap, member, takeovers)):
                     said += text
                     yield TextDelta(text)
             except Exception as error:  # an engine of somebody else may raise anything
                 failed = member
                 failure = self._rota.failed(member, error, self._rota.successor(member))
-                if not remaining:
+                if takeovers == self._config.max_takeovers:
                     raise failure from error
                 continue
             finally:

@@ -69,12 +69,12 @@ class TTSChain:
     async def synthesize(self, text: str) -> AsyncIterator[Samples]:
         """Speak one clause or sentence. Raises ProviderError if nobody can begin or finish it."""
         failed: Member[TTS] | None = None
-        for remaining in range(self._config.max_takeovers, -1, -1):
+        for takeovers in range(self._config.max_takeovers + 1):
             member, pieces = await self._begin(text, failed)
             speech = _Speech(text, self._pace(member))
             converted = _Converted(member.engine.sample_rate_hz, self.sample_rate_hz)
             try:
-                while (piece := await pieces.next(self._rota.gap(member))) is not None:
+                while (piece := await pieces.next(self._rota.gap(member, takeovers))) is not None:
                     speech.hear(piece, converted.from_hz)
                     if len(samples := converted.push(piece)):
                         yield samples
@@ -83,7 +83,7 @@ class TTSChain:
                 failed = member
                 failure = self._rota.failed(member, error, self._rota.successor(member))
                 text = speech.rest()
-                if text and not remaining:
+                if text and takeovers == self._config.max_takeovers:
                     raise failure from error
             else:
                 self._paces[member] = speech.new_pace()
