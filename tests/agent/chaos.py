@@ -44,6 +44,8 @@ OpenTransport: TypeAlias = Callable[[Participant], Transport]
 
 FAULTS_PER_CALL: Final = 6
 CALLS: Final = 50
+SHARE: Final = 0.35
+"""Of the requests that go wrong."""
 MAX_ROUNDS: Final = 25
 MULISA: Final = Participant(Identity("mulisa"), "Mulisa", kind="agent")
 PEOPLE: Final = ("alice", "bob", "carol")
@@ -76,7 +78,7 @@ def answer(request: ChatRequest) -> str:
 class Mischief(Faults):
     """Lets requests of all engines of a call go wrong at random, so many times."""
 
-    def __init__(self, seed: int, diary: Diary, limit: int, share: float = 0.35) -> None:
+    def __init__(self, seed: int, diary: Diary, limit: int, share: float) -> None:
         super().__init__()
         self._random = random.Random(f"mischief {seed}")
         self._diary = diary
@@ -141,11 +143,11 @@ class Outcome:
 
     @property
     def fallbacks(self) -> list[float]:
-        """Seconds from faults until another engine was asked."""
+        """Seconds from faults until the engine was asked that was ready to take over."""
         return [
             incident.asked_at - incident.at
             for incident in self.incidents
-            if incident.asked_at is not None and incident.asked != incident.engine
+            if incident.asked_at is not None and incident.is_replaceable
         ]
 
     @property
@@ -238,13 +240,19 @@ class ChaoticCall:
     """One call: people, engines that fail, and somebody who watches."""
 
     def __init__(
-        self, seed: int, topology: Topology, open_transport: OpenTransport, faults: int
+        self,
+        seed: int,
+        topology: Topology,
+        open_transport: OpenTransport,
+        faults: int,
+        share: float,
     ) -> None:
+        """`share` of the requests go wrong, until there were so many `faults`."""
         self.outcome = Outcome(seed, topology)
         self._open = open_transport
         self._random = random.Random(f"call {seed}")
         self._diary = Diary()
-        self._mischief = Mischief(seed, self._diary, faults)
+        self._mischief = Mischief(seed, self._diary, faults, share)
         self._log = Log()
         self._people: dict[str, Transport] = {}
         self._items = count()
@@ -283,9 +291,16 @@ class ChaoticCall:
             FaultyTTS(label, diary, first_audio=first_audio, sample_rate_hz=rate_hz)
             for label, first_audio, rate_hz in (("Cloud", 0.2, 24_000), ("Local", 0.1, 22_050))
         ]
-        for engine in (*stts, *llms, *voices):
-            engine.vendor.faults = self._mischief
-        return Engines(ScriptedVAD(), STTChain(stts), LLMChain(llms), TTSChain(voices))
+        for vendor in (engine.vendor for engines in (stts, llms, voices) for engine in engines):
+            vendor.faults = self._mischief
+        engines = Engines(ScriptedVAD(), STTChain(stts), LLMChain(llms), TTSChain(voices))
+
+        def is_replaceable(stage: str, engine: str) -> bool:
+            chain: Any = getattr(engines, stage)
+            return any(other.label != engine for other in chain.rota.ready())
+
+        diary.is_replaceable = is_replaceable
+        return engines
 
     # What people do
 
@@ -402,12 +417,13 @@ async def run_call(
     topology: Topology,
     open_transport: OpenTransport | None = None,
     faults: int = FAULTS_PER_CALL,
+    share: float = SHARE,
 ) -> Outcome:
     """One call in a room of its own; in a loopback unless it is said how to enter another."""
     if open_transport is None:
         room = LoopbackRoom(f"chaos-{seed}", seed=seed, loss=0.01)
         open_transport = partial(LabelledLoopback, room, topology=topology)
-    return await ChaoticCall(seed, topology, open_transport, faults).run()
+    return await ChaoticCall(seed, topology, open_transport, faults, share).run()
 
 
 async def run_calls(seeds: Iterable[int]) -> Figures:

@@ -54,9 +54,11 @@ class ChainConfig:
     last_first: float = 8.0
     """The most from one that nobody can replace; less from one that usually is quick."""
     gap: float = 1.0
-    """Between two pieces of a result; twice as much each time that it broke off before."""
-    last_gap: float = 4.0
-    """The most of that, and at once from an engine that nobody can replace."""
+    """Between two pieces of a result; more for an engine that is alone, or when the result has
+    broken off several times: it may just come slowly.
+    """
+    max_gap: float = 4.0
+    """The most of that."""
     rounds: int = 3
     """All engines are asked so many times before a request is given up."""
     backoff: float = 0.25
@@ -79,6 +81,8 @@ class Member(Generic[E]):
     is_loaded: bool = True
     usual: float | None = None
     """Seconds that it usually takes until its first piece; None: not known yet."""
+    allowance: float = 1.0
+    """More while it takes longer than that; it may only be slow today."""
     was_troubled: bool = False
     """It was reported once; so its recovery is, too."""
 
@@ -91,10 +95,7 @@ class Member(Generic[E]):
         """It took so long."""
         former = self.usual
         self.usual = seconds if former is None else former + WEIGHT * (seconds - former)
-
-    def did_not_answer(self, seconds: float) -> None:
-        """It takes longer, or hangs."""
-        self.usual = max(self.usual or 0.0, seconds)
+        self.allowance = 1.0
 
 
 class Rota(Generic[E]):
@@ -208,7 +209,7 @@ class Rota(Generic[E]):
                 return member, result
             except Exception as error:  # an engine of somebody else may raise anything
                 if isinstance(error, TimeoutError):
-                    member.did_not_answer(patience)
+                    member.allowance *= 2.0
                 successor = successors[0] if successors else None
                 failures.append(self.failed(member, error, successor))
             finally:
@@ -222,8 +223,10 @@ class Rota(Generic[E]):
         if self.successor(member) is not None:
             return config.first
         if member.usual is None:
-            return config.first if len(self._members) > 1 else config.last_first
-        return min(max(config.first, UNUSUAL * member.usual), config.last_first)
+            patience = 2 * config.first if len(self._members) > 1 else config.last_first
+        else:
+            patience = max(config.first, UNUSUAL * member.usual)
+        return min(patience * member.allowance, config.last_first)
 
     def opener(self) -> list[Member[E]]:
         """Whom to ask now, in order; never empty. Tells the room who is passed over."""
@@ -231,15 +234,17 @@ class Rota(Generic[E]):
 
     def successor(self, member: Member[E]) -> Member[E] | None:
         """Who goes on if this engine fails now: one that does not rest."""
-        now = _now()
-        others = (other for other in self._members if other is not member and other.is_loaded)
-        return next((other for other in others if not other.health.rests(now)), None)
+        return next((other for other in self.ready() if other is not member), None)
 
-    def gap(self, member: Member[E], takeovers: int) -> float:
+    def ready(self) -> list[Member[E]]:
+        """Those that are loaded and do not rest, in order."""
+        now = _now()
+        return [m for m in self._members if m.is_loaded and not m.health.rests(now)]
+
+    def gap(self, takeovers: int) -> float:
         """Seconds that may pass between two pieces of a result that broke off so many times."""
-        if self.successor(member) is None:
-            return self.config.last_gap
-        return min(self.config.gap * 2**takeovers, self.config.last_gap)
+        doublings = takeovers + 1 if len(self._members) == 1 else max(0, takeovers - 2)
+        return min(self.config.gap * 2.0**doublings, self.config.max_gap)
 
     def failed(
         self, member: Member[E], error: Exception, successor: Member[E] | None
@@ -280,13 +285,12 @@ class Rota(Generic[E]):
         log.warning("%s failed unexpectedly", member.label, exc_info=error)
         return ProviderError(f"{member.label} failed unexpectedly ({type(error).__name__})")
 
-    def _available(self, now: float) -> list[Member[E]]:
-        loaded = [member for member in self._members if member.is_loaded]
-        return [member for member in loaded if not member.health.rests(now)] or loaded
+    def _available(self) -> list[Member[E]]:
+        return self.ready() or [member for member in self._members if member.is_loaded]
 
     def _candidates(self, first: Member[E] | None, last: Member[E] | None) -> list[Member[E]]:
         """All that do not rest; if all do, all: they cannot do worse than nobody."""
-        available = self._available(_now()) or self._members
+        available = self._available() or self._members
         for member in self._members[: self._members.index(available[0])]:
             self._report(member, member.health.reason, available[0])
         return sorted(available, key=lambda member: (member is last, member is not first))
