@@ -7,7 +7,7 @@ served after all. A request is known by the task that waits for it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeAlias
 
@@ -37,6 +37,8 @@ class Incident:
     engine: str
     fault: Fault
     at: float
+    is_replaceable: bool = True
+    """Another engine was ready to take over; else this one, or a resting one, is asked again."""
     asked_at: float | None = None
     """When the request went to an engine again; None if it did not."""
     asked: str = ""
@@ -50,11 +52,13 @@ class Diary:
 
     def __init__(self) -> None:
         self.incidents: list[Incident] = []
+        self.is_replaceable: Callable[[Stage, str], bool] = lambda stage, engine: True
+        """Whether another engine is ready to take over from one."""
         self._open: dict[tuple[asyncio.Task[Any] | None, Stage], list[Incident]] = {}
 
     def met(self, stage: Stage, engine: str, fault: Fault) -> None:
         """A request goes wrong now."""
-        incident = Incident(stage, engine, fault, _now())
+        incident = Incident(stage, engine, fault, _now(), self.is_replaceable(stage, engine))
         self.incidents.append(incident)
         self._open.setdefault((asyncio.current_task(), stage), []).append(incident)
 

@@ -169,7 +169,7 @@ async def test_an_answer_that_nobody_can_finish_is_excused() -> None:
 async def test_she_is_not_said_to_be_speaking_while_no_sound_comes() -> None:
     voice = FaultyTTS("Voice", first_audio=0.1)
     voice.vendor.faults.next("tts", Fault("silence", after=3))
-    patient = ChainConfig(last_gap=4.0)
+    patient = ChainConfig(gap=2.0)
     async with a_call(tts=TTSChain([voice], patient)) as (call, alice, _):
         states: list[str] = []
 

@@ -31,41 +31,41 @@ class LLMChain:
     def __init__(self, engines: Sequence[LLM], config: ChainConfig | None = None) -> None:
         """`engines`: the favourite first."""
         self._config = config or ChainConfig()
-        self._rota: Rota[LLM] = Rota("llm", engines, self._config)
+        self.rota: Rota[LLM] = Rota("llm", engines, self._config)
 
     @property
     def label(self) -> str:
         """All models, in order."""
-        return self._rota.label
+        return self.rota.label
 
     async def load(self, progress: Progress) -> None:
         """Load all. Raises ProviderUnavailable if none can be had."""
-        await self._rota.load(progress)
+        await self.rota.load(progress)
 
     async def aclose(self) -> None:
         """Free all. Idempotent."""
-        await self._rota.aclose()
+        await self.rota.aclose()
 
     async def chat(self, request: ChatRequest) -> AsyncIterator[Delta]:
         """Stream one step. Raises ProviderError if nobody can begin or finish it."""
         said = ""
         failed: Member[LLM] | None = None
-        for remaining in range(self._config.max_takeovers, -1, -1):
+        for takeovers in range(self._config.max_takeovers + 1):
             member, pieces = await self._begin(request, said, failed)
             answer = _Answer(pieces, said, is_due=_expects_words(request))
             try:
-                async for text in answer.texts(partial(self._rota.gap, member)):
+                async for text in answer.texts(partial(self.rota.gap, takeovers)):
                     said += text
                     yield TextDelta(text)
             except Exception as error:  # an engine of somebody else may raise anything
                 failed = member
-                failure = self._rota.failed(member, error, self._rota.successor(member))
-                if not remaining:
+                failure = self.rota.failed(member, error, self.rota.successor(member))
+                if takeovers == self._config.max_takeovers:
                     raise failure from error
                 continue
             finally:
                 await pieces.aclose()
-            self._rota.worked(member)
+            self.rota.worked(member)
             for call in answer.calls:
                 yield call
             return
@@ -82,7 +82,7 @@ class LLMChain:
             return pieces
 
         async def ask() -> tuple[Member[LLM], Pieces[Delta]]:
-            return await self._rota.ask(attempt, last=failed)
+            return await self.rota.ask(attempt, last=failed)
 
         return await retries(self._config)(ask)
 

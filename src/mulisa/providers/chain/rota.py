@@ -37,6 +37,10 @@ T = TypeVar("T")
 LOADING_PAUSE: Final = 30.0
 """Seconds after which an engine that could not be loaded is tried again, doubled each time."""
 MAX_LOADING_PAUSE: Final = 600.0
+WEIGHT: Final = 0.3
+"""Of the latest time in what is usual for an engine."""
+UNUSUAL: Final = 4.0
+"""An engine that takes so many times as long as usual hangs."""
 MAX_RETRY_AFTER: Final = 2.0
 """Seconds; a service that wants to be asked later than this is not asked again for the request."""
 
@@ -46,13 +50,15 @@ class ChainConfig:
     """Patience with engines; seconds."""
 
     first: float = 1.2
-    """Until the first piece of a result, from an engine with a successor."""
+    """Until the first piece of a result, from an engine that another can replace now."""
     last_first: float = 8.0
-    """... from one without."""
+    """The most from one that nobody can replace; less from one that usually is quick."""
     gap: float = 1.0
-    """Between two pieces, from an engine with a successor."""
-    last_gap: float = 5.0
-    """... from one without."""
+    """Between two pieces of a result; more for an engine that is alone, or when the result has
+    broken off several times: it may just come slowly.
+    """
+    max_gap: float = 4.0
+    """The most of that."""
     rounds: int = 3
     """All engines are asked so many times before a request is given up."""
     backoff: float = 0.25
@@ -73,6 +79,10 @@ class Member(Generic[E]):
     engine: E
     health: Health
     is_loaded: bool = True
+    usual: float | None = None
+    """Seconds that it usually takes until its first piece; None: not known yet."""
+    allowance: float = 1.0
+    """More while it takes longer than that; it may only be slow today."""
     was_troubled: bool = False
     """It was reported once; so its recovery is, too."""
 
@@ -80,6 +90,12 @@ class Member(Generic[E]):
     def label(self) -> str:
         """As people know it."""
         return self.engine.label
+
+    def answered(self, seconds: float) -> None:
+        """It took so long."""
+        former = self.usual
+        self.usual = seconds if former is None else former + WEIGHT * (seconds - former)
+        self.allowance = 1.0
 
 
 class Rota(Generic[E]):
@@ -185,11 +201,15 @@ class Rota(Generic[E]):
         candidates = self._candidates(first, last)
         for number, member in enumerate(candidates):
             successors = candidates[number + 1 :]
-            patience = self.config.first if successors else self.config.last_first
-            is_probe = member.health.probe(_now())
+            patience, began = self._patience(member), _now()
+            is_probe = member.health.probe(began)
             try:
-                return member, await attempt(member, patience)
+                result = await attempt(member, patience)
+                member.answered(_now() - began)
+                return member, result
             except Exception as error:  # an engine of somebody else may raise anything
+                if isinstance(error, TimeoutError):
+                    member.allowance *= 2.0
                 successor = successors[0] if successors else None
                 failures.append(self.failed(member, error, successor))
             finally:
@@ -197,18 +217,34 @@ class Rota(Generic[E]):
                     member.health.probed()
         raise next((error for error in failures if error.retryable), failures[-1])
 
+    def _patience(self, member: Member[E]) -> float:
+        """Seconds until its first piece."""
+        config = self.config
+        if self.successor(member) is not None:
+            return config.first
+        if member.usual is None:
+            patience = 2 * config.first if len(self._members) > 1 else config.last_first
+        else:
+            patience = max(config.first, UNUSUAL * member.usual)
+        return min(patience * member.allowance, config.last_first)
+
     def opener(self) -> list[Member[E]]:
         """Whom to ask now, in order; never empty. Tells the room who is passed over."""
         return self._candidates(None, None)
 
     def successor(self, member: Member[E]) -> Member[E] | None:
-        """Who goes on if this engine fails now."""
-        others = self._available(_now())
-        return next((other for other in others if other is not member), None)
+        """Who goes on if this engine fails now: one that does not rest."""
+        return next((other for other in self.ready() if other is not member), None)
 
-    def gap(self, member: Member[E]) -> float:
-        """Seconds that may pass between two pieces of a result of this engine."""
-        return self.config.gap if self.successor(member) else self.config.last_gap
+    def ready(self) -> list[Member[E]]:
+        """Those that are loaded and do not rest, in order."""
+        now = _now()
+        return [m for m in self._members if m.is_loaded and not m.health.rests(now)]
+
+    def gap(self, takeovers: int) -> float:
+        """Seconds that may pass between two pieces of a result that broke off so many times."""
+        doublings = takeovers + 1 if len(self._members) == 1 else max(0, takeovers - 2)
+        return min(self.config.gap * 2.0**doublings, self.config.max_gap)
 
     def failed(
         self, member: Member[E], error: Exception, successor: Member[E] | None
@@ -249,13 +285,12 @@ class Rota(Generic[E]):
         log.warning("%s failed unexpectedly", member.label, exc_info=error)
         return ProviderError(f"{member.label} failed unexpectedly ({type(error).__name__})")
 
-    def _available(self, now: float) -> list[Member[E]]:
-        loaded = [member for member in self._members if member.is_loaded]
-        return [member for member in loaded if not member.health.rests(now)] or loaded
+    def _available(self) -> list[Member[E]]:
+        return self.ready() or [member for member in self._members if member.is_loaded]
 
     def _candidates(self, first: Member[E] | None, last: Member[E] | None) -> list[Member[E]]:
         """All that do not rest; if all do, all: they cannot do worse than nobody."""
-        available = self._available(_now()) or self._members
+        available = self._available() or self._members
         for member in self._members[: self._members.index(available[0])]:
             self._report(member, member.health.reason, available[0])
         return sorted(available, key=lambda member: (member is last, member is not first))

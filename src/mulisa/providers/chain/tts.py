@@ -41,53 +41,53 @@ class TTSChain:
     def __init__(self, engines: Sequence[TTS], config: ChainConfig | None = None) -> None:
         """`engines`: the favourite first."""
         self._config = config or ChainConfig()
-        self._rota: Rota[TTS] = Rota("tts", engines, self._config)
+        self.rota: Rota[TTS] = Rota("tts", engines, self._config)
         self._rate_hz = 0
         self._paces: dict[Member[TTS], float] = {}
 
     @property
     def label(self) -> str:
         """All voices, in order."""
-        return self._rota.label
+        return self.rota.label
 
     @property
     def sample_rate_hz(self) -> int:
         """Rate of what `synthesize` yields; the same for ever once loaded."""
         if not self._rate_hz:
-            self._rate_hz = max(engine.sample_rate_hz for engine in self._rota.engines)
+            self._rate_hz = max(engine.sample_rate_hz for engine in self.rota.engines)
         return self._rate_hz
 
     async def load(self, progress: Progress) -> None:
         """Load all. Raises ProviderUnavailable if none can be had."""
         self._rate_hz = 0
-        await self._rota.load(progress)
+        await self.rota.load(progress)
 
     async def aclose(self) -> None:
         """Free all. Idempotent."""
-        await self._rota.aclose()
+        await self.rota.aclose()
 
     async def synthesize(self, text: str) -> AsyncIterator[Samples]:
         """Speak one clause or sentence. Raises ProviderError if nobody can begin or finish it."""
         failed: Member[TTS] | None = None
-        for remaining in range(self._config.max_takeovers, -1, -1):
+        for takeovers in range(self._config.max_takeovers + 1):
             member, pieces = await self._begin(text, failed)
             speech = _Speech(text, self._pace(member))
             converted = _Converted(member.engine.sample_rate_hz, self.sample_rate_hz)
             try:
-                while (piece := await pieces.next(self._rota.gap(member))) is not None:
+                while (piece := await pieces.next(self.rota.gap(takeovers))) is not None:
                     speech.hear(piece, converted.from_hz)
                     if len(samples := converted.push(piece)):
                         yield samples
                 speech.check_complete()
             except Exception as error:  # an engine of somebody else may raise anything
                 failed = member
-                failure = self._rota.failed(member, error, self._rota.successor(member))
+                failure = self.rota.failed(member, error, self.rota.successor(member))
                 text = speech.rest()
-                if text and not remaining:
+                if text and takeovers == self._config.max_takeovers:
                     raise failure from error
             else:
                 self._paces[member] = speech.new_pace()
-                self._rota.worked(member)
+                self.rota.worked(member)
                 text = ""
             finally:
                 await pieces.aclose()
@@ -109,7 +109,7 @@ class TTSChain:
             return pieces
 
         async def ask() -> tuple[Member[TTS], Pieces[Samples]]:
-            return await self._rota.ask(attempt, last=failed)
+            return await self.rota.ask(attempt, last=failed)
 
         return await retries(self._config)(ask)
 
