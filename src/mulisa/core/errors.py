@@ -59,9 +59,13 @@ class ConnectionLost(TransportError):
 class ProviderError(MulisaError):
     """An engine failed."""
 
-    def __init__(self, message: str, *, retryable: bool = True) -> None:
+    def __init__(
+        self, message: str, *, retryable: bool = True, retry_after: float | None = None
+    ) -> None:
+        """`retry_after`: seconds that the service itself asks to be left alone."""
         super().__init__(message)
         self.retryable = retryable
+        self.retry_after = retry_after
 
 
 class ProviderTimeout(ProviderError):
@@ -71,5 +75,7 @@ class ProviderTimeout(ProviderError):
 class ProviderUnavailable(ProviderError):
     """An engine is not installed, not reachable, or refuses us."""
 
-    def __init__(self, message: str, *, retryable: bool = False) -> None:
-        super().__init__(message, retryable=retryable)
+    def __init__(
+        self, message: str, *, retryable: bool = False, retry_after: float | None = None
+    ) -> None:
+        super().__init__(message, retryable=retryable, retry_after=retry_after)
