@@ -196,7 +196,9 @@ class SpeechResource:
 
     def _host(self, hosts: dict[str, str], prefix: str, usual: str) -> str:
         """Some countries have a cloud of their own."""
-        cloud = next((host for start, host in hosts.items() if self.region.startswith(start)), usual)
+        cloud = next(
+            (host for start, host in hosts.items() if self.region.startswith(start)), usual
+        )
         return f"https://{self.region}.{prefix}{cloud}"
 
 

@@ -129,7 +129,8 @@ class AzureTTS:
             raise ProviderError(f"{self._resource.where} said nothing")
 
     def _ssml(self, text: str) -> str:
-        locale = to_locale(self._language) if self._language else self._voice[:5]
+        spoken = re.match(r"[a-z]{2,3}-[A-Z]{2}(?=-)", self._voice)
+        locale = spoken[0] if spoken else to_locale(self._language)
         return (
             '<speak version="1.0" xmlns="http://www.w3.org/2001/10/synthesis"'
             f" xml:lang={quoteattr(locale)}><voice name={quoteattr(self._voice)}>"
