@@ -235,7 +235,9 @@ def _chained(kind: Kind, engines: Sequence[Any]) -> Provider:
     """A chain, also of one engine, as it brings the time-outs; other kinds as they are."""
     if kind in ("vad", "realtime"):
         return cast(Provider, engines[0])
-    from mulisa.providers.chain import LLMChain, STTChain, TTSChain
+    from mulisa.providers.chain.llm import LLMChain
+    from mulisa.providers.chain.stt import STTChain
+    from mulisa.providers.chain.tts import TTSChain
 
     chains: dict[Kind, Any] = {"stt": STTChain, "llm": LLMChain, "tts": TTSChain}
     return cast(Provider, chains[kind](engines))

@@ -13,7 +13,8 @@ import pytest
 from mulisa.agent.persona import Persona
 from mulisa.agent.realtime_reply import RealtimeConfig
 from mulisa.agent.session import Session
-from mulisa.core.account import Account, Trouble, working_for
+from mulisa.agent.troubles import SETTLED
+from mulisa.core.account import Trouble
 from mulisa.core.provider import Engines, ToolCall
 from mulisa.core.room import Participant
 from mulisa.core.transport import ChatMessage
@@ -91,14 +92,12 @@ async def a_call(
         realtime=realtime or ScriptedRealtime([Rule("story", STORY)], default=ANSWER),
     )
     room = LoopbackRoom("conversation", seed=7)
-    account = Account()
     joining = transport(room, Participant(MULISA, "Mulisa", kind="agent"))
     call = Stage(room, engines, WrittenDown(), joining)
     call.troubles = []
-    account.on_trouble = call.troubles.append
+    call.observed.engine_trouble = call.troubles.append  # type: ignore[assignment]
     call.session = Session(joining, engines, Persona(), call.log, observer=call.observed)
-    with working_for(account):
-        running = asyncio.create_task(call.session.run())
+    running = asyncio.create_task(call.session.run())
     try:
         yield call
     finally:
@@ -247,7 +246,9 @@ async def test_a_whisper_is_heard_by_one_and_not_told_to_the_engine_for_the_othe
 
 
 @pytest.mark.parametrize(
-    "broken", [ScriptedRealtime(failures=[0]), ScriptedRealtime(default=""), None], ids=str
+    "broken",
+    [ScriptedRealtime(failures=[0]), ScriptedRealtime(default=""), None],
+    ids=["fails", "says nothing", "breaks"],
 )
 async def test_what_the_engine_does_not_say_is_said_by_the_others(
     broken: ScriptedRealtime | None,
@@ -285,6 +286,7 @@ async def test_a_silent_engine_is_given_up_and_left_alone_for_a_while() -> None:
         await asyncio.sleep(config.rest)
         await speak(alice, say(ASK))
         await call.says(INSTEAD, INSTEAD, ANSWER)
+        await asyncio.sleep(SETTLED)
         assert [bool(trouble.reason) for trouble in call.troubles] == [True, False]
 
 
