@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from mulisa.core.errors import ProviderError, ProviderUnavailable
-from mulisa.providers.openai.connection import CONNECT_TIMEOUT, Translation
+from mulisa.providers.openai.connection import CONNECT_TIMEOUT, Service, Translation
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -24,11 +24,17 @@ wire_log.setLevel(logging.INFO)
 """Of the WebSocket library, which would write the key among the headers at DEBUG."""
 
 
+def _url_of(key: str) -> str:
+    """The setting of the address beside that of a key."""
+    return "OPENAI_BASE_URL" if key == "OPENAI_API_KEY" else key.replace("API_KEY", "ENDPOINT")
+
+
 class SocketTranslation(Translation):
     """Also what the WebSocket raises. `key` is the variable that holds the key."""
 
     def __init__(self, where: str, key: str) -> None:
-        super().__init__(where)
+        super().__init__(Service(name=where, where=where, key=key, url=_url_of(key)))
+        self._where = where
         self._key = key
 
     def _translated(self, error: Exception) -> ProviderError:
