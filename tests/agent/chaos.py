@@ -395,7 +395,9 @@ class ChaoticCall:
         outcome.incidents = self._diary.incidents
         outcome.written = {who: self._log.text_of(who) for who in outcome.spoken}
         said = self._log.text_of(MULISA.identity)
-        outcome.apologies = said.count(config.apology) + said.count(config.broken_off)
+        outcome.apologies = sum(
+            said.count(text) for text in (config.apology, config.broken_off, config.too_late)
+        )
         return outcome
 
 
