@@ -32,7 +32,7 @@ from mulisa.core.transport import Caption, ChatMessage, Transport
 
 logger = logging.getLogger(__name__)
 
-MAX_SPEECHLESS: Final = 0.5
+MAX_SPEECHLESS: Final = 0.4
 """Seconds without sound after which she is not said to be speaking, although she has not done."""
 NO_WHISPER: Final = "Sorry, I cannot whisper to you right now. Please ask me again in a moment."
 """Said aloud when the way to one listener cannot be had; it tells nothing of the answer."""
