@@ -93,6 +93,18 @@ async def test_a_question_is_answered_although_it_was_understood_late() -> None:
         assert call.log.of("mulisa")[0].text == STORY
 
 
+async def test_a_question_that_was_understood_too_late_is_excused_in_writing() -> None:
+    stt, cloud, _ = a_broken_stt()
+    async with a_call(stt) as (call, alice, _):
+        await speak(alice, say(ASK, pause=0.7))
+        await asyncio.sleep(40.0)
+        cloud.vendor.faults.always("stt", None)
+        await call.settles(lambda: len(call.log.of("mulisa")) == 1)
+        excuse = call.log.of("mulisa")[0]
+        assert (excuse.source, excuse.text) == ("chat", ReplyConfig().too_late)
+        assert call.observed.replies == []
+
+
 async def test_too_much_speech_that_waits_is_given_up_oldest_first() -> None:
     stt, cloud, _ = a_broken_stt()
     config = SessionConfig(ear=EarConfig(max_kept=2.5))

@@ -186,7 +186,7 @@ class Mouth:
         self._in_mid_speech = False
         """A frame was sent and the next one should follow without a gap."""
         self.sent_at = float("-inf")
-        """When the latest frame was sent."""
+        """When the latest frame of a reply was sent, the end of a fade left out."""
         self._wake = asyncio.Event()
         self.underruns = 0
         """Gaps because synthesis was slower than speech."""
@@ -281,13 +281,13 @@ class Mouth:
             self.stalls += 1
             self._next_at = now - CATCH_UP
         self._next_at += FRAME_DURATION
-        self.sent_at = now
         if self._farewell is not None:
             send, samples = self._farewell
             self._farewell = None
             send(samples)
         elif self._playout is not None:
             self._in_mid_speech = True
+            self.sent_at = now
             self._playout.send_frame(now)
             self._on_change()
 

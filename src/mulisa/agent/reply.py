@@ -45,6 +45,8 @@ class ReplyConfig:
     """Said instead when nothing may be spent any more; once."""
     broken_off: str = "Sorry, I lost my thread. Please ask me again."
     """Said when it fails in the middle of its answer."""
+    too_late: str = "Sorry, I understood you too late. If you still need it, please ask me again."
+    """Written when the words of a question came so late that an answer would surprise people."""
 
 
 class Reply:

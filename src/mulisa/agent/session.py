@@ -377,6 +377,14 @@ class Session:
                 turn.source,
             )
             logger.debug("turn committed", extra={"reasons": action.judgement.reasons})
+            if addressed and self._clock() - turn.ended_at > self._config.floor.max_age:
+                self._excuse_lateness(turn)
+
+    def _excuse_lateness(self, turn: Turn) -> None:
+        """The floor answers no question that is so old: its words were with the recogniser."""
+        listener = turn.identity if self._wants_whisper(turn) else None
+        text = self._config.reply.too_late
+        self._speaker.write(self._next_utterance_id(), turn, text, listener=listener)
 
     def _name_of(self, identity: Identity) -> str:
         stays = self._memory.stays()

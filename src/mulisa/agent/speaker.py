@@ -35,7 +35,7 @@ from mulisa.core.transport import Caption, ChatMessage, Transport
 
 logger = logging.getLogger(__name__)
 
-MAX_SPEECHLESS: Final = 0.5
+MAX_SPEECHLESS: Final = 0.4
 """Seconds without sound after which she is not said to be speaking, although she has not done."""
 NO_WHISPER: Final = "Sorry, I cannot whisper to you right now. Please ask me again in a moment."
 """Said aloud when the way to one listener cannot be had; it tells nothing of the answer."""
@@ -211,7 +211,7 @@ class Speaker:
             await self._excuse(speaking)
         position = reply.playout.position()
         self._tell(speaking, position)
-        self._write_instead(speaking)
+        self._write_voiceless(speaking)
         self._speaking = None
         if reply.failed or not speaking.is_heard:
             self._observer.reply_failed()
@@ -327,20 +327,16 @@ class Speaker:
         if turn.source == "chat":
             self._teller.chat(ChatMessage(speaking.segment_id, position.heard_text, listener))
 
-    def _write_instead(self, speaking: _Speaking) -> None:
-        """What she has no voice for is written in the chat; of an answer not begun all of it."""
-        reply, listener, local = speaking.reply, speaking.listener, self._transport.local
-        text = " ".join(reply.voiceless)
-        if not text:
-            return
-        self._teller.chat(ChatMessage(f"{speaking.segment_id}-written", text, listener))
-        if speaking.is_heard:
-            return  # written down with what was heard, as its end
-        now = asyncio.get_running_loop().time()
-        self._memory.replied(text, "", reply.turn.identity, now, now, listener=listener)
+    def write(
+        self, segment_id: str, turn: Turn, text: str, *, listener: Identity | None = None
+    ) -> None:
+        """Write an answer in the chat instead of speaking it; to `listener` alone if given."""
+        local, now = self._transport.local, asyncio.get_running_loop().time()
+        self._teller.chat(ChatMessage(segment_id, text, listener))
+        self._memory.replied(text, "", turn.identity, now, now, listener=listener)
         self._teller.write(
             TranscriptEntry(
-                segment_id=speaking.segment_id,
+                segment_id=segment_id,
                 identity=local.identity,
                 name=local.name,
                 kind="agent",
@@ -351,6 +347,17 @@ class Speaker:
                 listener=listener,
             )
         )
+
+    def _write_voiceless(self, speaking: _Speaking) -> None:
+        """What there was no voice for; the transcript has it already as the end of what was."""
+        reply, text = speaking.reply, " ".join(speaking.reply.voiceless)
+        if not text:
+            return
+        if speaking.is_heard:
+            message = ChatMessage(f"{speaking.segment_id}-written", text, speaking.listener)
+            self._teller.chat(message)
+        else:
+            self.write(speaking.segment_id, reply.turn, text, listener=speaking.listener)
 
     def _report_gaps(self) -> None:
         before, self._gaps = self._gaps, (self._mouth.underruns, self._mouth.stalls)
