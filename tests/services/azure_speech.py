@@ -7,7 +7,8 @@ audio). A turn is what has one X-RequestId; the service answers ``turn.start``,
 ``speech.startDetected``, ``speech.hypothesis``, ``speech.endDetected``, ``speech.phrase`` and
 ``turn.end``. Offsets and durations are in ticks of 100 ns from the beginning of the turn's audio.
 
-Synthesis is ``POST …/cognitiveservices/v1`` with SSML; keys are checked at ``/sts/v1.0/issueToken``.
+Synthesis is ``POST …/cognitiveservices/v1`` with SSML; ``POST /sts/v1.0/issueToken``
+checks a key.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from aiohttp import WSMsgType, web
 from mulisa.core.audio import HEARING_RATE_HZ, Samples
 from mulisa.providers.tones import recognise, tone
 from tests.services.faults import Fault, Faults
+from tests.services.openai_service import serving
 
 KEY: Final = "canary-speech-key"
 TICKS: Final = 10_000_000
@@ -155,13 +157,8 @@ class AzureSpeechService:
         """The endpoint, ``http://127.0.0.1:PORT``."""
         app = web.Application()
         self.add_routes(app)
-        runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        try:
-            yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-        finally:
-            await runner.cleanup()
+        async with serving(app) as url:
+            yield url
 
     def refusal(self, request: web.Request, fault: Fault | None = None) -> web.Response | None:
         """What a wrong key or a fault is answered."""
@@ -238,11 +235,11 @@ class AzureSpeechService:
             case "silence":
                 await asyncio.Event().wait()
             case "garbage":
-                transport.write(GARBAGE)  # type: ignore[attr-defined]
+                transport.write(GARBAGE)
                 await asyncio.sleep(0.05)
-                transport.abort()  # type: ignore[attr-defined]
+                transport.abort()
             case _:
-                transport.abort()  # type: ignore[attr-defined]
+                transport.abort()
 
 
 class _Recognition:

@@ -14,6 +14,7 @@ import json
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from queue import SimpleQueue
 from typing import Any, Final, TypeAlias
 
@@ -76,13 +77,12 @@ Heard: TypeAlias = Connected | Interim | Phrase | Ended | ProviderError
 def load_sdk() -> Any:
     """The SDK. Blocks for about a second. Raises ProviderUnavailable with the mend."""
     try:
-        import azure.cognitiveservices.speech as sdk
+        return import_module("azure.cognitiveservices.speech")
     except (ImportError, OSError) as error:  # OSError: its library does not fit this machine
         raise ProviderUnavailable(
             f"azure needs the package azure-cognitiveservices-speech ({error}):"
             " pip install 'mulisa[azure]'"
         ) from error
-    return sdk
 
 
 class Recognition:

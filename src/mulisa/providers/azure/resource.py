@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final
@@ -18,6 +18,8 @@ ENGINE: Final = "Azure"
 CONNECT_TIMEOUT: Final = 3.0
 ANSWER_TIMEOUT: Final = 5.0
 """Seconds until the first byte of an answer, and between two of them."""
+LONGEST_PATIENCE: Final = 3600.0
+"""Seconds; a service that wants to be left alone for longer is not believed."""
 DEFAULT_LOCALE: Final = "en-US"
 
 _REGION: Final = re.compile(r"[a-z0-9-]{1,40}")
@@ -133,28 +135,53 @@ class SpeechResource:
 
     @asynccontextmanager
     async def answered(
-        self, session: aiohttp.ClientSession, method: str, url: str, **request: object
+        self,
+        session: aiohttp.ClientSession,
+        method: str,
+        url: str,
+        headers: Mapping[str, str] | None = None,
+        body: bytes = b"",
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """The answer to a request that was not refused.
 
         Raises ProviderTimeout, ProviderUnavailable, ProviderError, also from within.
         """
         with self.translation():
-            headers = self.headers | dict(request.pop("headers", {}))  # type: ignore[call-overload]
-            response = await session.request(method, url, headers=headers, **request)  # type: ignore[arg-type]
-            async with response:
+            async with await self._request(session, method, url, headers, body) as response:
                 if response.status != 200:
-                    raise self.refusal(response.status, await _beginning_of(response))
+                    said = await _beginning_of(response)
+                    raise self.refusal(response.status, said, response.headers.get("Retry-After"))
                 yield response
+
+    async def _request(
+        self,
+        session: aiohttp.ClientSession,
+        method: str,
+        url: str,
+        headers: Mapping[str, str] | None,
+        body: bytes,
+    ) -> aiohttp.ClientResponse:
+        sent = self.headers | dict(headers or {})
+        try:
+            return await session.request(method, url, headers=sent, data=body)
+        except aiohttp.ServerDisconnectedError:
+            # A connection that was kept open was closed in this moment.
+            return await session.request(method, url, headers=sent, data=body)
 
     def translation(self) -> _Translation:
         """What aiohttp raises inside becomes ours."""
         return _Translation(self)
 
-    def refusal(self, status: int, said: str) -> ProviderError:
+    def refusal(self, status: int, said: str, retry_after: str | None = None) -> ProviderError:
         """What an HTTP status other than 200 means."""
+        is_used_up = "quota" in said.lower()
         said = f": {self.without_key(said)}" if said else ""
         match status:
+            case 403 | 429 if is_used_up:
+                return ProviderUnavailable(
+                    f"the quota of {self.where} is used up{said}; check the pricing tier of the"
+                    " resource"
+                )
             case 401 | 403:
                 return ProviderUnavailable(
                     f"{self.where} refuses the key{said}; check AZURE_SPEECH_KEY, and that"
@@ -167,8 +194,9 @@ class SpeechResource:
             case 429:
                 return ProviderUnavailable(
                     f"{self.where} has had enough of us{said}; try again later, or raise the"
-                    " quota of the resource",
+                    " limit of the resource",
                     retryable=True,
+                    retry_after=_seconds(retry_after),
                 )
             case _:
                 return ProviderError(
@@ -218,6 +246,13 @@ class _Translation:
             case aiohttp.ClientError() | ValueError():
                 said = self._resource.without_key(str(error))
                 raise ProviderError(f"{self._resource.where} sent no answer: {said}") from error
+
+
+def _seconds(retry_after: str | None) -> float | None:
+    """Of the header Retry-After; None for none, for a date and for more than an hour."""
+    if retry_after is None or not re.fullmatch(r"\d{1,4}", retry_after):
+        return None
+    return min(float(retry_after), LONGEST_PATIENCE) or None
 
 
 async def _beginning_of(response: aiohttp.ClientResponse) -> str:

@@ -29,6 +29,10 @@ DEFAULT_VOICE: Final = "en-US-AvaMultilingualNeural"
 """Speaks the language of its text."""
 OUTPUT_FORMAT: Final = "raw-24khz-16bit-mono-pcm"
 SAMPLE_RATE_HZ: Final = 24_000
+SSML_HEADERS: Final = {
+    "Content-Type": "application/ssml+xml",
+    "X-Microsoft-OutputFormat": OUTPUT_FORMAT,
+}
 
 _VOICE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9:_-]{0,99}")
 _NOT_XML: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -99,11 +103,9 @@ class AzureTTS:
             return
         check_budget()
         spend(ENGINE, "characters", len(text))
-        url = self._resource.synthesis_url
-        ssml, headers = self._ssml(text), {"Content-Type": "application/ssml+xml"}
-        headers["X-Microsoft-OutputFormat"] = OUTPUT_FORMAT
+        ssml = self._ssml(text).encode()
         async with self._resource.answered(
-            self._session, "POST", url, data=ssml.encode(), headers=headers
+            self._session, "POST", self._resource.synthesis_url, SSML_HEADERS, ssml
         ) as response:
             if response.content_type.startswith(_NOT_AUDIO):
                 raise ProviderError(f"{self._resource.where} sent {response.content_type}")

@@ -158,7 +158,7 @@ class Translation:
             case openai.NotFoundError():
                 return NotThere(
                     f"{where} has no such model or address: {said_by(error)};"
-                    f" name another, as in openai:MODEL, or check {service.url}"
+                    f" name another, as in {service.name.lower()}:MODEL, or check {service.url}"
                 )
             case openai.APIStatusError():
                 return ProviderError(
