@@ -137,7 +137,8 @@ class AzureSpeechService:
         self.garbage: str | bytes = GARBAGE
         """What a ``garbage`` fault sends: text or raw bytes of the TCP connection."""
         self.connected = asyncio.Event()
-        self.open_synthesis = 0
+        self.cancelled = asyncio.Event()
+        """A client left before its speech was complete."""
         self.voices: Any = [
             {"ShortName": name, "Locale": name[:5], "VoiceType": "Neural"}
             for name in ("de-DE-KatjaNeural", "en-US-AvaMultilingualNeural", "en-US-GuyNeural")
@@ -202,11 +203,11 @@ class AzureSpeechService:
         except (ElementTree.ParseError, LookupError, ValueError) as error:
             return web.Response(status=400, text=f"SSML: {error}")
         self.spoken.append(spoken)
-        self.open_synthesis += 1
         try:
             return await self._send_speech(request, spoken, fault)
-        finally:
-            self.open_synthesis -= 1
+        except (ConnectionError, asyncio.CancelledError):
+            self.cancelled.set()
+            raise
 
     async def _send_speech(
         self, request: web.Request, spoken: Spoken, fault: Fault | None

@@ -2,12 +2,15 @@
 
 import asyncio
 import logging
+import socket
 import sys
 from collections.abc import Iterator
+from contextlib import AsyncExitStack
 
 import numpy as np
 import pytest
 
+import mulisa.providers.azure.resource as resource
 import mulisa.providers.azure.stt as azure_stt
 from mulisa.core.account import Account, working_for
 from mulisa.core.errors import ProviderError, ProviderTimeout, ProviderUnavailable
@@ -45,7 +48,7 @@ async def test_what_is_said_is_understood_while_it_is_said() -> None:
     async with hearing(service, "de") as stt:
         stream = stt.stream(["Mulisa", " Zoë van Dijk ", ""])
         stream.push(say(1, 2))
-        assert await first_interim(stream) == words(1, 2)
+        assert await first_interim(stream) in (words(1), words(1, 2))
         stream.push(say(3))
         async with asyncio.timeout(LIMIT):
             assert await stream.flush() == Transcription(words(1, 2, 3), pytest.approx(0.9))
@@ -286,20 +289,17 @@ async def test_a_silent_service_and_then_one_that_answers(monkeypatch: pytest.Mo
 
 
 async def test_a_service_that_accepts_and_never_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(azure_stt, "CONNECT_TIMEOUT", 0.3)
-    service = AzureSpeechService()
-    async with hearing(service) as stt:
-        deaf = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
-        port = deaf.sockets[0].getsockname()[1]
-        elsewhere = AzureSTT(endpoint=f"http://127.0.0.1:{port}", api_key=KEY)
-        elsewhere._locale = stt._locale
-        stream = elsewhere.stream()
+    monkeypatch.setattr(azure_stt, "FINAL_TIMEOUT", 0.3)
+    monkeypatch.setattr(resource, "ANSWER_TIMEOUT", 0.3)
+    async with AsyncExitStack() as stack, asyncio.timeout(LIMIT):
+        deaf = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        stt = AzureSTT(endpoint=f"http://127.0.0.1:{deaf.getsockname()[1]}", api_key=KEY)
+        await stt.load(lambda *_: None)
+        stream = stt.stream()
         stream.push(say(1))
-        async with asyncio.timeout(LIMIT):
-            with pytest.raises(ProviderTimeout):
-                await stream.flush()
-            await stream.aclose()
-        deaf.close()
+        with pytest.raises(ProviderTimeout):
+            await stream.flush()
+        await stream.aclose()
 
 
 async def test_audio_is_kept_until_the_service_is_back() -> None:
@@ -358,7 +358,7 @@ async def test_garbage_neither_hangs_nor_crashes(
     monkeypatch.setattr(azure_stt, "FINAL_TIMEOUT", 1.0)
     service = AzureSpeechService()
     service.garbage = garbage
-    service.faults.next("stt", Fault("garbage", after=2))
+    service.faults.next("stt", Fault("garbage", after=3))
     async with hearing(service) as stt:
         stream = stt.stream()
         stream.push(say(1, 2))
@@ -503,8 +503,6 @@ async def test_the_interpreter_ends_with_an_utterance_open() -> None:
 
 @pytest.fixture
 def unused_tcp_port() -> int:
-    import socket
-
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return int(free.getsockname()[1])

@@ -259,6 +259,7 @@ class _Part:
     async def _hear(self) -> None:
         """With one recogniser, to the end."""
         check_budget()
+        self._interim = ""
         recognition = self._recognise()
         self._recognitions.append(recognition)
         patience = FINAL_TIMEOUT + CATCH_UP * len(self._audio) / BYTES_PER_SECOND
@@ -285,7 +286,7 @@ class _Part:
                 self._set_connected(hearing)
             else:
                 self._take(heard, hearing)
-        if not self.is_over:
+        if self._interim or not self.is_over:
             raise ProviderError("Azure Speech ended in the middle")
 
     def _set_connected(self, hearing: _Hearing) -> None:
