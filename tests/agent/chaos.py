@@ -26,8 +26,9 @@ import numpy as np
 from mulisa.agent.persona import Persona
 from mulisa.agent.reply import ReplyConfig
 from mulisa.agent.session import Session
-from mulisa.core.account import Account, Trouble, working_for
+from mulisa.core.account import Trouble
 from mulisa.core.events import ListenerConnected
+from mulisa.core.metrics import SessionObserver
 from mulisa.core.provider import ChatRequest, Engines
 from mulisa.core.room import AGENT_STATE_ATTRIBUTE, Identity, Participant, RoomName, Topology
 from mulisa.core.transcript import TranscriptEntry
@@ -170,6 +171,16 @@ class Outcome:
         assert self.speechless <= SPEECHLESS_LIMIT + slack, f"{self.speechless} {where}"
 
 
+class _Witness(SessionObserver):
+    """Keeps what the room is told of engines."""
+
+    def __init__(self, troubles: list[Trouble]) -> None:
+        self._troubles = troubles
+
+    def engine_trouble(self, trouble: Trouble) -> None:
+        self._troubles.append(trouble)
+
+
 @dataclass(frozen=True, slots=True)
 class Figures:
     """Of many calls."""
@@ -266,10 +277,14 @@ class ChaoticCall:
 
     async def run(self) -> Outcome:
         """From joining to being sent away."""
-        account = Account(on_trouble=self.outcome.troubles.append)
-        with working_for(account):
-            session = Session(self._open(MULISA), self._engines(), Persona(), self._log)
-            staying = asyncio.create_task(session.run())
+        session = Session(
+            self._open(MULISA),
+            self._engines(),
+            Persona(),
+            self._log,
+            observer=_Witness(self.outcome.troubles),
+        )
+        staying = asyncio.create_task(session.run())
         try:
             async with AsyncExitStack() as stack:
                 for name in PEOPLE:
