@@ -27,7 +27,8 @@ run: $(RUN) $(PAGE) ## the talking room at http://localhost:8000 (ARGS="--port 9
 
 test: $(DEV) $(NODE_MODULES) $(PAGE) $(BROWSER) ## all but the slow tests
 	$(NPM) run --silent test
-	$(PY) -m pytest -m "not slow" $(ARGS)
+	$(PY) -m pytest -m "unit and not slow" -n auto --dist worksteal $(ARGS) || test $$? -eq 5
+	$(PY) -m pytest -m "not unit and not slow" $(ARGS) || test $$? -eq 5
 
 slow: $(DEV) $(PAGE) $(BROWSER) $(TURN) $(NFT) livekit ## what is too long for `make test`
 	$(PY) -m pytest -m "slow and unit" -n auto --dist worksteal $(ARGS) || test $$? -eq 5

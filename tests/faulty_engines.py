@@ -197,7 +197,7 @@ def _refusal(label: str, fault: Fault) -> ProviderError:
         return ProviderUnavailable(f"{label} refuses us; check the key")
     error = ProviderError(f"{label} answered {fault.status}: {fault.message}")
     if fault.status == 429:
-        error.retry_after = 1.0  # type: ignore[attr-defined]
+        error.retry_after = 1.0
     return error
 
 

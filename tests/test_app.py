@@ -13,7 +13,7 @@ import pytest
 
 from mulisa import app
 from mulisa.agent.persona import Persona
-from mulisa.app import build_engines, check_names, choose_engine, close_engines
+from mulisa.app import EngineChoice, build_engines, check_names, choose_engines, close_engines
 from mulisa.config import Config, EngineSpec, load_config
 from mulisa.core.errors import ConfigError, ProviderUnavailable
 from mulisa.core.provider import Progress
@@ -41,6 +41,12 @@ def ollama(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def config(**flags: object) -> Config:
     return load_config(flags)
+
+
+async def choose_engine(kind: registry.Kind, config: Config) -> EngineChoice:
+    """The only one."""
+    (choice,) = await choose_engines(kind, config)
+    return choice
 
 
 @dataclass
@@ -146,8 +152,86 @@ async def test_a_configured_openai_comes_before_ollama(name: str, ollama: list[s
 
 
 async def test_an_ollama_that_is_not_there() -> None:
+    choice = await choose_engine("llm", config(llm="ollama"))
     with pytest.raises(ProviderUnavailable, match="ollama serve"):
-        await choose_engine("llm", config(llm="ollama"))
+        choice.create()
+    engines = await choose_engines("llm", config(llm="ollama,concierge"))
+    assert [bool(choice.missing) for choice in engines] == [True, False]
+
+
+SPEECH = {"azure_speech_key": "speech", "azure_speech_region": "westeurope"}
+AZURE = {
+    "azure_openai_api_key": "azure",
+    "azure_openai_endpoint": "https://mine",
+    "azure_openai_deployment": "my-gpt",
+    "openai_api_version": "2025-04-01-preview",
+}
+LIVE = {"azure_voice_live_api_key": "live", "azure_voice_live_endpoint": "https://live"}
+
+
+async def test_keys_pick_the_language_model_and_nothing_else() -> None:
+    everything = {"openai_api_key": "sk", **SPEECH, **AZURE, **LIVE}
+    for keys in ({"openai_api_key": "sk"}, everything):
+        assert (await choose_engine("llm", config(**keys))).spec.name == "openai"
+        assert (await choose_engine("stt", config(**keys))).spec.name == "whisper"
+        assert (await choose_engine("tts", config(**keys))).spec.name == "piper"
+        assert await choose_engines("realtime", config(**keys)) == ()
+
+
+async def test_azures_keys_pick_its_language_model_when_openai_has_none() -> None:
+    choice = await choose_engine("llm", config(**AZURE))
+    assert choice.spec == EngineSpec("azure", "my-gpt")
+    assert choice.options == {
+        "api_key": "azure",
+        "endpoint": "https://mine",
+        "api_version": "2025-04-01-preview",
+    }
+    named = await choose_engine("llm", config(llm="azure:other", **AZURE))
+    assert named.spec.model == "other"
+
+
+async def test_each_vendors_key_goes_to_that_vendor_alone() -> None:
+    keys = {"openai_api_key": "sk", "openai_base_url": "http://x", **SPEECH, **AZURE, **LIVE}
+    chosen = config(stt="openai,azure,local", tts="azure,livekit:cartesia", **keys)
+    openai, azure, whisper = await choose_engines("stt", chosen, "de")
+    assert openai.options == {"language": "de", "api_key": "sk", "base_url": "http://x"}
+    assert azure.options == {
+        "language": "de",
+        "api_key": "speech",
+        "region": "westeurope",
+        "endpoint": "",
+    }
+    assert whisper.options == {"language": "de"}
+    _, plugin = await choose_engines("tts", chosen, "de")
+    assert (plugin.spec, plugin.options) == (EngineSpec("livekit", "cartesia"), {"language": "de"})
+    live = await choose_engine("realtime", config(realtime="azure:gpt-realtime", **keys))
+    assert live.options == {"language": "", "api_key": "live", "endpoint": "https://live"}
+
+
+async def test_why_an_engine_was_picked(
+    ollama: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def why(kind: registry.Kind = "llm", **flags: object) -> list[str]:
+        return [choice.why for choice in await choose_engines(kind, config(**flags))]
+
+    assert await why() == ["no key is set and no Ollama is here"]
+    assert await why("stt") == ["it is the default"]
+    assert await why("stt", stt="openai,local") == ["--stt names it"] * 2
+    ollama.append("llama3.2")
+    assert await why() == ["an Ollama answers at http://localhost:11434"]
+    monkeypatch.setenv("AZURE_OPENAI_API_KEY", "azure")
+    assert await why() == ["AZURE_OPENAI_API_KEY is set"]
+    (tmp_path / "mulisa.toml").write_text('openai_base_url = "http://x"\n')
+    assert await why() == ["openai_base_url in mulisa.toml is set"]
+    monkeypatch.setenv("OPENAI_API_KEY", "sk")
+    assert await why() == ["OPENAI_API_KEY is set"]
+    monkeypatch.setenv("MULISA_LLM", "concierge")
+    assert await why() == ["MULISA_LLM names it"]
+
+
+async def test_an_engine_stands_once_in_a_chain() -> None:
+    chosen = await choose_engines("llm", config(llm="auto,local,concierge"))
+    assert [choice.spec.name for choice in chosen] == ["concierge"]
 
 
 @pytest.mark.parametrize("kind", ["vad", "stt", "llm", "tts"])
@@ -181,7 +265,8 @@ async def test_what_cannot_be_loaded_is_named_and_nothing_stays(shop: Shop) -> N
     shop.failures["tts"] = ProviderUnavailable("no mouth")
     with pytest.raises(ProviderUnavailable, match="^no ears; no mouth$"):
         await build_engines(config(**TEST), Persona(), ignore)
-    assert [engine.closed for engine in shop.made.values()] == [1, 1, 1, 1]
+    assert len(shop.made) == 4
+    assert all(engine.closed and not engine.is_loaded for engine in shop.made.values())
 
 
 async def test_loading_can_be_cancelled(shop: Shop) -> None:

@@ -137,7 +137,8 @@ def test_no_file_names_a_machine_or_a_package_index() -> None:
 
 def test_lock_files_pin_by_hash_and_name_no_host() -> None:
     locks = sorted(ROOT.glob("requirements/*.lock"))
-    assert [lock.name for lock in locks] == ["dev.lock", "run.lock", "tools.lock"]
+    names = [lock.name for lock in locks]
+    assert names == ["dev.lock", "plugins.lock", "run.lock", "tools.lock"]
     for lock in locks:
         text = lock.read_text()
         requirements = re.findall(r"^[a-z].*(?:\n +--hash=\S+.*)*", text, re.MULTILINE)

@@ -113,6 +113,16 @@ def test_help(arguments: list[str]) -> None:
     assert "Usage:" in result.stdout
 
 
+@pytest.mark.parametrize("command", ["serve", "join", "worker"])
+def test_help_teaches_engines_and_services(command: str) -> None:
+    lines = run(command, "--help").stdout.splitlines()
+    text = " ".join(" ".join(lines).split())
+    for word in ("openai,local", "livekit:PLUGIN", "--realtime E", "--budget LIMITS"):
+        assert word in text
+    for name in ("OPENAI_API_KEY", "AZURE_SPEECH_REGION", "AZURE_VOICE_LIVE_ENDPOINT"):
+        assert any(line.startswith("  ") and name in line for line in lines), "one line for each"
+
+
 def test_the_list_of_commands_is_whole_sentences() -> None:
     commands = run("--help").stdout.split("Commands:\n")[1].split("\n\n")[0].splitlines()
     assert len(commands) == 6
@@ -149,6 +159,11 @@ def test_help_imports_nothing_heavy() -> None:
         (["join", "--room", "standup", "--url", "h"], "--livekit-url: 'h' is not a LiveKit"),
         (["serve", "--ice-server", "http://a"], "is no ICE server"),
         (["serve", "--stt", ":tiny"], "--stt: ':tiny' is not an engine"),
+        (["serve", "--stt", "local,"], "--stt: '' is not an engine"),
+        (["serve", "--tts", "local,crystal-ball"], "there is no tts engine 'crystal-ball'"),
+        (["serve", "--realtime", "crystal-ball"], "there is no realtime engine 'crystal-ball'"),
+        (["serve", "--realtime", "openai,azure"], "--realtime: 'openai,azure' is a chain"),
+        (["worker", "--budget", "much"], "--budget: 'much' is no limit of a budget"),
         (["serve", "--config", "missing.toml"], "there is no file missing.toml"),
         (["transcript"], "ROOM"),
         (["transcript", "standup", "--format", "pdf"], "--format is one of vtt, json, md, txt"),

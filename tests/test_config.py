@@ -347,3 +347,123 @@ def test_proxies_are_addresses_or_networks(monkeypatch: pytest.MonkeyPatch) -> N
     assert load_config().trusted_proxies == ("10.0.0.0/8", "2001:db8::1")
     with pytest.raises(ConfigError, match="--trusted-proxy: 'nginx' is no address"):
         load_config({"trusted_proxies": ("nginx",)})
+
+
+@pytest.mark.parametrize(
+    ("text", "chain"),
+    [
+        ("local", (EngineSpec("local"),)),
+        ("openai, local", (EngineSpec("openai"), EngineSpec("local"))),
+        (
+            "livekit:cartesia/sonic-3,azure:en-US-AvaNeural,piper",
+            (
+                EngineSpec("livekit", "cartesia/sonic-3"),
+                EngineSpec("azure", "en-US-AvaNeural"),
+                EngineSpec("piper"),
+            ),
+        ),
+        ("openai:gpt-4o,openai:gpt-4o-mini", None),
+    ],
+)
+def test_a_chain_of_engines(text: str, chain: tuple[EngineSpec, ...] | None) -> None:
+    parsed = load_config({"tts": text}).chain("tts")
+    assert parsed == (
+        chain or (EngineSpec("openai", "gpt-4o"), EngineSpec("openai", "gpt-4o-mini"))
+    )
+
+
+def test_a_chain_is_a_list_in_the_file(here: Path) -> None:
+    (here / "mulisa.toml").write_text('stt = ["openai:whisper-1", "local"]')
+    assert load_config().stt == "openai:whisper-1,local"
+
+
+@pytest.mark.parametrize("name", ["stt", "llm", "tts"])
+@pytest.mark.parametrize("text", [",", "openai,", ",local", "a,,b", "openai:,local", "a, a"])
+def test_what_is_no_chain(name: str, text: str) -> None:
+    with pytest.raises(ConfigError, match=f"^--{name}: "):
+        load_config({name: text})
+
+
+def test_one_engine_detects_speech_and_one_hears_and_speaks_in_one() -> None:
+    assert load_config().chain("realtime") == ()
+    assert load_config({"realtime": "none"}).chain("realtime") == ()
+    spec = EngineSpec("openai", "gpt-realtime")
+    assert load_config({"realtime": "openai:gpt-realtime"}).chain("realtime") == (spec,)
+    for name in ("vad", "realtime"):
+        with pytest.raises(ConfigError, match=f"^--{name}: 'a,b' is a chain"):
+            load_config({name: "a,b"})
+
+
+def test_a_budget(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_config().limits == {}
+    text = "seconds=3600, tokens=2e5 characters=0"
+    assert load_config({"budget": text}).limits == {
+        "seconds": 3600,
+        "tokens": 200_000,
+        "characters": 0,
+    }
+    monkeypatch.setenv("MULISA_BUDGET", "tokens=5")
+    assert load_config().limits == {"tokens": 5}
+    monkeypatch.delenv("MULISA_BUDGET")
+    (here / "mulisa.toml").write_text("[budget]\nseconds = 1.5\n")
+    assert load_config().limits == {"seconds": 1.5}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["5", "tokens", "tokens=", "tokens=many", "tokens=-1", "tokens=nan", "tokens=inf"]
+    + ["minutes=5", "tokens=1,tokens=2", "tokens = 5"],
+)
+def test_what_is_no_budget(text: str) -> None:
+    with pytest.raises(ConfigError, match="^--budget: .* is no limit of a budget; write seconds="):
+        load_config({"budget": text})
+
+
+SERVICES = {
+    "OPENAI_API_KEY": "sk-openai-0123456789",
+    "OPENAI_BASE_URL": "https://someone:hunter2hunter2@llm.example.org/v1",
+    "OPENAI_API_VERSION": "2025-04-01-preview",
+    "AZURE_OPENAI_API_KEY": "azure-openai-0123456789",
+    "AZURE_OPENAI_ENDPOINT": "https://mine.openai.azure.com",
+    "AZURE_OPENAI_DEPLOYMENT": "my-gpt",
+    "AZURE_SPEECH_KEY": "azure-speech-0123456789",
+    "AZURE_SPEECH_REGION": "westeurope",
+    "AZURE_SPEECH_ENDPOINT": "wss://mine.example.org",
+    "AZURE_VOICE_LIVE_API_KEY": "voice-live-0123456789",
+    "AZURE_VOICE_LIVE_ENDPOINT": "https://mine.services.ai.azure.com",
+    "AZURE_VOICE_LIVE_MODEL": "gpt-realtime",
+}
+
+
+def test_services_by_their_usual_names_reach_the_agent_process(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in SERVICES.items():
+        monkeypatch.setenv(name, value)
+    config = load_config({"stt": "azure,local", "realtime": "azure", "budget": "tokens=5"})
+    assert config.azure_speech_key.get_secret_value() == SERVICES["AZURE_SPEECH_KEY"]
+    assert config.azure_voice_live_model == "gpt-realtime"
+    for secret in ("0123456789", "hunter2"):
+        assert secret not in repr(config) + str(config)
+    environment = worker_environment(config, ApiKeys("k", "s", ""), "ws://localhost:1")
+    assert SERVICES.items() <= environment.items()
+    assert environment["MULISA_STT"] == "azure,local"
+    assert environment["MULISA_REALTIME"] == "azure"
+    assert environment["MULISA_BUDGET"] == "tokens=5"
+
+
+def test_a_setting_knows_where_it_was_made(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (here / "mulisa.toml").write_text('stt = "openai"\nopenai_api_key = "sk-0123456789"\n')
+    monkeypatch.setenv("MULISA_TTS", "azure")
+    monkeypatch.setenv("STT", "of somebody else")
+    config = load_config({"llm": "concierge"})
+    origins = [config.origin(name) for name in ("llm", "tts", "stt", "openai_api_key", "vad")]
+    assert origins == [
+        "--llm",
+        "MULISA_TTS",
+        "stt in mulisa.toml",
+        "openai_api_key in mulisa.toml",
+        "",
+    ]
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-9876543210")
+    assert load_config().origin("openai_api_key") == "OPENAI_API_KEY"

@@ -13,6 +13,7 @@ import pytest
 from mulisa.announce import Announcer
 from mulisa.console import Console, configure_logging
 from mulisa.core.room import Identity, Participant, RoomName
+from mulisa.core.secrets import keep_secret
 from mulisa.server.events import (
     GatewayEvent,
     JobFailed,
@@ -31,6 +32,7 @@ from mulisa.worker.status import (
     CannotStart,
     Draining,
     EngineLoading,
+    EngineTrouble,
     GatewayLost,
     ProcessDied,
     ProcessStarted,
@@ -108,6 +110,39 @@ def test_json_for_machines() -> None:
         "name": "Alice",
         "kind": "standard",
     }
+
+
+def test_trouble_with_an_engine_is_one_line_and_that_it_is_over_another() -> None:
+    begins = EngineTrouble(
+        ROOM,
+        "stt",
+        "OpenAI",
+        "OpenAI refuses the key: no; check OPENAI_API_KEY",
+        "whisper (bundled)",
+    )
+    alone = EngineTrouble(ROOM, "tts", "Azure", "Azure cannot be reached", "")
+    lines = shown(begins, alone, EngineTrouble(ROOM, "stt", "OpenAI", "", ""))
+    assert [line[26:] for line in lines] == [
+        "hearing: OpenAI refuses the key: no; check OPENAI_API_KEY (whisper does it meanwhile)",
+        "speaking: Azure cannot be reached (nobody else does it meanwhile)",
+        "hearing: OpenAI works again",
+    ]
+    event = json.loads(shown(begins, as_json=True)[0])
+    assert (event["event"], event["room"], event["engine"]) == ("engine_trouble", ROOM, "OpenAI")
+
+
+def test_nothing_says_a_secret_whoever_repeats_it() -> None:
+    keep_secret("canary-0123456789")
+    out, said = io.StringIO(), "refused: canary-0123456789"
+    for as_json in (False, True):
+        console = Console(file=out, as_json=as_json)
+        console.event("teapot", said, said, reason=said)
+        console.fact("teapot", said)
+        console.loading("stt", said, None)
+        console.loading("stt", said, 1.0)
+    terminal = Terminal()
+    Console(file=terminal).loading("stt", said, 0.5)
+    assert "refused" in out.getvalue() and "canary" not in out.getvalue() + terminal.getvalue()
 
 
 def test_a_named_agent_process_is_not_called_ready() -> None:

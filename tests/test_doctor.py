@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import socket
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from typer.testing import CliRunner
 from mulisa import doctor
 from mulisa.cli import app
 from mulisa.config import KEYS_FILE_NAME, Config, load_config
-from mulisa.doctor import CHECKS, Check
+from mulisa.doctor import CHECKS, Check, check_engines
 from mulisa.server import config as server_config
 from mulisa.server.selfmade import keep_certificate, machine_names, self_made_files
 from mulisa.store.database import FILE_NAME
@@ -117,17 +119,45 @@ async def test_a_persona_that_is_wrong(here: Path) -> None:
 
 
 async def test_engines_by_name() -> None:
-    check = await CHECKS["llm"](config(llm="concierge"))
-    assert check.status == "ok"
+    (check,) = await check_engines("llm", config(llm="concierge"))
+    assert (check.status, check.why) == ("ok", "--llm names it")
     assert "concierge" in check.found
-    check = await CHECKS["stt"](config(stt="crystal-ball"))
+    (check,) = await check_engines("stt", config(stt="crystal-ball"))
     assert check.status == "fail"
     assert "whisper" in check.mend
+    (check,) = await check_engines("realtime", config())
+    assert (check.status, check.found[:5]) == ("ok", "none:")
+
+
+async def test_each_engine_of_a_chain_is_checked() -> None:
+    checks = await check_engines("llm", config(llm="openai,concierge"))
+    assert [(check.name, check.status) for check in checks] == [
+        ("llm openai", "warn"),
+        ("llm concierge", "ok"),
+    ]
+    assert "OPENAI_API_KEY" in checks[0].found + checks[0].mend
+    checks = await check_engines("llm", config(llm="openai,ollama"))
+    assert [check.status for check in checks] == ["fail", "fail"], "none of them works"
+
+
+async def test_a_service_that_is_out_of_reach_now_is_a_doubt(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", f"{NOBODY}/v1")
+    logging.getLogger("mulisa").setLevel(logging.ERROR)  # as with --quiet
+    try:
+        away, here = await check_engines("llm", config(llm="auto,concierge"))
+    finally:
+        logging.getLogger("mulisa").setLevel(logging.NOTSET)
+    assert away.status == "warn" and "cannot reach" in away.found
+    assert away.why == "OPENAI_BASE_URL is set"
+    assert "OPENAI_BASE_URL" in away.mend
+    assert here.status == "ok", "others' complaints are not its own"
 
 
 async def test_an_ollama_that_is_wished_for_and_not_there() -> None:
-    assert (await CHECKS["llm"](config())).found.startswith("concierge")
-    check = await CHECKS["llm"](config(llm="ollama"))
+    assert (await check_engines("llm", config()))[0].found.startswith("concierge")
+    (check,) = await check_engines("llm", config(llm="ollama"))
     assert check.status == "fail"
     assert "ollama serve" in check.mend
 
@@ -168,20 +198,22 @@ async def test_a_browser_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.parametrize("status", ["ok", "warn", "fail"])
 @pytest.mark.parametrize("as_json", [True, False])
 def test_the_command(status: doctor.Status, as_json: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = Check("teapot", status, "is short", "and stout" if status != "ok" else "")
+    mend = "and stout" if status != "ok" else ""
+    found = Check("teapot", status, "is short", mend, "--teapot names it")
 
     async def look(_: Config) -> Check:
         await asyncio.sleep(0)
         return found
 
     monkeypatch.setattr(doctor, "CHECKS", {"teapot": look})
+    monkeypatch.setattr(doctor, "ENGINES", ())
     result = CliRunner().invoke(app, ["doctor", *(["--json"] if as_json else [])])
     assert result.exit_code == (1 if status == "fail" else 0)
     if as_json:
-        checks = [{"name": "teapot", "status": status, "found": "is short", "mend": found.mend}]
-        assert json.loads(result.stdout) == {"ok": status != "fail", "checks": checks}
+        assert json.loads(result.stdout) == {"ok": status != "fail", "checks": [asdict(found)]}
     else:
         assert result.stdout.split()[:4] == [status, "teapot", "is", "short"]
+        assert "because --teapot names it" in result.stdout
         assert ("-> and stout" in result.stdout) == (status != "ok")
 
 

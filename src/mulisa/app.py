@@ -1,15 +1,17 @@
 """The composition root: from a `Config` to engines, and from those to sessions in rooms.
 
 Engines are made by `mulisa.providers.registry`, which knows what is installed. Three names are
-wishes that depend on the machine and are settled here: ``local``, ``auto`` and ``ollama``.
+wishes that depend on the machine and are settled here: ``local``, ``auto`` and ``ollama``. A
+setting may name several engines, a chain: each takes over where the one before it fails.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 from mulisa.config import Config, EngineSpec
 from mulisa.core.errors import ConfigError, MulisaError, ProviderUnavailable
@@ -18,6 +20,7 @@ from mulisa.providers.registry import Kind, available, create
 
 if TYPE_CHECKING:
     from mulisa.agent.persona import Persona
+    from mulisa.core.account import Account
     from mulisa.core.metrics import SessionObserver
     from mulisa.core.room import RoomName
     from mulisa.core.transcript import TranscriptEntry
@@ -27,9 +30,17 @@ if TYPE_CHECKING:
 OLLAMA_TIMEOUT: Final = 0.5
 """Seconds; it is on this machine or it is not."""
 
-_KINDS: Final[tuple[Kind, ...]] = ("vad", "stt", "llm", "tts")
-_LOCAL: Final[dict[Kind, str]] = {"vad": "silero", "stt": "whisper", "tts": "piper"}
+KINDS: Final[tuple[Kind, ...]] = ("vad", "stt", "llm", "tts", "realtime")
+_LOCAL: Final[Mapping[Kind, str]] = {"vad": "silero", "stt": "whisper", "tts": "piper"}
 _LLM_WISHES: Final = ("auto", "local", "ollama")
+_LLM_KEYS: Final = {
+    "openai_api_key": "openai",
+    "openai_base_url": "openai",
+    "azure_openai_api_key": "azure",
+}
+"""What picks a language model by being set, the strongest first."""
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +50,19 @@ class EngineChoice:
     kind: Kind
     spec: EngineSpec
     options: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """``language``, ``api_key``, ``base_url``; empty ones are not passed on."""
+    """``language``, ``api_key``, ``base_url`` and the like; empty ones are not passed on."""
+    why: str = ""
+    """Why this one, for people, after "because": ``OPENAI_API_KEY is set``."""
+    missing: str = ""
+    """It was asked for, and cannot be had here: what was found, and the mend."""
 
     def create(self) -> Provider:
         """Make it without loading it.
 
         Raises ConfigError for an unknown name, ProviderUnavailable if it is not installed.
         """
+        if self.missing:
+            raise ProviderUnavailable(self.missing)
         return create(self.kind, str(self.spec), self.options)
 
 
@@ -60,25 +77,22 @@ class EngineProgress(Protocol):
 def check_names(config: Config) -> None:
     """Raises ConfigError if the persona cannot be read or an engine's name is unknown."""
     build_persona(config)
-    for kind in _KINDS:
-        name = EngineSpec.parse(getattr(config, kind)).name
-        if name not in _wishes(kind):
-            _check_name(kind, name)
+    for kind in KINDS:
+        for spec in config.chain(kind):
+            if spec.name not in _wishes(kind):
+                _check_name(kind, spec.name)
 
 
-async def choose_engine(kind: Kind, config: Config, language: str = "") -> EngineChoice:
-    """Which engine a setting means on this machine.
+async def choose_engines(
+    kind: Kind, config: Config, language: str = ""
+) -> tuple[EngineChoice, ...]:
+    """Which engines a setting means on this machine, in the order in which they are tried.
 
-    Raises ConfigError for a name that nothing provides, ProviderUnavailable if Ollama was asked
-    for and is not there.
+    None for a kind that is not wanted. Raises ConfigError for a name that nothing provides.
     """
-    spec = EngineSpec.parse(getattr(config, kind))
-    if kind == "llm":
-        return await _choose_llm(spec, config)
-    if spec.name == "local":
-        spec = EngineSpec(_LOCAL[kind], spec.model)
-    _check_name(kind, spec.name)
-    return EngineChoice(kind, spec, {"language": language})
+    chosen = [await _choose(kind, spec, config, language) for spec in config.chain(kind)]
+    first_of_each = {choice.spec: choice for choice in reversed(chosen)}
+    return tuple(choice for choice in chosen if first_of_each[choice.spec] is choice)
 
 
 async def build_engines(config: Config, persona: Persona, progress: EngineProgress) -> Engines:
@@ -93,7 +107,8 @@ async def build_engines(config: Config, persona: Persona, progress: EngineProgre
         loaded[kind] = await _load(kind, config, persona, progress)
 
     try:
-        results = await asyncio.gather(*map(load, _KINDS), return_exceptions=True)
+        wanted = [kind for kind in KINDS if config.chain(kind)]
+        results = await asyncio.gather(*map(load, wanted), return_exceptions=True)
         if failures := [result for result in results if result is not None]:
             raise _as_one(failures)
         return Engines(**loaded)
@@ -104,7 +119,8 @@ async def build_engines(config: Config, persona: Persona, progress: EngineProgre
 
 async def close_engines(engines: Engines) -> None:
     """Free all of them, even if one cannot be freed."""
-    await _close((engines.vad, engines.stt, engines.llm, engines.tts))
+    every = (engines.vad, engines.stt, engines.llm, engines.tts, engines.realtime)
+    await _close(engine for engine in every if engine is not None)
 
 
 def build_persona(config: Config) -> Persona:
@@ -120,17 +136,19 @@ async def run_session(
     persona: Persona,
     store: TranscriptStore,
     observer: SessionObserver | None = None,
+    account: Account | None = None,
 ) -> None:
     """Take part in a room from joining to leaving; the room's call ends with it.
 
-    Cancel to leave. If the room is lost or the process dies, the call stays open and goes on
-    when the agent is back. Raises TransportError.
+    What the engines use for it is written into `account`, which may bound it. Cancel to leave. If
+    the room is lost or the process dies, the call stays open and goes on when the agent is back.
+    Raises TransportError.
     """
     from mulisa.agent.session import Session
 
     call = _Call(store)
     try:
-        await Session(transport, engines, persona, call, observer=observer).run()
+        await Session(transport, engines, persona, call, observer=observer, account=account).run()
     except asyncio.CancelledError:
         await call.end()
         raise
@@ -179,9 +197,9 @@ async def _close(engines: Iterable[Provider]) -> None:
 
 
 async def _load(kind: Kind, config: Config, persona: Persona, progress: EngineProgress) -> Provider:
-    choice = await choose_engine(kind, config, persona.language)
-    progress(kind, f"loading {choice.spec}", None)
-    engine = await asyncio.to_thread(choice.create)  # imports its SDK
+    choices = await choose_engines(kind, config, persona.language)
+    progress(kind, f"loading {', '.join(str(choice.spec) for choice in choices)}", None)
+    engine = await asyncio.to_thread(_create, choices)  # imports their SDKs
 
     def report(doing: str, fraction: float | None) -> None:
         progress(kind, doing, None if fraction is None else min(fraction, 0.99))
@@ -191,31 +209,117 @@ async def _load(kind: Kind, config: Config, persona: Persona, progress: EnginePr
     except BaseException:
         await engine.aclose()
         raise
-    progress(kind, engine.label, 1.0)
+    is_own_pick = kind == "llm" and not config.origin(kind)
+    because = f", because {choices[0].why}" if is_own_pick else ""
+    progress(kind, engine.label + because, 1.0)
     return engine
 
 
-async def _choose_llm(spec: EngineSpec, config: Config) -> EngineChoice:
-    configured = {
-        "api_key": config.openai_api_key.get_secret_value(),
-        "base_url": config.openai_base_url,
+def _create(choices: Sequence[EngineChoice]) -> Provider:
+    """One engine of all that are installed; raises ProviderUnavailable if none is."""
+    made: list[Any] = []
+    missing: list[ProviderUnavailable] = []
+    for choice in choices:
+        try:
+            made.append(choice.create())
+        except ProviderUnavailable as error:
+            missing.append(error)
+    if not made:
+        raise _as_one(missing)
+    for lack in missing:
+        logger.warning("%s; the others of the chain do its work", lack)
+    return _chained(choices[0].kind, made)
+
+
+def _chained(kind: Kind, engines: Sequence[Any]) -> Provider:
+    """A chain, also of one engine, as it brings the time-outs; other kinds as they are."""
+    if kind in ("vad", "realtime"):
+        return cast(Provider, engines[0])
+    from mulisa.providers.chain.llm import LLMChain
+    from mulisa.providers.chain.stt import STTChain
+    from mulisa.providers.chain.tts import TTSChain
+
+    chains: dict[Kind, Any] = {"stt": STTChain, "llm": LLMChain, "tts": TTSChain}
+    return cast(Provider, chains[kind](engines))
+
+
+async def _choose(kind: Kind, spec: EngineSpec, config: Config, language: str) -> EngineChoice:
+    if kind == "llm" and spec.name in _LLM_WISHES:
+        return await _wish_llm(spec, config)
+    why = _named(config, kind)
+    if spec.name == "local":
+        spec = EngineSpec(_LOCAL[kind], spec.model)
+    _check_name(kind, spec.name)
+    spec = _with_default_model(kind, spec, config)
+    return EngineChoice(kind, spec, _options(kind, spec.name, config, language), why)
+
+
+def _named(config: Config, kind: Kind) -> str:
+    return f"{config.origin(kind)} names it" if config.origin(kind) else "it is the default"
+
+
+def _with_default_model(kind: Kind, spec: EngineSpec, config: Config) -> EngineSpec:
+    """The model that the settings name for a service that has none of its own."""
+    models = {
+        ("llm", "azure"): config.azure_openai_deployment,
+        ("realtime", "azure"): config.azure_voice_live_model,
     }
-    if spec.name not in _LLM_WISHES:
-        _check_name("llm", spec.name)
-        return EngineChoice("llm", spec, configured)
-    if spec.name == "auto" and any(configured.values()):
-        return EngineChoice("llm", EngineSpec("openai", spec.model), configured)
+    return EngineSpec(spec.name, spec.model or models.get((kind, spec.name), ""))
+
+
+def _options(kind: Kind, name: str, config: Config, language: str = "") -> dict[str, str]:
+    """What an engine of this name may ask for. Each vendor's key goes to that vendor alone."""
+    options = {"language": language} if kind != "llm" else {}
+    if name == "openai":
+        options["api_key"] = config.openai_api_key.get_secret_value()
+        options["base_url"] = config.openai_base_url
+    elif name == "azure":
+        options |= _azure_options(kind, config)
+    return options
+
+
+def _azure_options(kind: Kind, config: Config) -> dict[str, str]:
+    """Azure's services have keys and addresses of their own."""
+    if kind == "llm":
+        return {
+            "api_key": config.azure_openai_api_key.get_secret_value(),
+            "endpoint": config.azure_openai_endpoint,
+            "api_version": config.openai_api_version,
+        }
+    if kind == "realtime":
+        return {
+            "api_key": config.azure_voice_live_api_key.get_secret_value(),
+            "endpoint": config.azure_voice_live_endpoint,
+        }
+    return {
+        "api_key": config.azure_speech_key.get_secret_value(),
+        "region": config.azure_speech_region,
+        "endpoint": config.azure_speech_endpoint,
+    }
+
+
+async def _wish_llm(spec: EngineSpec, config: Config) -> EngineChoice:
+    """``auto``: what has a key, else what runs here, else the concierge."""
+    if spec.name == "auto":
+        for setting, name in _LLM_KEYS.items():
+            if config.origin(setting):
+                spec = _with_default_model("llm", EngineSpec(name, spec.model), config)
+                why = f"{config.origin(setting)} is set"
+                return EngineChoice("llm", spec, _options("llm", name, config), why)
     models = await find_ollama_models(config.ollama_url)
     if models:
         base_url = f"{config.ollama_url.rstrip('/')}/v1"
         ollama = {"api_key": "ollama", "base_url": base_url}
-        return EngineChoice("llm", EngineSpec("openai", spec.model or models[0]), ollama)
+        why = f"an Ollama answers at {config.ollama_url}"
+        return EngineChoice("llm", EngineSpec("openai", spec.model or models[0]), ollama, why)
     if spec.name == "ollama":
-        raise ProviderUnavailable(
+        missing = (
             f"no Ollama with a model answers at {config.ollama_url}; "
             "start it with 'ollama serve' and get a model with 'ollama pull'"
         )
-    return EngineChoice("llm", EngineSpec("concierge"))
+        return EngineChoice("llm", spec, why=_named(config, "llm"), missing=missing)
+    none = "no Ollama is here" if spec.name == "local" else "no key is set and no Ollama is here"
+    return EngineChoice("llm", EngineSpec("concierge"), why=none)
 
 
 def _check_name(kind: Kind, name: str) -> None:
@@ -227,7 +331,7 @@ def _check_name(kind: Kind, name: str) -> None:
 
 
 def _wishes(kind: Kind) -> tuple[str, ...]:
-    return _LLM_WISHES if kind == "llm" else ("local",)
+    return _LLM_WISHES if kind == "llm" else ("local",) if kind in _LOCAL else ()
 
 
 def _as_one(failures: Sequence[BaseException]) -> BaseException:

@@ -26,12 +26,22 @@ if TYPE_CHECKING:
 FAILED: Final = 1
 WRONG_USAGE: Final = 2
 
+_SERVICES: Final = """
+
+\b
+Services, by the keys in the environment; 'mulisa doctor' checks them:
+  OpenAI and servers that speak its protocol   OPENAI_API_KEY, OPENAI_BASE_URL
+  Azure OpenAI      AZURE_OPENAI_ENDPOINT, AZURE_OPENAI_API_KEY, OPENAI_API_VERSION
+  Azure Speech      AZURE_SPEECH_KEY, AZURE_SPEECH_REGION (or AZURE_SPEECH_ENDPOINT)
+  Azure Voice Live  AZURE_VOICE_LIVE_ENDPOINT, AZURE_VOICE_LIVE_API_KEY
+  LiveKit plugins   whatever the plugin asks for, as DEEPGRAM_API_KEY for livekit:deepgram"""
+
 app = typer.Typer(
     name="mulisa",
     help="Mulisa is an AI participant for voice rooms with several people.\n\n"
     "Begin with 'mulisa serve', open the link, and talk.",
-    epilog="Settings: flags, then the environment (MULISA_..., LIVEKIT_..., OPENAI_...), "
-    "then mulisa.toml.",
+    epilog="Settings: flags, then the environment (MULISA_..., LIVEKIT_..., OPENAI_..., "
+    "AZURE_...), then mulisa.toml.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -133,20 +143,52 @@ PersonaOption = Annotated[
 ]
 SttOption = Annotated[
     str | None,
-    typer.Option("--stt", metavar="E", help="Hearing: whisper, whisper:base.en, whisper:/model."),
+    typer.Option(
+        "--stt",
+        metavar="E[,E]",
+        help="Hearing: local (whisper), whisper:base.en, whisper:/model, openai, azure, "
+        "livekit:PLUGIN. With commas a chain, as openai,local: where one fails, the next takes "
+        "over.",
+    ),
 ]
 LlmOption = Annotated[
     str | None,
     typer.Option(
         "--llm",
-        metavar="E",
-        help="Thinking: openai:gpt-4o-mini, ollama:llama3.2, concierge. By default OpenAI if "
-        "OPENAI_API_KEY or OPENAI_BASE_URL is set, else Ollama if it runs here, else concierge.",
+        metavar="E[,E]",
+        help="Thinking: openai:gpt-4o-mini, azure:DEPLOYMENT, ollama:llama3.2, livekit:PLUGIN, "
+        "concierge; or a chain. By default OpenAI if OPENAI_API_KEY or OPENAI_BASE_URL is set, "
+        "else Azure OpenAI if AZURE_OPENAI_API_KEY is, else Ollama if it runs here, else "
+        "concierge.",
     ),
 ]
 TtsOption = Annotated[
     str | None,
-    typer.Option("--tts", metavar="E", help="Speaking: piper, piper:/path/voice.onnx."),
+    typer.Option(
+        "--tts",
+        metavar="E[,E]",
+        help="Speaking: local (piper), piper:/path/voice.onnx, openai:VOICE, azure:VOICE, "
+        "livekit:PLUGIN/MODEL; or a chain.",
+    ),
+]
+RealtimeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--realtime",
+        metavar="E",
+        help="Hearing, thinking and speaking in one: openai, openai:MODEL, azure (Voice Live), "
+        "none (the default). What it cannot do the other engines do.",
+    ),
+]
+BudgetOption = Annotated[
+    str | None,
+    typer.Option(
+        "--budget",
+        metavar="LIMITS",
+        help="The most that services may do for one room, as "
+        "seconds=3600,tokens=200000,characters=50000 (of sound, of language models, of speech); "
+        "then free engines of the chains go on.",
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object per line.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Errors only.")]
@@ -167,13 +209,17 @@ def _root(
     epilog="\b\nExamples:\n"
     "  mulisa serve                           the room at http://localhost:8000\n"
     "  mulisa serve --llm openai:gpt-4o-mini  with OPENAI_API_KEY set\n"
+    "  mulisa serve --stt openai,local --tts azure,local   local engines when a service fails\n"
+    "  mulisa serve --stt livekit:deepgram    any LiveKit plugin that is installed\n"
+    "  mulisa serve --realtime openai --budget seconds=3600   speech to speech, an hour a room\n"
     "  mulisa serve --tls auto                for phones and others in your network, too\n"
     "  mulisa serve --no-agent                the room alone; 'mulisa worker' may join it\n"
     "  mulisa serve --public-address 203.0.113.7   in a container, or behind a 1:1 NAT\n"
     "  mulisa serve --ice-server turn:turn.example.org:3478 --turn-secret ...   with coturn's\n"
     "      static-auth-secret; MULISA_TURN_SECRET in the environment is not seen in 'ps'\n"
     "  mulisa serve --livekit-url ws://HOST:7880   rooms on a LiveKit server, with\n"
-    "      LIVEKIT_API_KEY and LIVEKIT_API_SECRET set (devkey and secret if it runs with --dev)",
+    "      LIVEKIT_API_KEY and LIVEKIT_API_SECRET set (devkey and secret if it runs with --dev)"
+    + _SERVICES,
 )
 def serve(
     host: HostOption = None,
@@ -184,6 +230,8 @@ def serve(
     stt: SttOption = None,
     llm: LlmOption = None,
     tts: TtsOption = None,
+    realtime: RealtimeOption = None,
+    budget: BudgetOption = None,
     persona: PersonaOption = None,
     no_agent: Annotated[
         bool, typer.Option("--no-agent", help="Start the room without Mulisa.")
@@ -245,6 +293,8 @@ def serve(
         stt=stt,
         llm=llm,
         tts=tts,
+        realtime=realtime,
+        budget=budget,
         persona=persona,
         agent=False if no_agent else None,
         ice_servers=tuple(ice_server) if ice_server else None,
@@ -271,7 +321,8 @@ def serve(
     "  mulisa worker --url ws://HOST:8000     with LIVEKIT_API_KEY and LIVEKIT_API_SECRET set\n"
     "  mulisa worker --url wss://HOST:8000 --trust CERT   the same if it serves with --tls auto\n"
     "  mulisa worker --url wss://my.livekit.example   every room of a LiveKit server or cluster\n"
-    "  mulisa worker --url ... --agent-name mulisa    only rooms that ask for 'mulisa'",
+    "  mulisa worker --url ... --agent-name mulisa    only rooms that ask for 'mulisa'\n"
+    "  mulisa worker --stt azure,local --llm openai,concierge   chains of engines" + _SERVICES,
 )
 def worker(
     url: Annotated[
@@ -297,6 +348,8 @@ def worker(
     stt: SttOption = None,
     llm: LlmOption = None,
     tts: TtsOption = None,
+    realtime: RealtimeOption = None,
+    budget: BudgetOption = None,
     persona: PersonaOption = None,
     trust: TrustOption = None,
     data: DataOption = None,
@@ -319,6 +372,8 @@ def worker(
         stt=stt,
         llm=llm,
         tts=tts,
+        realtime=realtime,
+        budget=budget,
         persona=persona,
         trust=trust,
         data=data,
@@ -342,8 +397,11 @@ def worker(
 @app.command(
     epilog="\b\nExamples, with LIVEKIT_API_KEY and LIVEKIT_API_SECRET set:\n"
     "  mulisa join --room standup --url ws://localhost:7880\n"
-    "  mulisa join --room standup --url wss://my.livekit.example --llm openai:gpt-4o-mini\n\n"
-    "Ends with code 0 on Ctrl-C or when somebody removes her, 1 if the server refuses the key."
+    "  mulisa join --room standup --url wss://my.livekit.example --llm openai:gpt-4o-mini\n"
+    "  mulisa join --room standup --url ... --stt openai,local --budget tokens=200000"
+    + _SERVICES
+    + "\n\nEnds with code 0 on Ctrl-C or when somebody removes her, "
+    "1 if the server refuses the key."
 )
 def join(
     room: Annotated[str, typer.Option("--room", metavar="ROOM", help="Name of the room.")],
@@ -359,6 +417,8 @@ def join(
     stt: SttOption = None,
     llm: LlmOption = None,
     tts: TtsOption = None,
+    realtime: RealtimeOption = None,
+    budget: BudgetOption = None,
     persona: PersonaOption = None,
     relay: Annotated[
         bool, typer.Option("--relay", help="Through the server's TURN servers only.")
@@ -381,6 +441,8 @@ def join(
         stt=stt,
         llm=llm,
         tts=tts,
+        realtime=realtime,
+        budget=budget,
         persona=persona,
         trust=trust,
         data=data,
@@ -521,6 +583,8 @@ def doctor(
     stt: SttOption = None,
     llm: LlmOption = None,
     tts: TtsOption = None,
+    realtime: RealtimeOption = None,
+    budget: BudgetOption = None,
     persona: PersonaOption = None,
     data: DataOption = None,
     config: ConfigOption = None,
@@ -541,6 +605,8 @@ def doctor(
         stt=stt,
         llm=llm,
         tts=tts,
+        realtime=realtime,
+        budget=budget,
         persona=persona,
         data=data,
     )
@@ -560,6 +626,8 @@ async def _examine(settings: Config, *, as_json: bool) -> bool:
         checks.append(check)
         if not as_json:
             print(f"{check.status:<5} {check.name:<11} {check.found}", flush=True)
+            if check.why:
+                print(f"{'':<17} because {check.why}", flush=True)
             if check.mend:
                 print(f"{'':<17} -> {check.mend}", flush=True)
     failed = any(check.status == "fail" for check in checks)

@@ -1,13 +1,15 @@
 """What the operator chose: flags > environment > ``mulisa.toml`` > defaults.
 
-The only reader of the environment. Names are the ecosystem's own (``LIVEKIT_*``, ``OPENAI_*``)
-or ours (``MULISA_*``); a key of ``mulisa.toml`` is the name of a field of `Config`. The file is
-the one of ``--config`` or ``MULISA_CONFIG``, else ``mulisa.toml`` in the current folder.
+The only reader of the environment. Names are the ecosystem's own (``LIVEKIT_*``, ``OPENAI_*``,
+``AZURE_*``) or ours (``MULISA_*``); a key of ``mulisa.toml`` is the name of a field of `Config`.
+The file is the one of ``--config`` or ``MULISA_CONFIG``, else ``mulisa.toml`` in the current
+folder.
 """
 
 from __future__ import annotations
 
 import ipaddress
+import math
 import os
 import secrets
 import tomllib
@@ -16,11 +18,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Final, Self
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from pydantic import (
     AliasChoices,
     Field,
+    PrivateAttr,
     SecretStr,
     ValidationError,
     ValidationInfo,
@@ -34,8 +37,10 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from mulisa.core.account import UNITS, Unit
 from mulisa.core.errors import ConfigError
 from mulisa.core.room import Topology
+from mulisa.core.secrets import keep_secret
 from mulisa.wire.ice_url import IceUrl
 
 FILE_NAME: Final = "mulisa.toml"
@@ -45,7 +50,17 @@ KEYS_FILE_NAME: Final = "livekit-keys"
 RTC_PORT: Final = 8001
 
 _ENV_PREFIX: Final = "MULISA_"
-_ENGINE_SETTINGS: Final = ("vad", "stt", "llm", "tts", "persona", "data", "config", "ollama_url")
+_ENGINE_SETTINGS: Final = (
+    *("vad", "stt", "llm", "tts", "realtime", "budget"),
+    *("persona", "data", "config", "ollama_url"),
+)
+_SERVICE_SETTINGS: Final = (
+    *("openai_api_key", "openai_base_url", "openai_api_version"),
+    *("azure_openai_api_key", "azure_openai_endpoint", "azure_openai_deployment"),
+    *("azure_speech_key", "azure_speech_region", "azure_speech_endpoint"),
+    *("azure_voice_live_api_key", "azure_voice_live_endpoint", "azure_voice_live_model"),
+)
+"""Of the services behind engines, by the names that other programs read, too."""
 _NETWORK_SETTINGS: Final = ("public_address", "mesh_ports")
 _SERVER_SCHEMES: Final = ("ws", "wss", "http", "https")
 _REPEATED_FLAGS: Final = {
@@ -64,6 +79,15 @@ def default_data() -> Path:
 def _ecosystem(name: str) -> AliasChoices:
     """A name that other tools read, too: no prefix of ours in the environment."""
     return AliasChoices(name, name.upper())
+
+
+def _service(name: str) -> Any:
+    """An address or a name; not shown, as an address may hold a password."""
+    return Field("", validation_alias=_ecosystem(name), repr=False)
+
+
+def _secret(name: str) -> Any:
+    return Field(SecretStr(""), validation_alias=_ecosystem(name))
 
 
 class Config(BaseSettings):
@@ -97,9 +121,15 @@ class Config(BaseSettings):
     persona: Path | None = None
     vad: str = "silero"
     stt: str = "local"
-    """Engines are ``NAME`` or ``NAME:MODEL`` (`EngineSpec`)."""
+    """Engines are ``NAME`` or ``NAME:MODEL`` (`EngineSpec`), with commas between them a chain:
+    when one fails, the next takes over.
+    """
     llm: str = "auto"
     tts: str = "local"
+    realtime: str = ""
+    """One engine that hears, thinks and speaks in one; empty for none."""
+    budget: str = ""
+    """What the engines may use for one room, ``seconds=N,tokens=N,characters=N`` (`limits`)."""
     rtc_port: int | None = Field(None, ge=0, le=65535)
     """UDP and TCP port of the embedded SFU; 0 takes any free one. None: see `media_port`."""
     public_address: str = ""
@@ -114,7 +144,7 @@ class Config(BaseSettings):
     """
     ice_servers: Annotated[tuple[str, ...], NoDecode] = Field((), repr=False)
     """See `IceServerSpec`; a string may hold several, with spaces or commas between them."""
-    webhooks: Annotated[tuple[str, ...], NoDecode] = ()
+    webhooks: Annotated[tuple[str, ...], NoDecode] = Field((), repr=False)
     """URLs that are told who comes and goes on the embedded SFU; strings as `ice_servers`."""
     data: Path = Field(default_factory=default_data)
     """Folder of the transcripts and the generated key."""
@@ -127,14 +157,45 @@ class Config(BaseSettings):
     livekit_api_secret: SecretStr = Field(
         SecretStr(""), validation_alias=_ecosystem("livekit_api_secret")
     )
-    openai_api_key: SecretStr = Field(SecretStr(""), validation_alias=_ecosystem("openai_api_key"))
-    openai_base_url: str = Field("", validation_alias=_ecosystem("openai_base_url"))
-    ollama_url: str = "http://localhost:11434"
+    openai_api_key: SecretStr = _secret("openai_api_key")
+    openai_base_url: str = _service("openai_base_url")
+    """Of OpenAI or of whatever speaks its protocol."""
+    azure_openai_api_key: SecretStr = _secret("azure_openai_api_key")
+    azure_openai_endpoint: str = _service("azure_openai_endpoint")
+    azure_openai_deployment: str = _service("azure_openai_deployment")
+    """The deployment that ``--llm azure`` means without a name of one."""
+    openai_api_version: str = _service("openai_api_version")
+    """Of Azure OpenAI's API, a date."""
+    azure_speech_key: SecretStr = _secret("azure_speech_key")
+    azure_speech_region: str = _service("azure_speech_region")
+    azure_speech_endpoint: str = _service("azure_speech_endpoint")
+    azure_voice_live_api_key: SecretStr = _secret("azure_voice_live_api_key")
+    azure_voice_live_endpoint: str = _service("azure_voice_live_endpoint")
+    azure_voice_live_model: str = _service("azure_voice_live_model")
+    ollama_url: str = Field("http://localhost:11434", repr=False)
     """Where Ollama is looked for when no other language model is configured."""
     config: Path | None = None
     """The file that these settings came from, if there is one."""
     chromium: str = ""
     """A browser for tests, when it is not on the PATH."""
+
+    _origins: dict[str, str] = PrivateAttr(default_factory=dict)
+
+    def origin(self, name: str) -> str:
+        """Where a setting was made, in the operator's words; empty if it was not.
+
+        ``--stt``, ``MULISA_STT``, ``stt in mulisa.toml``.
+        """
+        return self._origins.get(name, "")
+
+    def chain(self, name: str) -> tuple[EngineSpec, ...]:
+        """The engines of the setting `name` in the order in which they are tried; () for none."""
+        return EngineSpec.parse_chain(getattr(self, name)) if getattr(self, name) else ()
+
+    @property
+    def limits(self) -> Mapping[Unit, float]:
+        """`budget`; a unit that is not in it has no limit."""
+        return _parse_budget(self.budget)
 
     @property
     def listen_host(self) -> str:
@@ -183,10 +244,37 @@ class Config(BaseSettings):
     def _expand_home(cls, path: Path | None) -> Path | None:
         return path.expanduser() if path is not None else None
 
-    @field_validator("vad", "stt", "llm", "tts")
+    @field_validator("stt", "llm", "tts")
     @classmethod
-    def _check_engine(cls, text: str) -> str:
-        EngineSpec.parse(text)
+    def _check_chain(cls, text: str) -> str:
+        EngineSpec.parse_chain(text)
+        return text
+
+    @field_validator("vad", "realtime")
+    @classmethod
+    def _check_engine(cls, text: str, info: ValidationInfo) -> str:
+        if info.field_name == "realtime" and text in ("", "none"):
+            return ""
+        if len(EngineSpec.parse_chain(text)) > 1:
+            raise ValueError(f"{text!r} is a chain; this takes one engine")
+        return text
+
+    @field_validator("stt", "llm", "tts", mode="before")
+    @classmethod
+    def _join_chain(cls, value: object) -> object:
+        return ",".join(map(str, value)) if isinstance(value, (list, tuple)) else value
+
+    @field_validator("budget", mode="before")
+    @classmethod
+    def _join_limits(cls, value: object) -> object:
+        if isinstance(value, Mapping):
+            return ",".join(f"{unit}={limit}" for unit, limit in value.items())
+        return value
+
+    @field_validator("budget")
+    @classmethod
+    def _check_budget(cls, text: str) -> str:
+        _parse_budget(text)
         return text
 
     @field_validator("livekit_url")
@@ -246,6 +334,15 @@ class EngineSpec:
             raise ValueError(f"{text!r} is not an engine; write NAME or NAME:MODEL")
         return cls(name.strip(), model.strip())
 
+    @classmethod
+    def parse_chain(cls, text: str) -> tuple[Self, ...]:
+        """Split at commas, each as `parse`. Raises ValueError."""
+        specs = tuple(map(cls.parse, text.split(",")))
+        for spec in specs:
+            if specs.count(spec) > 1:
+                raise ValueError(f"{text!r} names {spec} twice")
+        return specs
+
     def __str__(self) -> str:
         return f"{self.name}:{self.model}" if self.model else self.name
 
@@ -301,6 +398,25 @@ class IceServerSpec:
     def needs_secret(self) -> bool:
         """It is a TURN server that was named without credentials."""
         return self.url.startswith("turn") and not self.username
+
+
+def _parse_budget(text: str) -> dict[Unit, float]:
+    """Raises ValueError."""
+    units: dict[str, Unit] = {unit: unit for unit in UNITS}
+    limits: dict[Unit, float] = {}
+    for part in filter(None, text.replace(",", " ").split()):
+        name, _, number = part.partition("=")
+        try:
+            limit = float(number)
+        except ValueError:
+            limit = math.nan
+        if name not in units or units[name] in limits or not 0 <= limit < math.inf:
+            raise ValueError(
+                f"{part!r} is no limit of a budget; write seconds=3600,tokens=200000,"
+                "characters=50000, or some of these"
+            )
+        limits[units[name]] = limit
+    return limits
 
 
 def _parse_ports(text: str) -> tuple[int, int]:
@@ -368,7 +484,10 @@ def load_config(flags: Mapping[str, Any] | None = None, file: Path | None = None
             return init_settings, env_settings, file_settings
 
     try:
-        return Layered(**given)
+        config = Layered(**given)
+        config._origins.update(_origins(config, given, path))
+        _keep_secrets(config)
+        return config
     except ValidationError as error:
         raise ConfigError(
             "; ".join(_complaint(item, given, path) for item in error.errors(include_url=False))
@@ -400,6 +519,7 @@ def load_api_keys(config: Config) -> ApiKeys:
         raise ConfigError(f"cannot keep the API key in {path}: {error}") from error
     if not key or not secret:
         raise ConfigError(f"{path} does not hold 'key: secret'; delete it to have a new one")
+    keep_secret(secret)
     return ApiKeys(key, secret, f"from {path}")
 
 
@@ -430,9 +550,7 @@ def worker_environment(config: Config, keys: ApiKeys, url: str) -> dict[str, str
         "LIVEKIT_URL": url,
         "LIVEKIT_API_KEY": keys.key,
         "LIVEKIT_API_SECRET": keys.secret,
-        "OPENAI_API_KEY": config.openai_api_key.get_secret_value(),
-        "OPENAI_BASE_URL": config.openai_base_url,
-    }
+    } | {name.upper(): _plain(getattr(config, name)) for name in _SERVICE_SETTINGS}
     return {**os.environ, **settings, **{name: text for name, text in ecosystem.items() if text}}
 
 
@@ -456,6 +574,51 @@ def _write_keys(path: Path) -> None:
         draft.unlink()
 
 
+def _plain(value: SecretStr | str) -> str:
+    return value.get_secret_value() if isinstance(value, SecretStr) else value
+
+
+def _keep_secrets(config: Config) -> None:
+    """From now on none of them is shown, whoever repeats them to us."""
+    for name in type(config).model_fields:
+        value = getattr(config, name)
+        if isinstance(value, SecretStr):
+            keep_secret(value.get_secret_value())
+    for url in (config.openai_base_url, config.ollama_url, *config.webhooks):
+        _keep_credentials(url)
+    for server in config.ice_servers:
+        keep_secret(IceServerSpec.parse(server).credential)
+
+
+def _keep_credentials(url: str) -> None:
+    with suppress(ValueError):  # what is no URL is found where it is used
+        parts = urlsplit(url)
+        for text in (
+            parts.username,
+            parts.password,
+            *(value for _, value in parse_qsl(parts.query)),
+        ):
+            keep_secret(text or "")
+            keep_secret(unquote(text or ""))
+
+
+def _origins(config: Config, flags: Mapping[str, Any], path: Path | None) -> dict[str, str]:
+    """Where each setting was made that was made."""
+    return {
+        name: _where(name, flags, path) for name in config.model_fields_set if getattr(config, name)
+    }
+
+
+def _where(name: str, flags: Mapping[str, Any], path: Path | None) -> str:
+    """Which flag, variable or key of the file sets it, the strongest first."""
+    if name in flags:
+        return f"--{_REPEATED_FLAGS.get(name, name)}".replace("_", "-")
+    field = Config.model_fields.get(name)
+    prefix = "" if field is not None and field.validation_alias else _ENV_PREFIX
+    variable = f"{prefix}{name.upper()}"
+    return variable if os.environ.get(variable) else f"{name} in {path}"
+
+
 def _config_file(file: Path | None) -> Path | None:
     chosen = file or Path(os.environ.get(f"{_ENV_PREFIX}CONFIG") or FILE_NAME).expanduser()
     if chosen.is_file():
@@ -468,12 +631,6 @@ def _config_file(file: Path | None) -> Path | None:
 def _complaint(item: Any, flags: Mapping[str, Any], path: Path | None) -> str:
     """One error of pydantic in the operator's words: which setting, where it was set, why."""
     name = str(item["loc"][0]).lower() if item["loc"] else ""
-    variables = (f"{_ENV_PREFIX}{name.upper()}", name.upper())
     if item["type"] == "extra_forbidden":
         return f"{path}: there is no setting {name!r}; there are {', '.join(Config.model_fields)}"
-    if name in flags:
-        where = f"--{_REPEATED_FLAGS.get(name, name)}".replace("_", "-")
-    else:
-        set_by = [v for v in variables if os.environ.get(v)]
-        where = set_by[0] if set_by else f"{name} in {path}"
-    return f"{where}: {item['msg'].removeprefix('Value error, ')}"
+    return f"{_where(name, flags, path)}: {item['msg'].removeprefix('Value error, ')}"

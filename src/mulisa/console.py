@@ -1,6 +1,7 @@
 """What the terminal shows: for people aligned lines with times, for machines JSON lines.
 
-Names and rooms come from outside and are shown without what a terminal would obey.
+Names and rooms come from outside and are shown without what a terminal would obey. Secrets are
+not shown at all, whoever repeats them.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import os
 import sys
 from datetime import UTC, datetime
 from typing import IO, TYPE_CHECKING, Final, Literal, TypeAlias
+
+from mulisa.core.secrets import conceal
 
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
@@ -66,6 +69,7 @@ class Console:
 
     def error(self, message: str, event: str = "error") -> None:
         """What was tried, what was found, what to do; shown in quiet mode, too."""
+        message = conceal(message)
         if self._as_json:
             self._emit(event, "", {"message": message})
         else:
@@ -106,8 +110,12 @@ class Console:
         if name not in self._tasks:
             self._tasks[name] = progress.add_task("", total=None, name=f"  {name:<{LABEL_WIDTH}}")
         total = None if fraction is None else 1.0
+        doing = _plain(conceal(doing))
         progress.update(
-            self._tasks[name], description=_plain(doing), total=total, completed=fraction or 0.0
+            self._tasks[name],
+            description=_plain(conceal(doing)),
+            total=total,
+            completed=fraction or 0.0,
         )
 
     def _begin_loading(self) -> RichProgress:
@@ -134,6 +142,7 @@ class Console:
 
     def _write(self, text: str, style: str = "") -> None:
         """A line. That nobody reads any more (a closed pipe, a lost terminal) is no failure."""
+        text = conceal(text)
         try:
             if self._as_json or not self._file.isatty():
                 print(text, file=self._file, flush=True)
@@ -155,13 +164,22 @@ class Console:
         return RichConsole(file=self._file, emoji=False)
 
 
+class _Concealing(logging.Formatter):
+    """Leaves secrets out of everything that is logged, tracebacks included."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return conceal(super().format(record))
+
+
 def configure_logging(*, debug: bool, quiet: bool = False) -> None:
     """Logs go to stderr: warnings, or everything of ours with `debug`.
 
     Fields marked personal (transcripts, names, addresses, tokens) are never part of a message,
     and the format does not print them.
     """
-    logging.basicConfig(level=logging.WARNING, format=_LOG_FORMAT, stream=sys.stderr, force=True)
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, force=True)
+    for handler in logging.getLogger().handlers:
+        handler.setFormatter(_Concealing(_LOG_FORMAT))
     ours = logging.DEBUG if debug else logging.ERROR if quiet else logging.WARNING
     logging.getLogger("mulisa").setLevel(ours)
     if not debug:  # these tell of what we handle, and say ourselves where it matters

@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import platform
 import shutil
 import socket
 import stat
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final, Literal, TypeAlias
 
-from mulisa.app import EngineChoice, build_persona, choose_engine, find_ollama_models
+from mulisa.app import (
+    KINDS,
+    EngineChoice,
+    build_persona,
+    choose_engines,
+    find_ollama_models,
+)
 from mulisa.config import KEYS_FILE_NAME, Config, load_api_keys, server_api_keys
 from mulisa.core.errors import ConnectionLost, MulisaError
 from mulisa.core.room import Identity
+from mulisa.core.secrets import conceal
 from mulisa.https import EXPIRES_SOON, check_certificate, tls_config
 from mulisa.providers.registry import Kind
 from mulisa.server.certificate import Certificate
@@ -30,6 +40,8 @@ Status: TypeAlias = Literal["ok", "warn", "fail"]
 LOAD_TIMEOUT: Final = 120.0
 """Seconds one engine may take to load; a model may be downloaded the first time."""
 LITTLE_SPACE_BYTES: Final = 200 * 1024 * 1024
+ENGINES: tuple[Kind, ...] = KINDS
+"""Of these kinds they are checked, in this order."""
 OLDEST_PYTHON: Final = (3, 11)
 BROWSERS: Final = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
@@ -43,12 +55,22 @@ class Check:
     """``fail`` if `mulisa serve` cannot do without it."""
     found: str
     mend: str = ""
+    why: str = ""
+    """Of an engine: why this one was picked, after "because"."""
 
 
 async def examine(config: Config) -> AsyncIterator[Check]:
     """All checks, each as soon as it is known; none of them raises for what it finds."""
     for look in CHECKS.values():
-        yield await look(config)
+        yield _without_secrets(await look(config))
+    for kind in ENGINES:
+        for check in await check_engines(kind, config):
+            yield _without_secrets(check)
+
+
+def _without_secrets(check: Check) -> Check:
+    """A service may repeat the key that it refuses."""
+    return replace(check, found=conceal(check.found), mend=conceal(check.mend))
 
 
 async def _python(config: Config) -> Check:
@@ -237,29 +259,86 @@ async def _persona(config: Config) -> Check:
     return Check("persona", "ok", f"{persona.name}, language {persona.language}")
 
 
-def _engine(kind: Kind) -> Callable[[Config], Awaitable[Check]]:
-    async def look(config: Config) -> Check:
-        try:
-            choice = await choose_engine(kind, config)
-            async with asyncio.timeout(LOAD_TIMEOUT):
-                label = await _load(choice)
-        except TimeoutError:
-            found = f"{getattr(config, kind)} was not ready within {LOAD_TIMEOUT:.0f} s"
-            return Check(kind, "fail", found, f"choose another engine with --{kind}")
-        except MulisaError as error:
-            return Check(kind, "fail", *_found_and_mend(error))
-        return Check(kind, "ok", label)
-
-    return look
+_listening: ContextVar[list[str] | None] = ContextVar("listening", default=None)
+"""Who takes the complaints of the engine that is loaded here and now."""
 
 
-async def _load(choice: EngineChoice) -> str:
+async def check_engines(kind: Kind, config: Config) -> list[Check]:
+    """Each engine of a chain with one cheap call, all at the same time.
+
+    One that fails is no failure of the whole while another of its chain works.
+    """
+    try:
+        choices = await choose_engines(kind, config)
+    except MulisaError as error:
+        return [Check(kind, "fail", *_found_and_mend(error))]
+    if not choices:
+        found = "none: what she hears, thinks and says is done engine by engine"
+        return [Check(kind, "ok", found, why="--realtime names none")]
+    with _complaints_are_heard():
+        tasks = [asyncio.create_task(_check_engine(choice)) for choice in choices]
+        checks = await asyncio.gather(*tasks)
+    if len(checks) == 1:
+        return checks
+    works = any(check.status == "ok" for check in checks)
+    return [_in_chain(check, choice, works) for check, choice in zip(checks, choices, strict=True)]
+
+
+def _in_chain(check: Check, choice: EngineChoice, works: bool) -> Check:
+    status: Status = "warn" if check.status == "fail" and works else check.status
+    return replace(check, name=f"{choice.kind} {choice.spec.name}", status=status)
+
+
+async def _check_engine(choice: EngineChoice) -> Check:
+    kind = choice.kind
+    try:
+        async with asyncio.timeout(LOAD_TIMEOUT):
+            label, doubts = await _load(choice)
+    except TimeoutError:
+        found = f"{choice.spec} was not ready within {LOAD_TIMEOUT:.0f} s"
+        return Check(kind, "fail", found, f"choose another engine with --{kind}", choice.why)
+    except MulisaError as error:
+        return Check(kind, "fail", *_found_and_mend(error), choice.why)
+    if doubts:
+        found, mend = _split(doubts[-1])
+        return Check(kind, "warn", f"{label}: {found}", mend, choice.why)
+    return Check(kind, "ok", label, why=choice.why)
+
+
+async def _load(choice: EngineChoice) -> tuple[str, list[str]]:
+    """Its label once it is loaded, and what it had to complain about."""
     engine = await asyncio.to_thread(choice.create)
+    complaints: list[str] = []
+    _listening.set(complaints)  # of this task alone
     try:
         await engine.load(lambda doing, fraction: None)
-        return engine.label
+        return engine.label, complaints
     finally:
         await engine.aclose()
+
+
+class _Listener(logging.Handler):
+    """Gives each engine's warnings to the task that loads it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if (complaints := _listening.get()) is not None:
+            complaints.append(record.getMessage())
+
+
+@contextmanager
+def _complaints_are_heard() -> Iterator[None]:
+    """What is out of reach now may come back, so it loads and only logs a warning."""
+    logger = logging.getLogger("mulisa.providers")
+    former, listener = (logger.level, logger.propagate), _Listener(logging.WARNING)
+    logger.addHandler(listener)
+    logger.setLevel(min(logger.getEffectiveLevel(), logging.WARNING))
+    logger.propagate = logger.isEnabledFor(logging.DEBUG)
+    try:
+        yield
+    finally:
+        logger.removeHandler(listener)
+        logger.setLevel(former[0])
+        logger.propagate = former[1]
 
 
 async def _ollama(config: Config) -> Check:
@@ -278,7 +357,11 @@ async def _browser(config: Config) -> Check:
 
 
 def _found_and_mend(error: MulisaError) -> tuple[str, str]:
-    found, _, mend = str(error).partition("; ")
+    return _split(str(error))
+
+
+def _split(message: str) -> tuple[str, str]:
+    found, _, mend = message.partition("; ")
     return found, mend
 
 
@@ -294,11 +377,7 @@ CHECKS: Final[Mapping[str, Callable[[Config], Awaitable[Check]]]] = {
     "livekit": _livekit,
     "transcript": _transcripts,
     "persona": _persona,
-    "vad": _engine("vad"),
-    "stt": _engine("stt"),
-    "llm": _engine("llm"),
-    "tts": _engine("tts"),
     "ollama": _ollama,
     "browser": _browser,
 }
-"""What is looked at, in this order."""
+"""What is looked at, in this order; then the engines, which take longest."""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from mulisa.app import build_engines, build_persona, close_engines, run_session
 from mulisa.config import Config, load_api_keys, server_api_keys
+from mulisa.core.account import Account, Unit
 from mulisa.core.errors import ConnectionLost, MulisaError
 from mulisa.core.events import ParticipantJoined, ParticipantLeft, TransportEvent
+from mulisa.core.metrics import Observers
 from mulisa.core.room import RoomName
 from mulisa.core.routing import Routing
 from mulisa.core.transport import Transport
@@ -23,6 +25,7 @@ from mulisa.worker.metrics import AgentMetrics
 from mulisa.worker.process import SessionFactory, run
 from mulisa.worker.status import CannotStart, EngineLoading, OnStatus, Removed, RoomLost
 from mulisa.worker.stay import OpenTransport, RoomStay
+from mulisa.worker.telling import RoomObserver
 
 if TYPE_CHECKING:
     from mulisa.agent.persona import Persona
@@ -141,6 +144,25 @@ def _tell(event: TransportEvent, room: RoomName, announce: Announcer) -> None:
             announce(Left(room, participant, "left"))
 
 
+class Accounts:
+    """Of all rooms of this process."""
+
+    def __init__(self, budget: Mapping[Unit, float]) -> None:
+        """`budget` is that of each room."""
+        self._budget = budget
+        self._kept: dict[RoomName, Account] = {}
+
+    @contextmanager
+    def of(self, room: RoomName) -> Iterator[Account]:
+        """For one session; one that failed is followed by the next with the same account."""
+        account = self._kept.pop(room, None) or Account(self._budget)
+        try:
+            yield account
+        except Exception:
+            self._kept[room] = account
+            raise
+
+
 @asynccontextmanager
 async def _sessions(
     config: Config, persona: Persona, on_status: OnStatus
@@ -153,11 +175,14 @@ async def _sessions(
     async with TranscriptStore(config.data) as store:
         engines = await build_engines(config, persona, progress)
         metrics = AgentMetrics()
+        accounts = Accounts(config.limits)
 
-        async def session(transport: Transport) -> None:
+        async def session(transport: Transport, observer: RoomObserver) -> None:
             metrics.session_started()
+            observers = Observers(metrics, observer)
             try:
-                await run_session(transport, engines, persona, store, metrics)
+                with accounts.of(observer.room) as account:
+                    await run_session(transport, engines, persona, store, observers, account)
             finally:
                 metrics.session_ended()
 

@@ -32,7 +32,9 @@ from mulisa.core.provider import ChatRequest, Engines
 from mulisa.core.room import AGENT_STATE_ATTRIBUTE, Identity, Participant, RoomName, Topology
 from mulisa.core.transcript import TranscriptEntry
 from mulisa.core.transport import Transport
-from mulisa.providers.chain import LLMChain, STTChain, TTSChain
+from mulisa.providers.chain.llm import LLMChain
+from mulisa.providers.chain.stt import STTChain
+from mulisa.providers.chain.tts import TTSChain
 from mulisa.providers.scripted import ScriptedVAD
 from mulisa.transport.loopback import LoopbackRoom, LoopbackTransport
 from tests.faulty_engines import Diary, FaultyLLM, FaultySTT, FaultyTTS, Incident

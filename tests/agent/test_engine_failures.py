@@ -15,7 +15,10 @@ from mulisa.agent.session import Session, SessionConfig
 from mulisa.core.errors import ConnectionLost
 from mulisa.core.provider import LLM, STT, TTS, Engines
 from mulisa.core.room import Participant
-from mulisa.providers.chain import ChainConfig, LLMChain, STTChain, TTSChain
+from mulisa.providers.chain.llm import LLMChain
+from mulisa.providers.chain.rota import ChainConfig
+from mulisa.providers.chain.stt import STTChain
+from mulisa.providers.chain.tts import TTSChain
 from mulisa.providers.scripted import ScriptedLLM, ScriptedSTT, ScriptedTTS, ScriptedVAD
 from mulisa.transport.loopback import LoopbackRoom, LoopbackTransport
 from tests.agent.test_session import ASK, CHAT, LONG, MULISA, SCRIPT, STORY, Call, WrittenDown

@@ -80,3 +80,31 @@ def test_heard_and_unspoken_are_all_words_in_order(
     assert np.array_equal(joined(taken)[: len(written)], written[: position.samples_sent])
     words = f"{position.heard_text} {position.unspoken_text}".split()
     assert words == " ".join(text for text, _ in segments).split()
+
+
+def test_text_that_comes_in_pieces_is_heard_at_the_usual_pace_until_its_end_is_known() -> None:
+    queue = PlayoutQueue()
+    queue.extend("one two ")
+    queue.write(voice(SECOND))
+    queue.extend("three four five six")
+    for _ in range(25):
+        queue.take_frame()
+    assert queue.position().heard_text == "one two", "half a second, at 15 characters a second"
+    queue.write(voice(SECOND))
+    queue.finish()
+    assert queue.position() == PlayoutPosition(25 * FRAME_SAMPLES, "one", "two three four five six")
+
+
+def test_a_segment_that_is_cut_short_gives_back_what_it_does_not_say() -> None:
+    queue = PlayoutQueue()
+    assert queue.cut_text() == ""
+    queue.extend("one two three four")
+    queue.write(voice(SECOND * 8 // 15))
+    assert queue.cut_text() == " three four"
+    queue.segment("5 6")
+    queue.write(voice(SECOND))
+    queue.finish()
+    while queue.has_frame:
+        queue.take_frame()
+    assert queue.position().heard_text == "one two 5 6"
+    assert queue.cut_text() == ""

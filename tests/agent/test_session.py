@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
@@ -10,18 +11,33 @@ import numpy as np
 import pytest
 
 from mulisa.agent.persona import Persona
+from mulisa.agent.reply import ReplyConfig
 from mulisa.agent.session import Session
 from mulisa.agent.speaker import NO_WHISPER
+from mulisa.core.account import Account, Trouble, Unit, check_budget, report, spend
 from mulisa.core.audio import AudioFrame
-from mulisa.core.errors import ConfigError, ConnectionLost, TransportError
+from mulisa.core.errors import ConfigError, ConnectionLost, ProviderUnavailable, TransportError
 from mulisa.core.events import ChatReceived
 from mulisa.core.metrics import SessionObserver, TurnMetrics
-from mulisa.core.provider import LLM, Engines, ToolCall
-from mulisa.core.room import AGENT_STATE_ATTRIBUTE, Identity, Participant, RoomName
+from mulisa.core.provider import LLM, STT, ChatRequest, Delta, Engines, ToolCall
+from mulisa.core.room import (
+    AGENT_STATE_ATTRIBUTE,
+    TROUBLE_ATTRIBUTE,
+    Identity,
+    Participant,
+    RoomName,
+)
 from mulisa.core.transcript import TranscriptEntry
 from mulisa.core.transport import Caption, ChatMessage, SendFrame, SubscriptionStats
 from mulisa.providers.concierge import Concierge
-from mulisa.providers.scripted import Rule, ScriptedLLM, ScriptedSTT, ScriptedTTS, ScriptedVAD
+from mulisa.providers.scripted import (
+    Rule,
+    ScriptedLLM,
+    ScriptedSTT,
+    ScriptedSTTStream,
+    ScriptedTTS,
+    ScriptedVAD,
+)
 from mulisa.transport.loopback import LoopbackRoom, LoopbackTransport
 from tests.speech import say, speak
 
@@ -74,6 +90,8 @@ class Observed(SessionObserver):
         self.turns: list[bool] = []
         self.replies: list[TurnMetrics] = []
         self.interrupted = self.failed = self.underruns = 0
+        self.used: list[tuple[str, str, float]] = []
+        self.troubles: list[Trouble] = []
 
     def turn_committed(self, *, addressed: bool) -> None:
         self.turns.append(addressed)
@@ -90,6 +108,12 @@ class Observed(SessionObserver):
     def voice_gaps(self, *, underruns: int, stalls: int) -> None:
         self.underruns += underruns
 
+    def engine_used(self, engine: str, unit: Unit, amount: float) -> None:
+        self.used.append((engine, unit, amount))
+
+    def engine_trouble(self, trouble: Trouble) -> None:
+        self.troubles.append(trouble)
+
 
 class Call:
     """A room with Mulisa in it and people to speak for."""
@@ -100,13 +124,16 @@ class Call:
         engines: Engines,
         log: WrittenDown,
         transport: LoopbackTransport,
+        account: Account | None = None,
     ) -> None:
         self.room = room
         self.engines = engines
         self.log = log
         self.observed = Observed()
         self.transport = transport
-        self.session = Session(self.transport, engines, Persona(), self.log, observer=self.observed)
+        self.session = Session(
+            transport, engines, Persona(), self.log, observer=self.observed, account=account
+        )
         self._stack = AsyncExitStack()
 
     async def enter(self, identity: str) -> LoopbackTransport:
@@ -134,17 +161,19 @@ async def a_call(
     tts: ScriptedTTS | None = None,
     log: WrittenDown | None = None,
     opening: float = 0.0,
+    account: Account | None = None,
+    stt: STT | None = None,
     transport: type[LoopbackTransport] = LoopbackTransport,
 ) -> AsyncIterator[Call]:
     engines = Engines(
         vad=ScriptedVAD(),
-        stt=ScriptedSTT(SCRIPT, latency=0.2),
+        stt=stt or ScriptedSTT(SCRIPT, latency=0.2),
         llm=llm or ScriptedLLM([Rule("story", STORY)], default="Alice and Bob are here."),
         tts=tts or ScriptedTTS(first_audio=0.1),
     )
     room = LoopbackRoom("conversation", seed=7, loss=loss, opening=opening)
     joining = transport(room, Participant(MULISA, "Mulisa", kind="agent"))
-    call = Call(room, engines, log or WrittenDown(), joining)
+    call = Call(room, engines, log or WrittenDown(), joining, account)
     running = asyncio.create_task(call.session.run())
     try:
         yield call
@@ -808,3 +837,110 @@ async def test_the_concierge_is_told_whom_to_hear_and_to_whom_to_speak() -> None
         assert "everybody" in await write("Mulisa, speak to everybody again.")
         await asyncio.sleep(0.5)
         assert bob.stats(MULISA).frames_received > before
+
+
+class Paid(ScriptedLLM):
+    """Costs 10 tokens an answer, and tells when there is no budget for one."""
+
+    def __init__(self) -> None:
+        super().__init__(default="That is all.")
+        self.refused = 0
+
+    async def chat(self, request: ChatRequest) -> AsyncIterator[Delta]:
+        try:
+            check_budget()
+        except ProviderUnavailable as error:
+            self.refused += 1
+            report(Trouble("llm", "Paid", str(error)))
+            raise
+        spend("Paid", "tokens", 10)
+        async for delta in super().chat(request):
+            yield delta
+
+
+async def ask(call: Call, times: int = 1) -> None:
+    alice = await call.enter("alice")
+    for answers in range(1, times + 1):
+        await speak(alice, say(ASK))
+        await call.settles(lambda n=answers: len(call.log.of("mulisa")) == n)  # type: ignore[misc]
+
+
+def trouble_shown(to: LoopbackTransport) -> str:
+    return to.participants[MULISA].attributes.get(TROUBLE_ATTRIBUTE, "")
+
+
+async def test_what_engines_use_is_counted_for_the_room_they_work_for() -> None:
+    async with a_call(llm=Paid()) as one, a_call(llm=Paid()) as other:
+        await ask(one)
+        await ask(other, times=2)
+        assert one.observed.used == [("Paid", "tokens", 10)]
+        assert other.observed.used == [("Paid", "tokens", 10)] * 2
+
+
+async def test_a_spent_budget_is_said_once_and_shown_for_good() -> None:
+    llm, account = Paid(), Account({"tokens": 10})
+    async with a_call(llm=llm, account=account) as call:
+        alice = await call.enter("alice")
+        for answers in (1, 2, 2):
+            refused = llm.refused
+            await speak(alice, say(ASK))
+            await call.settles(lambda r=refused, n=answers: n == 1 or llm.refused > r)  # type: ignore[misc]
+            await call.settles(lambda n=answers: len(call.log.of("mulisa")) == n)  # type: ignore[misc]
+            await call.settles(lambda: call.state(alice) == "listening")
+        assert [entry.text for entry in call.log.of("mulisa")] == [
+            "That is all.",
+            ReplyConfig().budget_spent,
+        ]
+        assert "budget of this room" in trouble_shown(alice)
+        (trouble,) = call.observed.troubles
+        assert trouble.reason.endswith("raise it with --budget")
+    async with a_call(llm=llm, account=account) as call:  # the session failed and was begun again
+        alice = await call.enter("alice")
+        await speak(alice, say(ASK))
+        await call.settles(lambda: llm.refused == 3)
+        await call.settles(lambda: call.state(alice) == "listening")
+        assert call.log.of("mulisa") == []
+
+
+class Deaf(ScriptedSTT):
+    """Has no budget to hear."""
+
+    def stream(self, names: Sequence[str] = ()) -> ScriptedSTTStream:
+        report(Trouble("stt", "Deaf", "this room has used up its budget"))
+        return super().stream(names)
+
+
+async def test_who_cannot_hear_any_more_writes_so_once() -> None:
+    async with a_call(stt=Deaf(SCRIPT), account=Account({"seconds": 0})) as call:
+        alice, _ = await call.enter("alice"), await call.enter("bob")
+        for turns in (1, 2):
+            await speak(alice, say(CHAT))
+            await call.settles(lambda n=turns: len(call.log.of("alice")) == n)  # type: ignore[misc]
+        assert await chats_to(alice) == [ReplyConfig().budget_spent]
+
+
+async def test_trouble_is_shown_until_it_is_over() -> None:
+    class Moody(ScriptedLLM):
+        trouble = Trouble("llm", "Moody", "it did not answer in time", "the concierge")
+
+        async def chat(self, request: ChatRequest) -> AsyncIterator[Delta]:
+            report(self.trouble)
+            async for delta in super().chat(request):
+                yield delta
+
+    llm = Moody()
+    async with a_call(llm=llm) as call:
+        alice = await call.enter("alice")
+        await speak(alice, say(ASK))
+        await call.settles(lambda: trouble_shown(alice) != "")
+        assert json.loads(trouble_shown(alice)) == {
+            "stage": "llm",
+            "engine": "Moody",
+            "reason": "it does not answer in time",
+            "successor": "the concierge",
+        }
+        llm.trouble = Trouble("llm", "Moody", "")
+        await speak(alice, say(ASK))
+        await call.settles(lambda: trouble_shown(alice) == "")
+        begun, over = call.observed.troubles
+        assert (begun.reason, over.reason) == ("it did not answer in time", "")

@@ -50,6 +50,13 @@ def test_how_much_it_depends_on_one_size() -> None:
     assert without_one([2, 3], [1.0, 2.0], 2) == ()
 
 
+def test_what_falls_with_more_people_is_taken_for_constant() -> None:
+    law = fit([2, 3, 4], [86.0, 85.0, 81.0], 1)
+    assert law is not None
+    assert law.coefficients == pytest.approx((84.0,))
+    assert law.breaks_at(100) is None
+
+
 def test_where_it_breaks() -> None:
     law = fit([2, 3, 4], [20.0, 30.0, 40.0], 1)
     assert law is not None
@@ -58,7 +65,6 @@ def test_where_it_breaks() -> None:
 
 
 def test_nothing_costs_less_than_nothing() -> None:
-    law = fit([2, 3, 4], [4.0, 3.0, 2.0], 1)
+    law = fit([4, 5, 6], [1.0, 3.0, 5.0], 1)
     assert law is not None
-    assert law.at(20) == 0
-    assert law.breaks_at(100) is None
+    assert law.at(2) == 0.0

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mulisa.core.account import UNITS
 from mulisa.core.control import (
     MAX_FRAME_BYTES,
     ControlFrame,
@@ -14,6 +15,7 @@ from mulisa.core.control import (
     RouteFailed,
     RouteRequest,
     RoutingReported,
+    UseReported,
     encode_control,
     parse_control,
 )
@@ -29,12 +31,18 @@ heard = st.dictionaries(identities, st.booleans(), max_size=3)
 changes = st.builds(RoutingChange, heard) | st.builds(
     RoutingChange, heard, st.just(True), listeners
 )
+uses = st.dictionaries(
+    st.text(min_size=1, max_size=10),
+    st.dictionaries(st.sampled_from(UNITS), st.floats(0, 1e12), max_size=3),
+    max_size=3,
+)
 frames = (
     st.builds(RouteRequest, texts, texts, changes)
     | st.builds(Routed, texts, routings)
     | st.builds(RouteFailed, texts, texts)
     | st.builds(RoutingReported, texts, routings)
     | st.builds(ReceptionReported, texts, identities, st.frozensets(identities, max_size=3))
+    | st.builds(UseReported, texts, uses)
 )
 
 
@@ -62,6 +70,20 @@ def test_what_is_sent_is_read(frame: ControlFrame) -> None:
         '{"type": "reception", "job_id": "j", "listener": "alice"}',
         '{"type": "reception", "job_id": "j", "listener": "alice", "heard": "bob"}',
         '{"type": "reception", "job_id": "j", "listener": "alice", "heard": [1]}',
+        '{"type": "use", "job_id": "j"}',
+        '{"type": "use", "use": {}}',
+        '{"type": "use", "job_id": "j", "use": []}',
+        '{"type": "use", "job_id": "j", "use": {"": {}}}',
+        '{"type": "use", "job_id": "j", "use": {"OpenAI": 5}}',
+        '{"type": "use", "job_id": "j", "use": {"OpenAI": {"euros": 5}}}',
+        '{"type": "use", "job_id": "j", "use": {"OpenAI": {"tokens": -1}}}',
+        '{"type": "use", "job_id": "j", "use": {"OpenAI": {"tokens": true}}}',
+        '{"type": "use", "job_id": "j", "use": {"OpenAI": {"tokens": "5"}}}',
+        '{"type": "use", "job_id": "j", "use": {"OpenAI": {"tokens": NaN}}}',
+        '{"type": "use", "job_id": "j", "use": {"OpenAI": {"tokens": 1e999}}}',
+        '{"type": "use", "job_id": "j", "use": {"OpenAI": {"tokens": 1' + "0" * 400 + "}}}",
+        json.dumps({"type": "use", "job_id": "j", "use": {"x" * 65: {}}}),
+        json.dumps({"type": "use", "job_id": "j", "use": {str(n): {} for n in range(33)}}),
         json.dumps({"type": "reception", "job_id": "j", "listener": "a", "heard": ["b"] * 501}),
     ],
 )
@@ -83,11 +105,12 @@ def test_a_frame_is_limited_in_bytes(letter: str) -> None:
 
 @given(
     st.dictionaries(
-        st.sampled_from(["type", "request_id", "hear", "error", "listener", "heard"]), json_values
+        st.sampled_from(["type", "request_id", "hear", "error", "listener", "heard", "use"]),
+        json_values,
     )
 )
 def test_any_json_is_a_frame_or_refused(data: dict[str, object]) -> None:
-    for kind in ("route", "routed", "route_failed", "routing", "reception"):
+    for kind in ("route", "routed", "route_failed", "routing", "reception", "use"):
         try:
             parse_control(json.dumps({"job_id": "j", **data, "type": kind}))
         except InputError:

@@ -29,7 +29,7 @@ def test_options_go_to_those_who_name_them() -> None:
 
 
 def test_an_unknown_name_is_told_what_there_is() -> None:
-    with pytest.raises(ConfigError, match=r"'parrot'.*concierge, openai"):
+    with pytest.raises(ConfigError, match=r"'parrot'.*concierge, livekit, openai"):
         create("llm", "parrot")
     with pytest.raises(ConfigError):
         create("stt", "")

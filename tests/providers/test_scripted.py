@@ -14,9 +14,12 @@ from mulisa.core.provider import (
     STT,
     TTS,
     VAD,
+    AudioDelta,
     ChatRequest,
     Engines,
     Message,
+    Realtime,
+    RealtimeRequest,
     TextDelta,
     ToolCall,
     Transcription,
@@ -25,6 +28,7 @@ from mulisa.providers.scripted import (
     SMALL_TALK,
     Rule,
     ScriptedLLM,
+    ScriptedRealtime,
     ScriptedSTT,
     ScriptedTTS,
     ScriptedVAD,
@@ -49,8 +53,9 @@ def test_they_are_engines() -> None:
     stt: STT = ScriptedSTT()
     llm: LLM = ScriptedLLM()
     tts: TTS = ScriptedTTS()
-    assert {engine.label for engine in (vad, stt, llm, tts)} == {"scripted"}
-    Engines(vad, stt, llm, tts)
+    realtime: Realtime = ScriptedRealtime()
+    assert {engine.label for engine in (vad, stt, llm, tts, realtime)} == {"scripted"}
+    Engines(vad, stt, llm, tts, realtime)
 
 
 async def test_the_vad_hears_energy() -> None:
@@ -137,3 +142,34 @@ async def test_the_tts_speaks_a_tone_per_word() -> None:
     assert len(audio) == round(3 * 0.26 * tts.sample_rate_hz)
     assert recognise(soxr.resample(audio, tts.sample_rate_hz, HEARING_RATE_HZ)) == [0, 1, 2]
     assert tts.texts == ["one two three"]
+
+
+async def test_the_realtime_engine_answers_by_rule_in_words_and_tones() -> None:
+    realtime = ScriptedRealtime([Rule("who", "Bob is here.")], first_audio=0.3, pace=0.1)
+    session = realtime.session()
+    request = RealtimeRequest((Message("system", ""), Message("user", "Who is here?")))
+    before = asyncio.get_running_loop().time()
+    deltas = [delta async for delta in session.respond(request)]
+    assert asyncio.get_running_loop().time() - before == pytest.approx(0.3 + 2 * 0.1)
+    assert "".join(d.text for d in deltas if isinstance(d, TextDelta)) == "Bob is here."
+    pieces = [d.samples for d in deltas if isinstance(d, AudioDelta)]
+    speech = soxr.resample(np.concatenate(pieces), session.sample_rate_hz, HEARING_RATE_HZ)
+    assert recognise(speech) == [0, 1, 2]
+    assert session.requests == [request] and session.stopped == 0
+
+
+async def test_the_realtime_engine_breaks_and_stalls_when_the_script_says() -> None:
+    realtime = ScriptedRealtime(failures=[0], breaks={1: 2}, stalls={2: 1})
+    session = realtime.session()
+    request = RealtimeRequest((Message("system", ""),))
+    for expected in (0, 4):
+        got = []
+        with pytest.raises(ProviderError):
+            async for delta in session.respond(request):
+                got.append(delta)
+        assert len(got) == expected
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(60.0):
+            async for _ in session.respond(request):
+                pass
+    assert session.stopped == 1

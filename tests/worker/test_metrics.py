@@ -13,6 +13,7 @@ import pytest
 pytestmark = pytest.mark.network
 
 AGENT = """
+from mulisa.core.account import Trouble
 from mulisa.core.metrics import TurnMetrics
 from mulisa.worker.metrics import AgentMetrics
 metrics = AgentMetrics()
@@ -27,6 +28,11 @@ for turn in (
 metrics.reply_interrupted()
 metrics.reply_failed()
 metrics.voice_gaps(underruns=1, stalls=2)
+metrics.engine_used("OpenAI", "tokens", 1250)
+metrics.engine_used("OpenAI", "tokens", 250)
+metrics.engine_used("Azure", "seconds", 1.5)
+metrics.engine_trouble(Trouble("stt", "OpenAI", "it is slow"))
+metrics.engine_trouble(Trouble("stt", "OpenAI", ""))
 """
 GATEWAY = """
 from prometheus_client.multiprocess import mark_process_dead
@@ -65,6 +71,9 @@ def test_the_gateway_shows_the_agents_stages_too(tmp_path: Path) -> None:
         "reply_failures_total 1.0",
         'voice_gaps_total{cause="synthesis"} 1.0',
         'voice_gaps_total{cause="loop"} 2.0',
+        'engine_use_total{engine="OpenAI",unit="tokens"} 1500.0',
+        'engine_use_total{engine="Azure",unit="seconds"} 1.5',
+        'engine_troubles_total{stage="stt"} 1.0',
         "rooms 2.0",
     ):
         assert f"mulisa_{line}" in page

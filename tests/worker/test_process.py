@@ -15,6 +15,7 @@ from aiohttp.test_utils import TestServer
 from livekit.protocol import agent as wire
 from livekit.protocol import models
 
+from mulisa.core.account import Trouble
 from mulisa.core.errors import ConfigError, TransportError
 from mulisa.core.events import TransportEvent
 from mulisa.core.room import Identity, Participant, RoomName, Topology
@@ -24,6 +25,7 @@ from mulisa.server.events import JobFailed, Joined, WorkerLost
 from mulisa.worker.process import AgentProcess, SessionFactory, WorkerConfig
 from mulisa.worker.status import (
     Draining,
+    EngineTrouble,
     GatewayLost,
     Registered,
     SessionEnded,
@@ -31,7 +33,16 @@ from mulisa.worker.status import (
     SessionStarted,
     Status,
 )
-from tests.server.gateways import KEY, ROOM, SECRET, RunningGateway, config, running_gateway
+from mulisa.worker.telling import RoomObserver
+from tests.server.gateways import (
+    KEY,
+    ROOM,
+    SECRET,
+    RunningGateway,
+    config,
+    running_gateway,
+    token_for,
+)
 
 pytestmark = pytest.mark.network
 
@@ -128,7 +139,7 @@ class Log:
                 await self._news.wait()
 
 
-async def stay(transport: Transport) -> None:
+async def stay(transport: Transport, observer: RoomObserver) -> None:
     async with transport:
         async for _ in transport.events():
             pass
@@ -188,7 +199,7 @@ async def test_a_failing_session_ends_only_its_room_and_is_tried_again(
 ) -> None:
     attempts: list[str] = []
 
-    async def fails_once(transport: Transport) -> None:
+    async def fails_once(transport: Transport, observer: RoomObserver) -> None:
         async with transport:
             attempts.append(transport.room)
             if attempts.count("bad") == 1 and transport.room == "bad":
@@ -227,7 +238,7 @@ async def test_a_session_that_does_not_leave_is_not_waited_for_in_vain(
 ) -> None:
     release = asyncio.Event()
 
-    async def stubborn(transport: Transport) -> None:
+    async def stubborn(transport: Transport, observer: RoomObserver) -> None:
         async with transport:
             try:
                 await release.wait()
@@ -284,7 +295,7 @@ async def test_a_stay_that_is_still_leaving_ends_its_own_job_and_not_the_next() 
     may_go = asyncio.Event()
     jobs: list[tuple[str, str]] = []
 
-    async def leaves_slowly(_: Transport) -> None:
+    async def leaves_slowly(_: Transport, __: RoomObserver) -> None:
         try:
             await asyncio.Event().wait()
         finally:
@@ -327,7 +338,7 @@ async def test_a_stay_that_is_ended_before_the_former_one_has_left(
 ) -> None:
     started, ended, may_go = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
-    async def leaves_slowly(_: Transport) -> None:
+    async def leaves_slowly(_: Transport, __: RoomObserver) -> None:
         started.set()
         try:
             await asyncio.Event().wait()
@@ -369,7 +380,7 @@ async def test_a_room_of_that_name_in_another_topology_is_another_stay() -> None
         def __init__(self, topology: Topology, *rest: Any) -> None:
             entered.append(topology)
 
-    async def waits(_: Transport) -> None:
+    async def waits(_: Transport, __: RoomObserver) -> None:
         (first if len(entered) == 1 else second).set()
         await asyncio.Event().wait()
 
@@ -462,7 +473,7 @@ async def test_a_change_of_routing_is_made_and_confirmed(
 async def test_what_she_is_told_by_voice_is_kept_for_the_next_process(
     gateway: RunningGateway, routable: type[Routable]
 ) -> None:
-    async def obeys(transport: Transport) -> None:
+    async def obeys(transport: Transport, observer: RoomObserver) -> None:
         async with transport:
             await transport.hear(Identity("alice-7f3k"), False)
             async for _ in transport.events():
@@ -503,7 +514,7 @@ async def test_whom_each_hears_is_shown_by_the_gateway_and_long_names_lose_no_ag
     alice = Identity("alice-7f3k")
     reported = asyncio.Event()
 
-    async def report(transport: Transport) -> None:
+    async def report(transport: Transport, observer: RoomObserver) -> None:
         async with transport:
             crowd = frozenset(Identity(f"{n:03}" + "\U0001f980" * 253) for n in range(500))
             for heard in (crowd, crowd | {alice}, frozenset({alice})):
@@ -517,6 +528,39 @@ async def test_whom_each_hears_is_shown_by_the_gateway_and_long_names_lose_no_ag
             await reported.wait()
             while await shown_of_room(gateway, "heard") != {"mulisa": [alice], alice: ["mulisa"]}:
                 pass
+
+
+async def test_what_engines_use_for_a_room_is_shown_to_the_operator(
+    gateway: RunningGateway, routable: type[Routable]
+) -> None:
+    async def work(transport: Transport, observer: RoomObserver) -> None:
+        async with transport:
+            for amount in (5.0, 7.0):
+                observer.engine_used("OpenAI", "tokens", amount)
+                await transport.send_reception(frozenset())
+            async for _ in transport.events():
+                pass
+
+    async with running_agent(gateway.ws_url, work, routable), gateway.person():
+        async with asyncio.timeout(10):
+            while await shown_of_room(gateway, "use") != {"OpenAI": {"tokens": 12.0}}:
+                pass
+        url = gateway.url("/api/rooms/standup")
+        headers = {"Authorization": f"Bearer {token_for()}"}
+        async with gateway.http.get(url, headers=headers) as response:
+            assert "use" not in await response.json()
+
+
+async def test_trouble_with_an_engine_is_told_for_its_room(gateway: RunningGateway) -> None:
+    trouble = Trouble("stt", "OpenAI", "it did not answer in time", "whisper")
+
+    async def suffer(transport: Transport, observer: RoomObserver) -> None:
+        observer.engine_trouble(trouble)
+        await stay(transport, observer)
+
+    async with running_agent(gateway.ws_url, suffer) as log, gateway.person():
+        told = await log.wait_for(lambda status: isinstance(status, EngineTrouble))
+    assert told == EngineTrouble.of(RoomName("standup"), trouble)
 
 
 async def until_shown(gateway: RunningGateway, routing: Routing) -> None:

@@ -29,6 +29,7 @@ ROOM = RoomName("Ideen ☕")
         status.RoomLost(ROOM, "it is closed", 0.25),
         status.Removed(ROOM),
         status.AgentStateChanged(ROOM, "thinking"),
+        status.EngineTrouble(ROOM, "stt", "OpenAI", "it is slow; wait", "whisper"),
         status.Draining(2),
     ],
 )

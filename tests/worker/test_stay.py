@@ -15,6 +15,7 @@ from mulisa.transport.loopback import LoopbackRoom
 from mulisa.worker.process import SessionFactory
 from mulisa.worker.status import RoomEntered, RoomLost, Status
 from mulisa.worker.stay import RoomStay
+from mulisa.worker.telling import RoomObserver
 
 pytestmark = pytest.mark.unit
 
@@ -57,7 +58,7 @@ class Scene:
             await asyncio.gather(task, return_exceptions=True)
 
 
-async def follow(transport: Transport) -> None:
+async def follow(transport: Transport, observer: RoomObserver) -> None:
     async with transport:
         async for _ in transport.events():
             pass
@@ -144,7 +145,7 @@ async def test_a_session_that_fails_is_told_and_tried_again(
 ) -> None:
     attempts: list[Exception] = [failure]
 
-    async def session(transport: Transport) -> None:
+    async def session(transport: Transport, observer: RoomObserver) -> None:
         async with transport:
             if attempts:
                 raise attempts.pop()
@@ -160,7 +161,7 @@ async def test_a_session_that_fails_is_told_and_tried_again(
 
 
 async def test_what_she_was_told_of_routing_holds_when_she_comes_back() -> None:
-    async def session(transport: Transport) -> None:
+    async def session(transport: Transport, observer: RoomObserver) -> None:
         async with transport:
             await transport.speak_to(frozenset())
             async for _ in transport.events():

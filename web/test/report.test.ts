@@ -69,6 +69,9 @@ describe("a chart", () => {
       { ...mark("sfu", 6, 2), saturated: true },
     ];
     expect(fullPlaces([...LINES, ...full])).toEqual([{ x: 6, y: 5 }]);
+    const smaller = { ...mark("mesh", 4, 9), saturated: true };
+    expect(fullPlaces([smaller, ...full])).toEqual([{ x: 6, y: 5 }]);
+    expect(fullPlaces(LINES)).toEqual([]);
   });
 
   it("has sensible digits", () => {

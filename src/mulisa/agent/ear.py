@@ -24,7 +24,7 @@ from mulisa.agent.speech import (
 )
 from mulisa.agent.utterance import Utterance
 from mulisa.agent.windows import Window, Windows
-from mulisa.core.audio import HEARING_RATE_HZ, AudioFrame
+from mulisa.core.audio import HEARING_RATE_HZ, AudioFrame, Samples
 from mulisa.core.errors import MulisaError
 from mulisa.core.provider import STT, VAD
 from mulisa.core.room import Identity
@@ -76,8 +76,12 @@ class Ear:
         config: EarConfig,
         names: Sequence[str],
         utterance_ids: Callable[[], UtteranceId],
+        record: Callable[[UtteranceId, Samples], None] | None = None,
     ) -> None:
-        """`emit` is called on the event loop and must neither block nor raise."""
+        """`emit` is called on the event loop and must neither block nor raise; so is `record`,
+
+        with what is recognised of each utterance, at 16 kHz.
+        """
         self.identity = identity
         self.names = names
         """Likely words, read when an utterance opens; replace it when people come and go."""
@@ -86,6 +90,7 @@ class Ear:
         self._emit = emit
         self._config = config
         self._utterance_ids = utterance_ids
+        self._record = record
         self._hearings: list[_Hearing] = []
         self._is_finished = False
 
@@ -129,6 +134,7 @@ class Ear:
             self._emit,
             tasks,
             self._config.transcription_timeout,
+            self._record,
         )
 
 

@@ -341,11 +341,19 @@ class Memory:
             self._labels.pop(identity, None)
 
 
+def reply_message(text: str, unspoken: str) -> Message:
+    """How a reply stands in `Memory.messages` that was heard so far."""
+    return Message("assistant", _with_cut(_tidy(text), _tidy(unspoken)))
+
+
+def _with_cut(text: str, unspoken: str) -> str:
+    return f"{text} {_CUT}".strip() if unspoken else text
+
+
 def _as_message(entry: Entry) -> Message:
     if entry.kind == "person":
         return Message("user", entry.text, name=entry.name)
-    text = f"{entry.text} {_CUT}".strip() if entry.unspoken else entry.text
-    return Message("assistant", text)
+    return Message("assistant", _with_cut(entry.text, entry.unspoken))
 
 
 def _latest_within(turns: Sequence[tuple[Entry, Note]], chars: int) -> Sequence[tuple[Entry, Note]]:

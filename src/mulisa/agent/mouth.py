@@ -76,6 +76,21 @@ class Playout:
         self._queue.segment(text)
         self._changed()
 
+    def extend(self, text: str) -> None:
+        """The speech since the last `segment`, and what is written from now on, says this, too."""
+        self._queue.extend(text)
+        self._changed()
+
+    def cut_text(self) -> str:
+        """No more audio of this segment comes: the words that it does not say, which are gone."""
+        self._queue.write(self._resampler.end())
+        return self._queue.cut_text()
+
+    @property
+    def queued(self) -> float:
+        """Seconds of audio that wait to be sent."""
+        return self._queue.queued_samples / SAMPLE_RATE_HZ
+
     async def write(self, samples: Samples, rate_hz: int) -> None:
         """Queue synthesised audio (int16 mono, any length).
 

@@ -96,6 +96,21 @@ class PlayoutQueue:
         self._end_segment()
         self._segments.append(_Segment(text, self._written, self._written))
 
+    def extend(self, text: str) -> None:
+        """What is written from now on, and since the last `segment`, speaks this, too."""
+        if not self._segments or self._segments[-1].complete:
+            self.segment("")
+        self._segments[-1].text += text
+
+    def cut_text(self) -> str:
+        """Take away from the last segment what its audio does not say yet; give it back."""
+        if not self._segments:
+            return ""
+        segment = self._segments[-1]
+        said = segment.heard_text(self._written, self._expected_end(segment))
+        missing, segment.text = segment.text[len(said) :], said
+        return missing
+
     def write(self, samples: Samples) -> None:
         """Append 48 kHz audio."""
         if len(samples):

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from mulisa.agent.gate import Turn
-from mulisa.agent.mouth import Playout
+from mulisa.agent.mouth import Playout, PlayoutPosition
 from mulisa.agent.sentences import SentenceSplitter
 from mulisa.agent.tools import Toolbox
+from mulisa.core.account import budget_is_spent, is_first_to_tell
 from mulisa.core.errors import ProviderError, ProviderTimeout
 from mulisa.core.metrics import TurnMetrics
 from mulisa.core.provider import LLM, TTS, ChatRequest, Message, TextDelta, ToolCall
@@ -40,6 +41,8 @@ class ReplyConfig:
     """Longest spoken answer; the rest is not said."""
     apology: str = "Sorry, I cannot think right now. Please try again in a moment."
     """Said when the LLM fails before it said anything."""
+    budget_spent: str = "Sorry, the budget of this room is used up, so I cannot go on."
+    """Said instead when nothing may be spent any more; once."""
     broken_off: str = "Sorry, I lost my thread. Please ask me again."
     """Said when it fails in the middle of its answer."""
     too_late: str = "Sorry, I understood you too late. If you still need it, please ask me again."
@@ -89,15 +92,18 @@ class Reply:
                 tasks.create_task(self._synthesize(segments))
         except ExceptionGroup as group:
             self.failed = True
-            raise _as_provider_error(group.exceptions[0]) from group
+            raise as_provider_error(group.exceptions[0]) from group
         self.playout.finish()
+
+    def ended(self, position: PlayoutPosition) -> None:
+        """It was spoken to its end, or cut: what was heard of it. Called once."""
 
     async def say(self, text: str) -> None:
         """Say this instead of an answer. Raises ProviderError."""
         try:
             await self._speak(text)
         except Exception as error:  # an engine of somebody else may raise anything
-            raise _as_provider_error(error) from error
+            raise as_provider_error(error) from error
         self.playout.finish()
 
     async def _think(self, segments: asyncio.Queue[str | None]) -> None:
@@ -108,13 +114,19 @@ class Reply:
             if not said:
                 logger.warning("the LLM had nothing to say")
         except Exception as error:  # an engine of somebody else may raise anything
-            logger.warning("no answer from %s: %s", self._llm.label, _as_provider_error(error))
+            logger.warning("no answer from %s: %s", self._llm.label, as_provider_error(error))
             self.failed = True
-            has_begun = self.metrics.first_token_at is not None
-            apology = self._config.broken_off if has_begun else self._config.apology
+            apology = self._apology()
         for segment in (*splitter.flush(), apology, None):
             if segment != "":
                 segments.put_nowait(segment)
+
+    def _apology(self) -> str:
+        """Empty when it would only be said again."""
+        if not budget_is_spent():
+            has_begun = self.metrics.first_token_at is not None
+            return self._config.broken_off if has_begun else self._config.apology
+        return self._config.budget_spent if is_first_to_tell() else ""
 
     async def _converse(
         self, splitter: SentenceSplitter, segments: asyncio.Queue[str | None]
@@ -177,8 +189,8 @@ class Reply:
                 await self.playout.write(samples, self._tts.sample_rate_hz)
 
 
-def _as_provider_error(error: Exception) -> ProviderError:
-    """A failed reply is no failed session, whatever an engine raised."""
+def as_provider_error(error: Exception) -> ProviderError:
+    """What an engine raised, as ours: a failed reply is no failed session."""
     if isinstance(error, ProviderError):
         return error
     return ProviderError(f"an engine failed: {type(error).__name__}: {error}")

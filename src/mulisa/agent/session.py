@@ -42,10 +42,14 @@ from mulisa.agent.gate import Gate, GateConfig, Turn
 from mulisa.agent.memory import Memory, MemoryConfig
 from mulisa.agent.mouth import MouthConfig
 from mulisa.agent.persona import Persona
+from mulisa.agent.realtime_reply import RealtimeConfig, RealtimeVoice
+from mulisa.agent.recordings import Recordings
 from mulisa.agent.reply import ReplyConfig
 from mulisa.agent.speaker import Speaker, SpeakerConfig
 from mulisa.agent.teller import Teller
 from mulisa.agent.tools import Presence, Toolbox
+from mulisa.agent.troubles import Troubles, shown_to_room
+from mulisa.core.account import Account, Trouble, is_first_to_tell, working_for
 from mulisa.core.errors import MulisaError, TransportError
 from mulisa.core.events import (
     ChatReceived,
@@ -59,6 +63,7 @@ from mulisa.core.metrics import SessionObserver, TurnMetrics
 from mulisa.core.provider import Engines
 from mulisa.core.room import (
     AGENT_STATE_ATTRIBUTE,
+    TROUBLE_ATTRIBUTE,
     AgentState,
     Identity,
     Participant,
@@ -67,7 +72,7 @@ from mulisa.core.room import (
 )
 from mulisa.core.routing import Routing
 from mulisa.core.transcript import TranscriptEntry, TranscriptLog
-from mulisa.core.transport import Caption, Transport
+from mulisa.core.transport import Caption, ChatMessage, Transport
 
 logger = logging.getLogger(__name__)
 
@@ -82,6 +87,7 @@ class SessionConfig:
     reply: ReplyConfig = field(default_factory=ReplyConfig)
     mouth: MouthConfig = field(default_factory=MouthConfig)
     memory: MemoryConfig = field(default_factory=MemoryConfig)
+    realtime: RealtimeConfig = field(default_factory=RealtimeConfig)
     caption_interval: float = 0.2
     """Seconds between two captions of what she is saying."""
     ear_pause: float = 1.0
@@ -111,13 +117,21 @@ class Session:
         log: TranscriptLog,
         config: SessionConfig | None = None,
         observer: SessionObserver | None = None,
+        account: Account | None = None,
     ) -> None:
+        """`account` is what the engines used for the room before, and may use; it tells us."""
         self._transport = transport
         self._engines = engines
         self._persona = persona
         self._log = log
         self._config = config or SessionConfig()
         self._observer = observer or SessionObserver()
+        self._account = account or Account()
+        self._account.on_spent = self._observer.engine_used
+        self._account.on_trouble = self._hear_trouble
+        self._troubles = Troubles()
+        self._settling: asyncio.TimerHandle | None = None
+        self._shown_trouble = ""
         self._floor = Floor(Gate(self._config.gate, persona), self._config.floor)
         self._inbox: asyncio.Queue[Event] = asyncio.Queue()
         self._teller = Teller(transport, log, self._config.max_delivery)
@@ -126,6 +140,8 @@ class Session:
         self._people: dict[Identity, Presence] = {}
         self._transcribed_at: dict[Identity, float] = {}
         self._state: AgentState | None = None
+        self._recordings = Recordings()
+        self._realtime: RealtimeVoice | None = None
         self._is_leaving = False
         self._stay = uuid4().hex[:8]
         self._numbers = count(1)
@@ -141,6 +157,8 @@ class Session:
         self._memory = Memory(
             self._config.memory, agent=self._persona.name, now=loop.time(), wall=wall
         )
+        if (realtime := self._engines.realtime) is not None:
+            self._realtime = RealtimeVoice(realtime.session(), self._config.realtime)
         self._speaker = Speaker(
             self._transport,
             self._engines,
@@ -150,7 +168,12 @@ class Session:
             self._observer,
             self._inbox.put_nowait,
             self._config.speaker(),
+            self._realtime,
         )
+        with working_for(self._account):
+            await self._take_part()
+
+    async def _take_part(self) -> None:
         async with self._transport, asyncio.TaskGroup() as outer:
             await self._recall()
             telling = outer.create_task(self._teller.run())
@@ -168,6 +191,9 @@ class Session:
                 self._speaker.cut()
                 for turn in self._floor.end(self._clock()):
                     self._commit(turn)
+                self._account.on_trouble = lambda trouble: None
+                if self._settling:
+                    self._settling.cancel()
                 await self._teller.all_told()
                 telling.cancel()
 
@@ -195,7 +221,8 @@ class Session:
             self._receive(self._inbox.get_nowait())
 
     def _steady_jobs(self) -> tuple[Coroutine[None, None, None], ...]:
-        return self._converse(), self._speaker.play(), self._report_reception()
+        jobs = self._converse(), self._speaker.play(), self._report_reception()
+        return jobs if self._realtime is None else (*jobs, self._realtime.session.run())
 
     # Hear
 
@@ -250,6 +277,7 @@ class Session:
                 self._config.ear,
                 self._names(),
                 self._next_utterance_id,
+                self._recordings.push if self._realtime is not None else None,
             )
         while identity in self._people:
             try:
@@ -334,8 +362,10 @@ class Session:
             if ear := self._ears.get(turn.identity):
                 ear.commit(utterance.utterance_id)
             self._write_utterance(turn, utterance)
+        addressed = action.judgement.addressed
+        understood = [u.utterance_id for u in action.utterances if u.text is not None]
+        self._recordings.commit(turn, understood, addressed=addressed)
         if turn.text:
-            addressed = action.judgement.addressed
             self._observer.turn_committed(addressed=addressed)
             self._memory.said(
                 turn.identity,
@@ -380,6 +410,7 @@ class Session:
             metrics,
             self._tasks,
             listener=listener,
+            speech=self._recordings.take(turn),
         )
 
     def _wants_whisper(self, turn: Turn) -> bool:
@@ -413,6 +444,35 @@ class Session:
         if state is not self._state:
             self._state = state
             self._teller.set_attributes({AGENT_STATE_ATTRIBUTE: state.value})
+
+    def _hear_trouble(self, trouble: Trouble) -> None:
+        """An engine fails this room, or works again."""
+        self._tell_troubles(self._troubles.receive(trouble, self._clock()))
+        cannot_say_it = trouble.stage in ("stt", "tts")  # else the next answer does
+        if cannot_say_it and trouble.reason and not trouble.successor:
+            self._write_that_the_budget_is_spent()
+
+    def _settle_troubles(self) -> None:
+        self._tell_troubles(self._troubles.settle(self._clock()))
+
+    def _tell_troubles(self, news: Sequence[Trouble]) -> None:
+        """Tell the observer what is new, and show the room what holds."""
+        for trouble in news:
+            self._observer.engine_trouble(trouble)
+        shown = shown_to_room(self._troubles.current)
+        if shown != self._shown_trouble:
+            self._shown_trouble = shown
+            self._teller.set_attributes({TROUBLE_ATTRIBUTE: shown})
+        if self._settling:
+            self._settling.cancel()
+        deadline = self._troubles.deadline()
+        loop = asyncio.get_running_loop()
+        self._settling = loop.call_at(deadline, self._settle_troubles) if deadline else None
+
+    def _write_that_the_budget_is_spent(self) -> None:
+        if self._account.is_spent and is_first_to_tell():
+            text = self._config.reply.budget_spent
+            self._teller.chat(ChatMessage(self._next_utterance_id(), text))
 
     def _wall(self, at: float) -> datetime:
         return self._memory.wall(at).astimezone(UTC)

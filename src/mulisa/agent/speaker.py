@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC
+from functools import partial
 from typing import Final
 
 from mulisa.agent.events import (
@@ -20,9 +21,11 @@ from mulisa.agent.events import (
 from mulisa.agent.gate import Turn
 from mulisa.agent.memory import Memory
 from mulisa.agent.mouth import Mouth, MouthConfig, Playout, PlayoutPosition
+from mulisa.agent.realtime_reply import RealtimeReply, RealtimeVoice
 from mulisa.agent.reply import Reply, ReplyConfig
 from mulisa.agent.teller import Teller
 from mulisa.agent.tools import Toolbox
+from mulisa.core.audio import Samples
 from mulisa.core.errors import ProviderError, TransportError
 from mulisa.core.metrics import SessionObserver, TurnMetrics
 from mulisa.core.provider import Engines, Message
@@ -85,7 +88,9 @@ class Speaker:
         observer: SessionObserver,
         emit: Callable[[Event], None],
         config: SpeakerConfig,
+        realtime: RealtimeVoice | None = None,
     ) -> None:
+        """With `realtime` given it makes the replies while it can."""
         self._transport = transport
         self._engines = engines
         self._toolbox = toolbox
@@ -94,6 +99,7 @@ class Speaker:
         self._observer = observer
         self._emit = emit
         self._config = config
+        self._realtime = realtime
         self._mouth = Mouth(transport.send_frame, config.mouth)
         self._speaking: _Speaking | None = None
         self._gaps = (0, 0)
@@ -127,15 +133,33 @@ class Speaker:
         tasks: asyncio.TaskGroup,
         *,
         listener: Identity | None = None,
+        speech: Samples | None = None,
     ) -> None:
         """Think, and speak when there is something to say; to `listener` alone if there is one.
 
-        Raises RuntimeError while another reply is spoken.
+        `speech` is how the turn sounded, at 16 kHz, if that is known. Raises RuntimeError while
+        another reply is spoken.
         """
-        reply = Reply(
+        reply = self._reply_to(turn, messages, metrics, listener, speech)
+        self._speaking = speaking = _Speaking(reply_id, segment_id, reply, listener)
+        speaking.task = tasks.create_task(self._attend(speaking))
+
+    def _reply_to(
+        self,
+        turn: Turn,
+        messages: tuple[Message, ...],
+        metrics: TurnMetrics,
+        listener: Identity | None,
+        speech: Samples | None,
+    ) -> Reply:
+        playout = self._mouth.begin() if listener is None else self._mouth.begin_whisper()
+        make: Callable[..., Reply] = Reply
+        if self._realtime is not None and not self._realtime.rests:
+            make = partial(RealtimeReply, voice=self._realtime, speech=speech)
+        return make(
             turn,
             messages,
-            self._mouth.begin() if listener is None else self._mouth.begin_whisper(),
+            playout,
             metrics,
             llm=self._engines.llm,
             tts=self._engines.tts,
@@ -143,8 +167,6 @@ class Speaker:
             config=self._config.reply,
             listener=listener,
         )
-        self._speaking = speaking = _Speaking(reply_id, segment_id, reply, listener)
-        speaking.task = tasks.create_task(self._attend(speaking))
 
     def pause(self) -> None:
         """Be silent from the next frame on."""
@@ -272,6 +294,7 @@ class Speaker:
         if speaking.is_told:
             return
         speaking.is_told = True
+        speaking.reply.ended(position)
         self._report_gaps()
         started_at = speaking.reply.playout.first_frame_sent_at
         if started_at is None or not position.heard_text:

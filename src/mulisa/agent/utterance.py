@@ -42,7 +42,9 @@ class Utterance:
         emit: Callable[[EarEvent], None],
         tasks: asyncio.TaskGroup,
         timeout: float,
+        record: Callable[[UtteranceId, Samples], None] | None = None,
     ) -> None:
+        """`record` is given what the recogniser is given."""
         self.identity = identity
         self.utterance_id = utterance_id
         self.started_at = started_at
@@ -51,6 +53,7 @@ class Utterance:
         self._emit = emit
         self._tasks = tasks
         self._timeout = timeout
+        self._record = record
         self._is_speaking = True
         self._interims = tasks.create_task(self._report_interims())
         self._flush: asyncio.Task[None] | None = None
@@ -64,6 +67,8 @@ class Utterance:
         """Append 16 kHz audio."""
         self._samples += len(samples)
         self._stream.push(samples)
+        if self._record is not None:
+            self._record(self.utterance_id, samples)
 
     @property
     def seconds(self) -> float:

@@ -62,8 +62,10 @@ class Law:
 
 
 def fit(sizes: Sequence[int], values: Sequence[float], degree: int) -> Law | None:
-    """Least squares of the degree that theory names (numpy.polyfit).
+    """Least squares of the degree that theory names (numpy.polyfit), or of a lower one.
 
+    Nothing that is measured grows less with more people: a curve that bends or falls downwards
+    in the end shows the spread of the measurements, and one of a lower degree is taken.
     None if there are not more sizes than a curve of this degree goes through anyway: such a curve
     would be no evidence for it.
     """
@@ -90,6 +92,8 @@ def _through(sizes: Sequence[int], values: Sequence[float], degree: int) -> Law:
     n = np.asarray(sizes, dtype=np.float64)
     measured = np.asarray(values, dtype=np.float64)
     highest_first: npt.NDArray[np.float64] = np.polyfit(n, measured, degree)
+    if degree and highest_first[0] < 0:
+        return _through(sizes, values, degree - 1)
     distances = np.polyval(highest_first, n) - measured
     residual = float(np.sqrt(np.mean(distances**2)))
     coefficients = tuple(float(c) for c in highest_first[::-1])

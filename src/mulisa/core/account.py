@@ -46,6 +46,13 @@ class Account:
     on_trouble: Callable[[Trouble], None] = lambda trouble: None
     """Told when an engine fails or works again. Must not raise."""
     spent: dict[Unit, float] = field(default_factory=lambda: dict.fromkeys(UNITS, 0.0))
+    is_told: bool = False
+    """The room was told that the budget is spent."""
+
+    @property
+    def is_spent(self) -> bool:
+        """Nothing that costs money may be used any more."""
+        return any(self.spent[unit] >= limit for unit, limit in self.budget.items())
 
     def check(self) -> None:
         """Raises BudgetSpent, a ProviderUnavailable, when the budget is spent."""
@@ -73,6 +80,21 @@ def check_budget() -> None:
     """Before something is used that costs money. Raises BudgetSpent if there is none."""
     if (account := _account.get()) is not None:
         account.check()
+
+
+def budget_is_spent() -> bool:
+    """What fails now may fail because nothing may be spent any more."""
+    account = _account.get()
+    return account is not None and account.is_spent
+
+
+def is_first_to_tell() -> bool:
+    """The room was not told yet that its budget is spent; True once."""
+    account = _account.get()
+    if account is None or account.is_told:
+        return False
+    account.is_told = True
+    return True
 
 
 def spend(engine: str, unit: Unit, amount: float) -> None:

@@ -1,4 +1,4 @@
-"""What a gateway and an agent process say of who hears whom: text frames on ``WS /agent``. Pure.
+"""What a gateway and an agent process say of rooms: text frames on ``WS /agent``. Pure.
 
 LiveKit's agent protocol has binary frames only, so nobody who does not know these sees them:
 a gateway sends them for jobs whose worker showed `ROUTABLE_ATTRIBUTE`.
@@ -19,6 +19,7 @@ from mulisa.core.routing import (
     parse_identity,
     parse_routing,
 )
+from mulisa.core.use import Use, parse_use
 
 ROUTABLE_ATTRIBUTE: Final = "mulisa.routable"
 """Participant attribute in a worker's availability answer: it understands `RouteRequest`."""
@@ -68,7 +69,17 @@ class ReceptionReported:
     """Whose packets came to `listener` in the last second; at most `MAX_IDENTITIES`."""
 
 
-ControlFrame: TypeAlias = RouteRequest | Routed | RouteFailed | RoutingReported | ReceptionReported
+@dataclass(frozen=True, slots=True)
+class UseReported:
+    """Agent process to gateway: what engines used for the room since the last of these."""
+
+    job_id: str
+    use: Use
+
+
+ControlFrame: TypeAlias = (
+    RouteRequest | Routed | RouteFailed | RoutingReported | ReceptionReported | UseReported
+)
 
 
 def encode_control(frame: ControlFrame) -> str:
@@ -84,6 +95,8 @@ def encode_control(frame: ControlFrame) -> str:
             data = _ids("routing", job_id=job_id) | routing.to_json()
         case ReceptionReported(job_id, listener, heard):
             data = _ids("reception", job_id=job_id, listener=listener) | {"heard": sorted(heard)}
+        case UseReported(job_id, use):
+            data = _ids("use", job_id=job_id) | {"use": {e: dict(use[e]) for e in use}}
     return json.dumps(data)
 
 
@@ -111,6 +124,8 @@ def parse_control(text: str) -> ControlFrame:
         case "reception":
             listener = parse_identity(data.get("listener"))
             return ReceptionReported(_text(data, "job_id"), listener, _heard(data))
+        case "use":
+            return UseReported(_text(data, "job_id"), parse_use(data.get("use")))
         case _:
             raise InputError("a control frame of an unknown type")
 

@@ -20,6 +20,8 @@ A message says what was tried, what was found and what to do.
 
 from __future__ import annotations
 
+from mulisa.core.secrets import conceal
+
 
 class MulisaError(Exception):
     """Root of all errors that Mulisa raises on purpose."""
@@ -58,11 +60,15 @@ class ConnectionLost(TransportError):
 
 
 class ProviderError(MulisaError):
-    """An engine failed."""
+    """An engine failed. A service may repeat the key that it refuses; the message does not."""
 
-    def __init__(self, message: str, *, retryable: bool = True) -> None:
-        super().__init__(message)
+    def __init__(
+        self, message: str, *, retryable: bool = True, retry_after: float | None = None
+    ) -> None:
+        """`retry_after`: seconds that the service itself asks to be left alone."""
+        super().__init__(conceal(message))
         self.retryable = retryable
+        self.retry_after = retry_after
 
 
 class ProviderTimeout(ProviderError):
@@ -72,8 +78,10 @@ class ProviderTimeout(ProviderError):
 class ProviderUnavailable(ProviderError):
     """An engine is not installed, not reachable, or refuses us."""
 
-    def __init__(self, message: str, *, retryable: bool = False) -> None:
-        super().__init__(message, retryable=retryable)
+    def __init__(
+        self, message: str, *, retryable: bool = False, retry_after: float | None = None
+    ) -> None:
+        super().__init__(message, retryable=retryable, retry_after=retry_after)
 
 
 class BudgetSpent(ProviderUnavailable):

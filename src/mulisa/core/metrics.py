@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mulisa.core.account import Trouble, Unit
+
 
 @dataclass(slots=True)
 class TurnMetrics:
@@ -51,3 +53,51 @@ class SessionObserver:
 
     def voice_gaps(self, *, underruns: int, stalls: int) -> None:
         """A reply had gaps: synthesis was slower than speech, or the event loop woke too late."""
+
+    def engine_used(self, engine: str, unit: Unit, amount: float) -> None:
+        """Something was used that costs money, as ``OpenAI``, ``tokens``, 1250."""
+
+    def engine_trouble(self, trouble: Trouble) -> None:
+        """An engine fails, or works again: once when it begins, and once when it is over."""
+
+
+class Observers(SessionObserver):
+    """Tells several."""
+
+    def __init__(self, *observers: SessionObserver) -> None:
+        self._observers = observers
+
+    def turn_committed(self, *, addressed: bool) -> None:
+        """To each."""
+        for each in self._observers:
+            each.turn_committed(addressed=addressed)
+
+    def reply_started(self, metrics: TurnMetrics) -> None:
+        """To each."""
+        for each in self._observers:
+            each.reply_started(metrics)
+
+    def reply_interrupted(self) -> None:
+        """To each."""
+        for each in self._observers:
+            each.reply_interrupted()
+
+    def reply_failed(self) -> None:
+        """To each."""
+        for each in self._observers:
+            each.reply_failed()
+
+    def voice_gaps(self, *, underruns: int, stalls: int) -> None:
+        """To each."""
+        for each in self._observers:
+            each.voice_gaps(underruns=underruns, stalls=stalls)
+
+    def engine_used(self, engine: str, unit: Unit, amount: float) -> None:
+        """To each."""
+        for each in self._observers:
+            each.engine_used(engine, unit, amount)
+
+    def engine_trouble(self, trouble: Trouble) -> None:
+        """To each."""
+        for each in self._observers:
+            each.engine_trouble(trouble)

@@ -1,4 +1,4 @@
-"""What the agent asks of its engines: VAD, STT, LLM and TTS.
+"""What the agent asks of its engines: VAD, STT, LLM and TTS, or speech-to-speech.
 
 An engine is loaded once per process and shared by all rooms; a *stream* belongs to one
 participant or one utterance. Cancelling any of the coroutines is safe.
@@ -6,7 +6,7 @@ participant or one utterance. Cancelling any of the coroutines is safe.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias
 
@@ -182,6 +182,78 @@ class TTS(Provider, Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class AudioDelta:
+    """A piece of spoken answer, to be appended."""
+
+    samples: Samples
+    """Mono int16 at the session's `sample_rate_hz`, any length."""
+
+
+@dataclass(frozen=True, slots=True)
+class RealtimeRequest:
+    """Everything a speech-to-speech engine needs for one step of a reply."""
+
+    messages: tuple[Message, ...]
+    """As for an LLM: first the system message, then what was said; what is not in it must not be
+    known to the engine any more."""
+    tools: tuple[ToolSpec, ...] = ()
+    speech: Samples | None = None
+    """How the last message of role `user` was said: int16, 16 kHz mono. None: it was written, or
+    is not there any more."""
+    final: bool = False
+    """It must answer now, without asking for tools."""
+
+
+class RealtimeSession(Protocol):
+    """A speech-to-speech engine's stay in one room. One reply at a time."""
+
+    @property
+    def engine(self) -> str:
+        """The service as people know it: ``OpenAI``."""
+        ...
+
+    @property
+    def sample_rate_hz(self) -> int:
+        """Rate of the samples of an `AudioDelta`."""
+        ...
+
+    async def run(self) -> None:
+        """Keep in touch with the service for ever, connecting again when that is lost.
+
+        Cancel to end. Never raises ProviderError: that is for `respond` to tell.
+        """
+        ...
+
+    def respond(
+        self, request: RealtimeRequest
+    ) -> AsyncGenerator[TextDelta | AudioDelta | ToolCall, None]:
+        """Stream one step of a reply: speech with its text, tool calls, or both.
+
+        After tool calls the caller runs the tools, appends their results to the messages and
+        calls again. Text comes about when its speech does. Raises ProviderError. Closing the
+        iterator stops the service in the middle.
+        """
+        ...
+
+    def heard(self, words: Message | None, seconds: float) -> None:
+        """The reply (all its steps) is over, and so much of its audio was heard.
+
+        `words` is the message that stands for it from now on; None: it was not heard at all, or
+        another engine said some of it, so that the service must forget what it said. Never
+        blocks.
+        """
+        ...
+
+
+class Realtime(Provider, Protocol):
+    """Speech to speech: hears a turn and speaks the answer."""
+
+    def session(self) -> RealtimeSession:
+        """For one room. Nothing happens before its `run`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
 class Engines:
     """The engines of one agent process, loaded once and shared by all its rooms."""
 
@@ -189,3 +261,5 @@ class Engines:
     stt: STT
     llm: LLM
     tts: TTS
+    realtime: Realtime | None = None
+    """Makes the replies, if there is one; `llm` and `tts` make those that it fails to make."""

@@ -21,6 +21,8 @@ ParticipantKind = Literal["standard", "agent"]
 
 AGENT_STATE_ATTRIBUTE = "lk.agent.state"
 """Participant attribute that carries an `AgentState` (LiveKit's convention)."""
+TROUBLE_ATTRIBUTE = "mulisa.trouble"
+"""Participant attribute of the agent: which of its engines fails, as JSON; none if all is well."""
 
 MAX_NAME_CHARS = 64
 _ROOM_NAME = re.compile(r"[^\W_](?:[\w .-]{0,62}[\w.-])?")

@@ -39,7 +39,8 @@ class ChatMessage:
     message_id: str
     """Unique among its sender's: 1 to 64 letters, digits, ``_`` or ``-`` of ASCII.
 
-    An agent's message repeats a reply that was spoken, and has its segment id.
+    An agent's message repeats a reply that was spoken, and has its segment id, or says what she
+    cannot say aloud.
     """
     text: str
     listener: Identity | None = None

@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias
 from mulisa.core.errors import ConfigError, ProviderUnavailable
 from mulisa.core.provider import Provider
 
-Kind: TypeAlias = Literal["vad", "stt", "llm", "tts"]
+Kind: TypeAlias = Literal["vad", "stt", "llm", "tts", "realtime"]
 
 
 def available(kind: Kind) -> list[str]:
@@ -54,5 +54,6 @@ def _find(kind: Kind, name: str) -> EntryPoint:
 
 def _mend(entry: EntryPoint) -> str:
     if entry.value.startswith("mulisa."):
-        return "pip install 'mulisa[local]'"
+        extra = "azure" if entry.value.startswith("mulisa.providers.azure") else "local"
+        return f"pip install 'mulisa[{extra}]'"
     return f"install what {entry.dist.name if entry.dist else entry.value} depends on"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -18,9 +18,12 @@ import numpy as np
 from mulisa.core.audio import HEARING_RATE_HZ, Samples, silence
 from mulisa.core.errors import ProviderError
 from mulisa.core.provider import (
+    AudioDelta,
     ChatRequest,
     Delta,
+    Message,
     Progress,
+    RealtimeRequest,
     TextDelta,
     ToolCall,
     Transcription,
@@ -222,15 +225,16 @@ class ScriptedLLM(_Scripted):
             yield TextDelta(word)
 
     def _answer(self, request: ChatRequest) -> str | ToolCall:
-        answer = self._matching(request)
+        answer = matching(self.rules, request.messages[-1], self.default)
         return answer(request) if callable(answer) else answer
 
-    def _matching(self, request: ChatRequest) -> Answer:
-        last = request.messages[-1]
-        for rule in self.rules:
-            if rule.role == last.role and re.search(rule.pattern, last.content, re.IGNORECASE):
-                return rule.answer
-        return self.default
+
+def matching(rules: Sequence[Rule], last: Message, default: Answer) -> Answer:
+    """The answer of the first rule that fits the last message."""
+    for rule in rules:
+        if rule.role == last.role and re.search(rule.pattern, last.content, re.IGNORECASE):
+            return rule.answer
+    return default
 
 
 class ScriptedTTS(_Scripted):
@@ -269,3 +273,99 @@ class ScriptedTTS(_Scripted):
                 await asyncio.sleep(self.pace)
             pause = silence(round(self.pause_seconds * self._rate_hz))
             yield np.concatenate((tone(number, self.word_seconds, self._rate_hz), pause))
+
+
+class ScriptedRealtime(_Scripted):
+    """Answers in speech by the first rule that fits the words of the last message."""
+
+    def __init__(
+        self,
+        rules: Sequence[Rule] = (),
+        *,
+        default: Answer = SMALL_TALK,
+        first_audio: float = 0.3,
+        pace: float = 0.05,
+        word_seconds: float = 0.2,
+        pause_seconds: float = 0.06,
+        failures: Collection[int] = (),
+        breaks: Mapping[int, int] | None = None,
+        stalls: Mapping[int, int] | None = None,
+    ) -> None:
+        """`first_audio` is the time to the first word, `pace` that between two of them.
+
+        Calls in `breaks` fail after so many words, those in `stalls` say nothing more then.
+        """
+        super().__init__(failures)
+        self.rules = rules
+        self.default = default
+        self.first_audio = first_audio
+        self.pace = pace
+        self.word_seconds = word_seconds
+        self.pause_seconds = pause_seconds
+        self.breaks = breaks or {}
+        self.stalls = stalls or {}
+        self.sessions: list[ScriptedRealtimeSession] = []
+
+    def session(self) -> ScriptedRealtimeSession:
+        """For one room."""
+        self.sessions.append(ScriptedRealtimeSession(self))
+        return self.sessions[-1]
+
+
+class ScriptedRealtimeSession:
+    """One room. Remembers what it was asked and what was heard of its answers."""
+
+    engine = "scripted"
+    sample_rate_hz = 24_000
+
+    def __init__(self, realtime: ScriptedRealtime) -> None:
+        self._realtime = realtime
+        self.requests: list[RealtimeRequest] = []
+        self.settled: list[tuple[Message | None, float]] = []
+        """What `heard` was told."""
+        self.stopped = 0
+        """Steps of replies that were closed in the middle."""
+
+    async def run(self) -> None:
+        """Nothing to keep."""
+        await asyncio.Event().wait()
+
+    async def respond(
+        self, request: RealtimeRequest
+    ) -> AsyncGenerator[TextDelta | AudioDelta | ToolCall, None]:
+        """Stream the answer word by word. Raises ProviderError as the script says."""
+        realtime = self._realtime
+        self.requests.append(request)
+        call = realtime.calls
+        try:
+            await realtime.take(realtime.first_audio)
+            answer = matching(realtime.rules, request.messages[-1], realtime.default)
+            if callable(answer):
+                answer = answer(ChatRequest(request.messages, request.tools))
+            if isinstance(answer, ToolCall):
+                yield answer
+                return
+            for number, word in enumerate(re.findall(r"\s*\S+", answer)):
+                await self._before(call, number)
+                yield TextDelta(word)
+                yield AudioDelta(self._word(number))
+        except (asyncio.CancelledError, GeneratorExit):
+            self.stopped += 1
+            raise
+
+    def heard(self, words: Message | None, seconds: float) -> None:
+        """Remember it."""
+        self.settled.append((words, seconds))
+
+    async def _before(self, call: int, number: int) -> None:
+        if number == self._realtime.stalls.get(call):
+            await asyncio.Event().wait()
+        if number == self._realtime.breaks.get(call):
+            raise ProviderError(f"call {call} breaks, as the script says")
+        if number and self._realtime.pace > 0:
+            await asyncio.sleep(self._realtime.pace)
+
+    def _word(self, number: int) -> Samples:
+        rate_hz = self.sample_rate_hz
+        pause = silence(round(self._realtime.pause_seconds * rate_hz))
+        return np.concatenate((tone(number, self._realtime.word_seconds, rate_hz), pause))

@@ -25,12 +25,14 @@ from mulisa.core.control import (
     RouteFailed,
     RouteRequest,
     RoutingReported,
+    UseReported,
     encode_control,
     parse_control,
 )
 from mulisa.core.errors import InputError
 from mulisa.core.room import Identity, Participant, RoomName, Topology
 from mulisa.core.routing import Routing, RoutingChange
+from mulisa.core.use import Use, UseTally
 from mulisa.server.access import NotAllowed, token_of
 from mulisa.server.config import GatewayConfig
 from mulisa.server.dispatch import Assignment, Dispatcher
@@ -134,6 +136,8 @@ class AgentEndpoint:
         self._jobs: dict[JobId, Job] = {}
         self._requests = RouteRequests(config.routing_timeout)
         self._heard = Heard()
+        self._use: dict[RoomName, UseTally] = {}
+        """Of rooms that somebody is in."""
         self._timer: asyncio.TimerHandle | None = None
 
     async def connect(self, request: web.Request) -> web.StreamResponse:
@@ -160,6 +164,10 @@ class AgentEndpoint:
         here = list(participants)
         people = frozenset(each.identity for each in here if not each.is_agent)
         has_agent = any(each.is_agent for each in here)
+        if here:
+            self._use.setdefault(room, UseTally())
+        else:
+            self._use.pop(room, None)
         self._decide(PeopleChanged(room, topology, people, has_agent))
 
     def wish(
@@ -205,6 +213,11 @@ class AgentEndpoint:
         Who said nothing, or to no agent of ours, is not in it.
         """
         return self._heard.matrix(room, present, asyncio.get_running_loop().time())
+
+    def use(self, room: RoomName) -> Use:
+        """What engines used for a room since somebody is in it, as agents of ours said."""
+        tally = self._use.get(room)
+        return tally.use if tally else {}
 
     async def route(self, room: RoomName, change: RoutingChange, has_agent: bool) -> Routing:
         """Change a room's routing; return what holds when no packet contradicts it any more.
@@ -316,6 +329,10 @@ class AgentEndpoint:
                 if room := self._dispatcher.room_of(link.worker_id, JobId(job_id)):
                     now = asyncio.get_running_loop().time()
                     self._heard.report(room, listener, heard, now)
+            case UseReported(job_id, use):
+                room = self._dispatcher.room_of(link.worker_id, JobId(job_id))
+                if room and room in self._use:
+                    self._use[room].add_all(use)
             case _:
                 raise InputError(f"a worker sends no {type(frame).__name__}")
 

@@ -139,15 +139,20 @@ class RoomAPI:
     async def _rooms(self, request: web.Request) -> web.Response:
         if not is_operator(request.remote, request.headers):
             return error_response(403, _OPERATOR_ONLY)
-        rooms = [self._room_json(room) for room in self.directory.rooms()]
+        rooms = [self._operators_json(room) for room in self.directory.rooms()]
         return web.json_response({"rooms": rooms})
 
     async def _room(self, request: web.Request) -> web.Response:
-        room = self._admitted_room(request)
+        room, reader = self._admit(request)
         state = self.directory.room(room)
         if state is None:
             return error_response(404, _NOBODY)
-        return web.json_response(self._room_json(state))
+        show = self._operators_json if reader is None else self._room_json
+        return web.json_response(show(state))
+
+    def _operators_json(self, state: RoomState) -> dict[str, Any]:
+        """With what the room costs."""
+        return self._room_json(state) | {"use": self.agents.use(state.name)}
 
     def _room_json(self, state: RoomState) -> dict[str, Any]:
         heard = self.agents.heard(state.name, state.identities)

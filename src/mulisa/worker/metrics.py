@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from mulisa.core.account import Trouble, Unit
 from mulisa.core.metrics import SessionObserver, TurnMetrics
+from mulisa.core.secrets import conceal
 
 _BUCKETS: Final = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0)
 
@@ -48,6 +50,18 @@ class AgentMetrics(SessionObserver):
             ["cause"],
             registry=self._registry,
         )
+        self._use = Counter(
+            "mulisa_engine_use",
+            "What engines used that costs money, in seconds of sound, tokens and characters",
+            ["engine", "unit"],
+            registry=self._registry,
+        )
+        self._troubles = Counter(
+            "mulisa_engine_troubles",
+            "Times that an engine began to fail a room",
+            ["stage"],
+            registry=self._registry,
+        )
         self._sessions = Gauge(
             "mulisa_sessions",
             "Rooms that the agent is in",
@@ -82,6 +96,15 @@ class AgentMetrics(SessionObserver):
         """A reply had gaps."""
         self._gaps.labels("synthesis").inc(underruns)
         self._gaps.labels("loop").inc(stalls)
+
+    def engine_used(self, engine: str, unit: Unit, amount: float) -> None:
+        """An engine did something that costs money."""
+        self._use.labels(conceal(engine), unit).inc(amount)
+
+    def engine_trouble(self, trouble: Trouble) -> None:
+        """An engine fails a room, or works again."""
+        if trouble.reason:
+            self._troubles.labels(trouble.stage).inc()
 
     def session_started(self) -> None:
         """We are in one more room."""

@@ -27,6 +27,7 @@ from mulisa.core.control import (
     RouteFailed,
     RouteRequest,
     RoutingReported,
+    UseReported,
     encode_control,
 )
 from mulisa.core.errors import ConnectionLost, InputError, MulisaError, TransportError
@@ -45,14 +46,17 @@ from mulisa.worker.status import (
     SessionStarted,
     Status,
 )
+from mulisa.worker.telling import RoomObserver
 from mulisa.worker.topologies import open_transport
 
 __all__ = ["AgentProcess", "SessionFactory", "TransportFactory", "WorkerConfig", "run"]
 
 logger = logging.getLogger(__name__)
 
-SessionFactory: TypeAlias = Callable[[Transport], Coroutine[Any, Any, None]]
-"""Enters the transport, takes part in the room until it is over, and leaves. Cancelled to leave."""
+SessionFactory: TypeAlias = Callable[[Transport, RoomObserver], Coroutine[Any, Any, None]]
+"""Enters the transport, takes part in the room until it is over, and leaves. Cancelled to leave.
+Tells the observer what happens meanwhile.
+"""
 TransportFactory: TypeAlias = Callable[[Topology, str, str, Routing], Transport]
 """Topology, WebSocket base of the server, room token and routing to begin with, to a transport
 that is not entered yet."""
@@ -86,6 +90,7 @@ class _RoomSession:
     """The job is of a gateway of ours, which understands control frames."""
     is_ending: bool = False
     transport: ObservedTransport | None = None
+    observer: RoomObserver | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +237,11 @@ class AgentProcess:
         self._started(room, session)
         try:
             session.transport = self._transport(session, assignment)
-            await self._run_session(cast(Transport, session.transport))
+            session.observer = RoomObserver(room, self._on_status)
+            try:
+                await self._run_session(cast(Transport, session.transport), session.observer)
+            finally:
+                self._report_use(session)
         except asyncio.CancelledError:
             self._ended(room, session)
             raise
@@ -287,6 +296,13 @@ class AgentProcess:
         fits = len(heard) <= MAX_IDENTITIES and len(encode_control(frame)) <= MAX_FRAME_BYTES
         if session.is_routable and fits:
             self._send(frame)
+        self._report_use(session)  # once a second, too
+
+    def _report_use(self, session: _RoomSession) -> None:
+        if not session.is_routable or not session.observer or not self._link:
+            return
+        if use := session.observer.use.take():
+            self._send(UseReported(session.job_id, use))
 
     def _forget(self, room: RoomName, task: asyncio.Task[None]) -> None:
         session = self._sessions.get(room)  # none if our successor was over before us

@@ -6,9 +6,11 @@ import json
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Self, TypeAlias
 
+from mulisa.core.account import Trouble
 from mulisa.core.room import RoomName
+from mulisa.core.secrets import conceal
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +121,32 @@ class AgentStateChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class EngineTrouble:
+    """An engine fails a room, or works for it again."""
+
+    room: RoomName
+    stage: str
+    """A `Stage`."""
+    engine: str
+    """As people know it: ``OpenAI``."""
+    reason: str
+    """What is wrong; and what to do. Empty: it works again."""
+    successor: str
+    """Who does its work meanwhile; empty if nobody does."""
+
+    @classmethod
+    def of(cls, room: RoomName, trouble: Trouble) -> Self:
+        """Without secrets."""
+        return cls(
+            room,
+            trouble.stage,
+            conceal(trouble.engine),
+            conceal(trouble.reason),
+            conceal(trouble.successor),
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Draining:
     """We were told to end: no new rooms, and out of those we are in."""
 
@@ -139,6 +167,7 @@ Status: TypeAlias = (
     | RoomLost
     | Removed
     | AgentStateChanged
+    | EngineTrouble
     | Draining
 )
 OnStatus: TypeAlias = Callable[[Status], None]
@@ -157,6 +186,7 @@ _KINDS: Final[dict[str, type[Any]]] = {
     "room_lost": RoomLost,
     "removed": Removed,
     "agent_state_changed": AgentStateChanged,
+    "engine_trouble": EngineTrouble,
     "draining": Draining,
 }
 _NAMES: Final = {kind: name for name, kind in _KINDS.items()}

@@ -20,6 +20,7 @@ from mulisa.core.transport import Transport
 from mulisa.worker.observed import ObservedTransport
 from mulisa.worker.process import SessionFactory
 from mulisa.worker.status import AgentStateChanged, OnStatus, RoomEntered, RoomLost
+from mulisa.worker.telling import RoomObserver
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +80,8 @@ class RoomStay:
             on_event=self._on_event,
             on_state=self._tell_state,
         )
-        await self._run_session(cast(Transport, transport))
+        observer = RoomObserver(self._room, self._on_status)
+        await self._run_session(cast(Transport, transport), observer)
         if self._was_closed(inside):
             raise ConnectionLost("the server closed the room")
 

@@ -64,6 +64,6 @@ def test_what_failed_at_the_same_time_counts_once() -> None:
 def test_it_rests_as_long_as_it_asked_for() -> None:
     health = Health(CONFIG)
     error = ProviderError("too many requests")
-    error.retry_after = 17.0  # type: ignore[attr-defined]
+    error.retry_after = 17.0
     health.failed(error, 0.0)
     assert health.rests(16.9) and not health.rests(17.0)

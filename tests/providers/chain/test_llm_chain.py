@@ -10,8 +10,8 @@ import pytest
 from mulisa.core.account import Account, Trouble, check_budget, working_for
 from mulisa.core.errors import BudgetSpent, ProviderError, ProviderTimeout, ProviderUnavailable
 from mulisa.core.provider import ChatRequest, Delta, Message, TextDelta, ToolCall
-from mulisa.providers.chain import ChainConfig, LLMChain
-from mulisa.providers.chain.llm import CONTINUE
+from mulisa.providers.chain.llm import CONTINUE, LLMChain
+from mulisa.providers.chain.rota import ChainConfig
 from mulisa.providers.scripted import ScriptedLLM
 from tests.faulty_engines import BUSY, ERROR, GARBAGE, SILENCE, WRONG_KEY, FaultyLLM
 from tests.services.faults import Fault
@@ -111,7 +111,7 @@ async def test_a_service_that_wants_a_long_pause_is_not_asked_again_for_this_ans
         async def chat(self, request: ChatRequest) -> AsyncIterator[Delta]:
             self.calls += 1
             error = ProviderError("too many requests")
-            error.retry_after = 30.0  # type: ignore[attr-defined]
+            error.retry_after = 30.0
             raise error
             yield
 

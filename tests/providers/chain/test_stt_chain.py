@@ -11,7 +11,8 @@ from mulisa.core.account import Trouble
 from mulisa.core.audio import HEARING_RATE_HZ, Samples
 from mulisa.core.errors import BudgetSpent, ProviderError
 from mulisa.core.provider import STTStream
-from mulisa.providers.chain import ChainConfig, STTChain
+from mulisa.providers.chain.rota import ChainConfig
+from mulisa.providers.chain.stt import STTChain
 from mulisa.providers.scripted import ScriptedSTT, ScriptedSTTStream
 from mulisa.providers.tones import tone
 from tests.faulty_engines import BUSY, ERROR, GARBAGE, SILENCE, WRONG_KEY, FaultySTT

@@ -10,7 +10,7 @@ import pytest
 
 from mulisa.core.audio import HEARING_RATE_HZ, Samples, silence
 from mulisa.core.errors import ProviderError
-from mulisa.providers.chain import TTSChain
+from mulisa.providers.chain.tts import TTSChain
 from mulisa.providers.scripted import ScriptedTTS
 from mulisa.providers.tones import recognise, tone
 from tests.faulty_engines import ERROR, GARBAGE, SILENCE, WRONG_KEY, FaultyTTS

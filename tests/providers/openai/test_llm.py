@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-import mulisa.providers.openai.llm as openai_provider
+import mulisa.providers.openai.connection as openai_provider
 from mulisa.core.errors import ProviderError, ProviderTimeout, ProviderUnavailable
 from mulisa.core.provider import ChatRequest, Delta, Message, TextDelta, ToolCall, ToolSpec
 from mulisa.providers.openai.llm import OpenAILLM

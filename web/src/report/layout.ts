@@ -50,13 +50,17 @@ export function sizes(marks: readonly Mark[]): number[] {
   return [...new Set(marks.map((mark) => Number(mark.x)))].sort((a, b) => a - b);
 }
 
-/** Above which places it is said that the machine was full: once where both were measured so. */
+/**
+ * Where "machine full" stands: above the largest size measured then. Smaller ones are hollow all
+ * the same; a word at each would stand in the way of the others.
+ */
 export function fullPlaces(marks: readonly Mark[]): { readonly x: Place; readonly y: number }[] {
-  const highest = new Map<Place, number>();
-  for (const { x, high, saturated } of marks) {
-    if (saturated) highest.set(x, Math.max(high, highest.get(x) ?? 0));
-  }
-  return [...highest].map(([x, y]) => ({ x, y }));
+  const full = marks.filter(({ saturated }) => saturated);
+  const x = full.at(-1)?.x;
+  if (x === undefined) return [];
+  const largest = full.reduce((last, mark) => (mark.x > last ? mark.x : last), x);
+  const there = full.filter((mark) => mark.x === largest).map(({ high }) => high);
+  return [{ x: largest, y: Math.max(...there) }];
 }
 
 /** What a bar of a chart without lines is named: the condition, or the size. */

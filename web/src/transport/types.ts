@@ -9,6 +9,8 @@ export type AgentState = "initializing" | "listening" | "thinking" | "speaking";
 export const AGENT_STATE_ATTRIBUTE = "lk.agent.state";
 /** Participant attribute of the agent: whom it hears and speaks to, as JSON; none by default. */
 export const ROUTING_ATTRIBUTE = "mulisa.routing";
+/** Participant attribute of the agent: which of its engines fails, as JSON; none by default. */
+export const TROUBLE_ATTRIBUTE = "mulisa.trouble";
 
 /** Anyone in the room, person or agent. */
 export interface Participant {

@@ -9,6 +9,7 @@ import type { Person } from "../room";
 import { requestRouting } from "../routing";
 import { Switchboard } from "../switchboard";
 import { MAX_CHAT_CHARS } from "../transport/text";
+import { engineTrouble, troubleWords } from "../trouble";
 import type { Visit } from "../visit";
 import "./anatomy";
 import { Bar } from "./bar";
@@ -102,6 +103,7 @@ export class RoomView extends View {
     >
       <main class="stage">
         <div class="notices">
+          <div class="engine-trouble" data-testid="engine-trouble" role="status">${this.#engineTrouble()}</div>
           ${this.#soundBlocked()} ${this.#noMicrophone()} ${this.#news()} ${this.#trouble()}
           ${routingFailure(this.switchboard, "tile")}
         </div>
@@ -188,6 +190,17 @@ export class RoomView extends View {
     if (trouble === null) return nothing;
     return html`<p class="notice notice-warning" data-testid="trouble">
       ${icons.warning} <span>${trouble}</span>
+    </p>`;
+  }
+
+  /** It goes on without them, or not: no alarm, and it stands until it is over. */
+  #engineTrouble(): TemplateResult | typeof nothing {
+    const { agent } = this.visit.room;
+    const trouble = engineTrouble(agent?.participant);
+    if (agent === null || trouble === null) return nothing;
+    const [what, meanwhile] = troubleWords(trouble, agent.participant.name);
+    return html`<p class="notice">
+      ${icons.broken} <span>${what} <span class="meanwhile">${meanwhile}</span></span>
     </p>`;
   }
 

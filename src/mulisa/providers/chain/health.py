@@ -69,7 +69,7 @@ class Health:
             rest = min(max(config.refused_rest, 2 * self._rest), config.max_refused_rest)
         elif self._rest or self.failures >= config.max_failures:
             rest = min(max(config.rest, 2 * self._rest), config.max_rest)
-        announced = min(float(getattr(error, "retry_after", None) or 0.0), MAX_ANNOUNCED_REST)
+        announced = min((error.retry_after or 0.0), MAX_ANNOUNCED_REST)
         if rest := max(rest, announced):
             self._rest, self._rest_until = rest, now + rest
 

@@ -332,7 +332,7 @@ class _Pause(wait_base):
 
 def retry_after(error: BaseException | None) -> float:
     """Seconds after which the service wants to be asked again; 0 if it said nothing."""
-    return float(getattr(error, "retry_after", None) or 0.0)
+    return (isinstance(error, ProviderError) and error.retry_after) or 0.0
 
 
 def _may_help(error: BaseException) -> bool:

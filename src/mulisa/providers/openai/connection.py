@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from mulisa.core.errors import ProviderError, ProviderTimeout, ProviderUnavailable
 
 if TYPE_CHECKING:
-    from openai import AsyncOpenAI
+    from openai import APIStatusError, AsyncOpenAI
+
+log = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT: Final = 3.0
 ANSWER_TIMEOUT: Final = 10.0
 """Seconds until the first byte of an answer, and between two of them."""
+LONGEST_PATIENCE: Final = 3600.0
+"""Seconds; a service that wants to be left alone for longer is not believed."""
 NO_KEY: Final = "none"
 """Sent to servers that ask for no key: the SDK wants one, and so do headers."""
 
@@ -28,11 +36,92 @@ def connect(base_url: str, api_key: str) -> AsyncOpenAI:
     )
 
 
+class NotThere(ProviderUnavailable):
+    """The service does not have what it was asked for: an address, an interface, a model."""
+
+
+Used: TypeAlias = Callable[[int], None]
+"""Told how many tokens an answer took."""
+Stream: TypeAlias = AsyncIterator[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """Whom we talk to, and what its settings are called."""
+
+    name: str
+    """The vendor, as on its invoice: ``OpenAI``."""
+    where: str
+    """For people: the vendor, or the address of a compatible server."""
+    key: str
+    """The setting of its key."""
+    url: str
+    """The setting of its address."""
+
+    def translation(self) -> Translation:
+        """A context that turns what the SDK raises into our errors."""
+        return Translation(self)
+
+
+async def is_known(client: AsyncOpenAI, service: Service) -> None:
+    """Ask for the list of models, which costs nothing and needs the key.
+
+    Raises ProviderUnavailable if the service refuses us. One that is out of reach now may come
+    back before it is needed; one that has no such list may have everything else.
+    """
+    from openai import BadRequestError, NotFoundError
+
+    try:
+        with service.translation():
+            try:
+                async with asyncio.timeout(ANSWER_TIMEOUT):
+                    await client.models.list()
+            except (BadRequestError, NotFoundError):
+                return
+    except ProviderError as error:
+        if not error.retryable:
+            raise
+        log.warning("%s; it is asked again when it is needed", error)
+
+
+async def opened(asked: Awaitable[Any]) -> Stream:
+    """A streamed answer, of which each piece may take `ANSWER_TIMEOUT`, the first one with the
+    time until the answer began. Raises TimeoutError and what the SDK raises.
+    """
+    deadline = asyncio.get_running_loop().time() + ANSWER_TIMEOUT
+    async with asyncio.timeout_at(deadline):
+        stream = await asked
+    return _closing(stream, deadline)
+
+
+async def timed(pieces: Stream, deadline: float | None) -> Stream:
+    """The same pieces; TimeoutError when the first one is not there at `deadline` (the loop's
+    clock), or a further one takes longer than `ANSWER_TIMEOUT`. Who takes them may take its time.
+    """
+    while (piece := await _next(pieces, deadline)) is not None:
+        deadline = None
+        yield piece
+
+
+async def _closing(stream: Any, deadline: float | None) -> Stream:
+    async with stream:
+        async for piece in timed(aiter(stream), deadline):
+            yield piece
+
+
+async def _next(pieces: Stream, deadline: float | None) -> Any:
+    """The next piece, or None at the end."""
+    if deadline is None:
+        deadline = asyncio.get_running_loop().time() + ANSWER_TIMEOUT
+    async with asyncio.timeout_at(deadline):
+        return await anext(pieces, None)
+
+
 class Translation:
     """Turns what the SDK raises into our errors, with the mend for those that have one."""
 
-    def __init__(self, where: str) -> None:
-        self._where = where
+    def __init__(self, service: Service) -> None:
+        self._service = service
 
     def __enter__(self) -> None:
         return None
@@ -44,38 +133,50 @@ class Translation:
     def _translated(self, error: Exception) -> ProviderError:
         import openai
 
-        where = self._where
+        service, where = self._service, self._service.where
         match error:
             case TimeoutError() | openai.APITimeoutError():
                 return ProviderTimeout(f"{where} did not answer in time")
             case openai.APIConnectionError():
                 return ProviderUnavailable(
                     f"cannot reach {where}: {error.__cause__ or error}; is it running,"
-                    " and is OPENAI_BASE_URL right?",
+                    f" and is {service.url} right?",
                     retryable=True,
                 )
             case openai.AuthenticationError() | openai.PermissionDeniedError():
                 return ProviderUnavailable(
-                    f"{where} refuses the key: {said_by(error)}; check OPENAI_API_KEY"
+                    f"{where} refuses the key: {said_by(error)}; check {service.key}"
                 )
             case openai.RateLimitError():
                 spent = error.code == "insufficient_quota"
                 mend = "check plan and billing of the account" if spent else "try again later"
                 return ProviderUnavailable(
-                    f"{where} has had enough of us: {said_by(error)}; {mend}", retryable=not spent
+                    f"{where} has had enough of us: {said_by(error)}; {mend}",
+                    retryable=not spent,
+                    retry_after=_retry_after(error),
                 )
             case openai.NotFoundError():
-                return ProviderUnavailable(
+                return NotThere(
                     f"{where} has no such model or address: {said_by(error)};"
-                    " check --llm openai:MODEL and OPENAI_BASE_URL"
+                    f" name another, as in {service.name.lower()}:MODEL, or check {service.url}"
                 )
             case openai.APIStatusError():
                 return ProviderError(
                     f"{where} answered {error.status_code}: {said_by(error)}",
                     retryable=error.status_code >= 500,
+                    retry_after=_retry_after(error),
                 )
             case _:
                 return ProviderError(f"{where} sent what is no answer: {said_by(error)}")
+
+
+def _retry_after(error: APIStatusError) -> float | None:
+    """Seconds, of the header Retry-After (RFC 9110, section 10.2.3); None without a number."""
+    try:
+        seconds = float(error.response.headers.get("retry-after", ""))
+    except ValueError:
+        return None
+    return seconds if 0 < seconds < LONGEST_PATIENCE else None
 
 
 def said_by(error: Exception) -> str:

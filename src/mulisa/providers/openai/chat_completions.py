@@ -1,0 +1,178 @@
+"""Chat completions: what is sent, and how a streamed answer is put together.
+
+The oldest of OpenAI's interfaces to its models, and the one that every compatible server has.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from mulisa.core.errors import ProviderError
+from mulisa.core.provider import ChatRequest, Delta, Message, TextDelta, ToolCall
+from mulisa.providers.openai.connection import Stream, Used, opened
+
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI
+
+_NOT_IN_A_NAME = re.compile(r"[^a-zA-Z0-9_-]+")
+
+
+class ChatCompletions:
+    """One service's chat completions."""
+
+    def __init__(self, where: str) -> None:
+        self._where = where
+        self._tells_usage = True
+        """Until the service says that it does not know ``stream_options``."""
+
+    async def deltas(
+        self, client: AsyncOpenAI, model: str, request: ChatRequest, used: Used
+    ) -> AsyncIterator[Delta]:
+        """Text as it comes, then the tool calls, complete; raises what the SDK raises, and
+        ProviderError for an answer that ends in the middle or holds a call nobody can read.
+        """
+        stream = await self._open(client, model, request)
+        calls = CallAssembly()
+        finished = False
+        async for chunk in stream:
+            if chunk.usage:
+                used(chunk.usage.total_tokens)
+            for choice in (chunk.choices or ())[:1]:
+                finished = finished or choice.finish_reason is not None
+                calls.add(choice.delta.tool_calls or [])
+                if choice.delta.content:
+                    yield TextDelta(choice.delta.content)
+        if not finished:
+            raise ProviderError(f"{self._where} ended its answer in the middle")
+        for call in calls.complete():
+            yield call
+
+    async def _open(self, client: AsyncOpenAI, model: str, request: ChatRequest) -> Stream:
+        from openai import BadRequestError, UnprocessableEntityError
+
+        body = _body(model, request)
+        if self._tells_usage:
+            with_usage = body | {"stream_options": {"include_usage": True}}
+            try:
+                return await opened(client.chat.completions.create(**with_usage))
+            except (BadRequestError, UnprocessableEntityError) as error:
+                if "stream_options" not in str(error):
+                    raise
+                self._tells_usage = False
+        return await opened(client.chat.completions.create(**body))
+
+
+def _body(model: str, request: ChatRequest) -> dict[str, Any]:
+    body: dict[str, Any] = {
+        "model": model,
+        "messages": [_to_wire(message) for message in request.messages],
+        "stream": True,
+    }
+    if request.tools:
+        body["tools"] = [
+            {
+                "type": "function",
+                "function": {
+                    "name": tool.name,
+                    "description": tool.description,
+                    "parameters": dict(tool.parameters),
+                },
+            }
+            for tool in request.tools
+        ]
+    return body
+
+
+@dataclass(slots=True)
+class PartialCall:
+    """A call of which more may come."""
+
+    index: int | None
+    call_id: str
+    name: str = ""
+    arguments: str = ""
+
+    def complete(self, number: int) -> ToolCall:
+        """Raises ProviderError if it cannot be read."""
+        arguments = parse_arguments(self.name, self.arguments)
+        return ToolCall(self.call_id or f"call_{number}", self.name, arguments)
+
+
+class CallAssembly:
+    """Puts tool calls together whose name and arguments arrive in pieces.
+
+    Pieces belong to the call of their index. Some servers give every call index 0, or none;
+    a new id is a new call then.
+    """
+
+    def __init__(self) -> None:
+        self._calls: list[PartialCall] = []
+
+    def add(self, deltas: list[Any]) -> None:
+        """The next pieces, as the SDK gives them."""
+        for delta in deltas:
+            call = self._call_of(delta)
+            if delta.function is not None:
+                call.name += delta.function.name or ""
+                call.arguments += delta.function.arguments or ""
+
+    def complete(self) -> list[ToolCall]:
+        """All calls, in order. Raises ProviderError if one cannot be read."""
+        return [
+            ToolCall(
+                call.call_id or f"call_{number}",
+                call.name,
+                parse_arguments(call.name, call.arguments),
+            )
+            for number, call in enumerate(self._calls)
+        ]
+
+    def _call_of(self, delta: Any) -> PartialCall:
+        for call in reversed(self._calls):
+            if call.index == delta.index and delta.id in (None, "", call.call_id):
+                return call
+        self._calls.append(PartialCall(delta.index, delta.id or ""))
+        return self._calls[-1]
+
+
+def parse_arguments(name: str, text: str) -> dict[str, Any]:
+    """What a tool is called with. Raises ProviderError."""
+    try:
+        arguments = json.loads(text or "{}")
+    except (ValueError, RecursionError) as error:
+        raise ProviderError(f"the model called {name!r} with broken JSON") from error
+    if not isinstance(arguments, dict) or not name:
+        raise ProviderError(f"the model called {name!r} with {type(arguments).__name__}")
+    return arguments
+
+
+def _to_wire(message: Message) -> dict[str, Any]:
+    wire: dict[str, Any] = {"role": message.role, "content": message.content}
+    if message.role == "tool":
+        wire["tool_call_id"] = message.call_id
+    elif message.role == "user" and message.name:
+        wire["content"] = f"{message.name}: {message.content}"
+        if name := _wire_name(message.name):
+            wire["name"] = name
+    elif message.tool_calls:
+        wire["content"] = message.content or None
+        wire["tool_calls"] = [
+            {
+                "id": call.call_id,
+                "type": "function",
+                "function": {"name": call.name, "arguments": json.dumps(dict(call.arguments))},
+            }
+            for call in message.tool_calls
+        ]
+    return wire
+
+
+def _wire_name(name: str) -> str:
+    """A name as the API accepts it: 1 to 64 of ``a-zA-Z0-9_-``, or none of it."""
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
+    return _NOT_IN_A_NAME.sub("_", plain).strip("_")[:64]

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import pytest
+
+from mulisa.core import secrets
+from mulisa.core.secrets import CONCEALED, conceal, keep_secret
+
+pytestmark = pytest.mark.unit
+
+KEY = "sk-proj-canary+/.*$0123456789=="
+
+
+@pytest.fixture(autouse=True)
+def _no_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(secrets, "_secrets", set())
+
+
+def test_a_secret_is_left_out_wherever_it_stands() -> None:
+    assert conceal(f"refused: {KEY}") == f"refused: {KEY}"
+    keep_secret(KEY)
+    assert conceal(f"refused: {KEY}, {KEY!r}") == f"refused: {CONCEALED}, '{CONCEALED}'"
+    assert conceal("nothing here") == "nothing here"
+
+
+@pytest.mark.parametrize("length", [12, 20, len(KEY) - 1])
+def test_one_that_was_cut_off_is_left_out_too(length: int) -> None:
+    keep_secret(KEY)
+    shown = conceal(f"Incorrect API key provided: {KEY[:length]}")
+    assert shown.startswith("Incorrect API key provided: [secret]")
+    assert KEY[:12] not in shown
+
+
+def test_the_longer_of_two_is_left_out_as_a_whole() -> None:
+    keep_secret("hunter2hunter2")
+    keep_secret("hunter2hunter2-and-more")
+    assert conceal("(hunter2hunter2-and-more)") == f"({CONCEALED})"
+
+
+@pytest.mark.parametrize("word", ["", "secret", "devkey"])
+def test_a_word_is_no_secret(word: str) -> None:
+    keep_secret(word)
+    assert conceal("the secret devkey") == "the secret devkey"

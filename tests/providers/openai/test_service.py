@@ -1,0 +1,174 @@
+"""Language models over both of OpenAI's interfaces, by the official SDK, against one service."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from openai.types.chat.chat_completion_chunk import (
+    ChoiceDeltaToolCall,
+    ChoiceDeltaToolCallFunction,
+)
+
+from mulisa.core.account import Account, working_for
+from mulisa.core.errors import ProviderError, ProviderUnavailable
+from mulisa.core.provider import ChatRequest, Delta, Message, TextDelta, ToolCall, ToolSpec
+from mulisa.providers.openai.chat_completions import CallAssembly
+from mulisa.providers.openai.llm import OpenAILLM
+from tests.services.faults import Fault
+from tests.services.openai_service import KEY, Body, OpenAIService
+
+pytestmark = pytest.mark.network
+
+CALL = ToolCall("call_1", "who_is_here", {"room": "é", "n": [1, 2]})
+TOOL = ToolSpec("who_is_here", "People", {"type": "object", "properties": {}})
+TALK = (
+    Message("system", "be brief"),
+    Message("user", "who is here?", name="Zoë van Dijk"),
+    Message("assistant", "", tool_calls=(CALL,)),
+    Message("tool", '{"people": 2}', name="who_is_here", call_id="call_1"),
+)
+INTERFACES = pytest.mark.parametrize("model", ["some-model", "responses/some-model"])
+
+
+@asynccontextmanager
+async def asking(service: OpenAIService, model: str) -> AsyncIterator[OpenAILLM]:
+    async with service.serving() as url:
+        llm = OpenAILLM(model, base_url=url, api_key=KEY)
+        try:
+            await llm.load(lambda *_: None)
+            yield llm
+        finally:
+            await llm.aclose()
+
+
+async def reply(llm: OpenAILLM, *messages: Message) -> list[Delta]:
+    return [delta async for delta in llm.chat(ChatRequest(messages or TALK, (TOOL,)))]
+
+
+@INTERFACES
+async def test_text_then_calls(model: str) -> None:
+    service = OpenAIService(lambda body: ["Let me ", "look.", CALL])
+    async with asking(service, model) as llm:
+        assert await reply(llm) == [TextDelta("Let me "), TextDelta("look."), CALL]
+        assert llm.label.startswith("some-model (http")
+
+
+@INTERFACES
+async def test_a_whole_talk_is_understood(model: str) -> None:
+    service = OpenAIService()
+    async with asking(service, model) as llm:
+        answer = await reply(llm)
+        assert answer == [TextDelta('{"people": '), TextDelta("2} ")]
+        await reply(llm, *TALK[:2])
+    first, second = service.bodies("responses" if "responses" in model else "chat")
+    assert first["model"] == "some-model"
+    said = (second.get("messages") or second["input"])[-1]
+    assert said["content"] == "Zoë van Dijk: who is here?"
+    assert first.get("store") is (False if "responses" in model else None)
+
+
+@INTERFACES
+async def test_tokens_are_counted_and_the_budget_holds(model: str) -> None:
+    used: list[tuple[str, str]] = []
+    account = Account({"tokens": 1}, on_spent=lambda engine, unit, _: used.append((engine, unit)))
+    async with asking(OpenAIService(), model) as llm:
+        with working_for(account):
+            await reply(llm)
+            with pytest.raises(ProviderUnavailable, match="--budget"):
+                await reply(llm)
+    assert account.spent["tokens"] > 10
+    assert used == [("OpenAI", "tokens")]
+
+
+async def test_a_server_that_does_not_count() -> None:
+    service = OpenAIService(knows_usage=False)
+    async with asking(service, "m") as llm:
+        assert await reply(llm)
+        assert await reply(llm)
+    asked = ["stream_options" in body for body in service.bodies("chat")]
+    assert asked == [True, False, False], "it is not asked for it again"
+
+
+@INTERFACES
+@pytest.mark.parametrize("kind", ["cut", "garbage"])
+@pytest.mark.parametrize("after", [0, 3])
+async def test_a_broken_answer_is_an_error_and_the_next_is_whole(
+    model: str, kind: Any, after: int
+) -> None:
+    service = OpenAIService()
+    endpoint = "responses" if "responses" in model else "chat"
+    service.faults.next(endpoint, Fault(kind, after=after))
+    async with asking(service, model) as llm, asyncio.timeout(10):
+        with pytest.raises(ProviderError):
+            await reply(llm)
+        assert await reply(llm)
+
+
+@INTERFACES
+async def test_a_service_that_wants_to_be_left_alone(model: str) -> None:
+    service = OpenAIService()
+    endpoint = "responses" if "responses" in model else "chat"
+    service.faults.next(endpoint, Fault("status", status=429, code="rate_limit", delay=20))
+    async with asking(service, model) as llm:
+        with pytest.raises(ProviderUnavailable, match="later") as caught:
+            await reply(llm)
+    assert caught.value.retryable
+    assert caught.value.retry_after == 20
+
+
+@INTERFACES
+async def test_who_leaves_ends_the_answer(model: str) -> None:
+    service = OpenAIService(lambda body: [f"word{number} " for number in range(50)])
+    endpoint = "responses" if "responses" in model else "chat"
+    service.faults.next(endpoint, Fault("latency", delay=0.05))
+    async with asking(service, model) as llm, asyncio.timeout(10):
+        deltas = llm.chat(ChatRequest(TALK))
+        assert await anext(deltas) == TextDelta("word0 ")
+        await deltas.aclose()  # type: ignore[attr-defined]
+        await service.cancelled.wait()
+
+
+def test_what_the_service_sends_has_the_published_shape() -> None:
+    """Each event is checked where it is made; here: that a wrong one would be noticed."""
+    service = OpenAIService()
+    body: Body = {"model": "m", "stream_options": {"include_usage": True}}
+    chunks = list(service._chunks(body, ["a", CALL]))
+    assert chunks[-1]["usage"]["total_tokens"] > 0
+    events = [event["type"] for event in service._events(body, ["a", CALL])]
+    assert events[0] == "response.created"
+    assert events[-1] == "response.completed"
+    with pytest.raises(ValueError):
+        list(service._chunks({"model": 3}, []))
+
+
+PIECES = st.builds(
+    ChoiceDeltaToolCall,
+    index=st.integers(0, 3),
+    id=st.one_of(st.none(), st.sampled_from(["", "a", "b"])),
+    function=st.one_of(
+        st.none(),
+        st.builds(
+            ChoiceDeltaToolCallFunction,
+            name=st.one_of(st.none(), st.text(max_size=5)),
+            arguments=st.one_of(st.none(), st.text('{}[]":a1,', max_size=8)),
+        ),
+    ),
+)
+
+
+@settings(max_examples=60)
+@given(st.lists(PIECES, max_size=12))
+def test_any_pieces_are_calls_or_an_error(pieces: list[ChoiceDeltaToolCall]) -> None:
+    calls = CallAssembly()
+    calls.add(pieces)
+    try:
+        complete = calls.complete()
+    except ProviderError:
+        return
+    assert all(call.name and call.call_id for call in complete)
