@@ -105,7 +105,9 @@ async def test_a_question_that_was_understood_too_late_is_excused_in_writing() -
         assert call.observed.replies == []
 
 
-async def test_too_much_speech_that_waits_is_given_up_oldest_first() -> None:
+async def test_too_much_speech_that_waits_is_given_up_oldest_first(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     stt, cloud, _ = a_broken_stt()
     config = SessionConfig(ear=EarConfig(max_kept=2.5))
     async with a_call(stt, config=config) as (call, alice, _):
@@ -117,6 +119,7 @@ async def test_too_much_speech_that_waits_is_given_up_oldest_first() -> None:
         kept = [entry.text for entry in call.log.of("alice")]
         assert kept and kept == [f"word {n}" for n in range(26 - len(kept), 26)]
         assert 2 <= len(kept) <= 4
+        assert caplog.text.count("more than 2.5 s of speech wait") == 6 - len(kept)
 
 
 @pytest.mark.parametrize("end", ["removed", "cancelled", "lost"])

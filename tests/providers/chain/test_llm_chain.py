@@ -216,6 +216,26 @@ async def test_it_is_not_loaded_when_none_is() -> None:
         await LLMChain([Absent(default="a"), Absent(default="b")]).load(lambda *_: None)
 
 
+async def test_what_is_loaded_later_is_loaded_for_no_room() -> None:
+    class Late(ScriptedLLM):
+        budgets_were_spent: list[bool] = []
+
+        async def load(self, progress: object) -> None:
+            try:
+                check_budget()
+            except BudgetSpent:
+                self.budgets_were_spent.append(True)
+                raise
+            self.budgets_were_spent.append(False)
+
+    llm = LLMChain([late := Late(), ScriptedLLM()])
+    with working_for(Account(budget={"tokens": 0.0})):
+        await llm.load(lambda *_: None)
+    await asyncio.sleep(100.0)
+    assert late.budgets_were_spent == [True, False]
+    await llm.aclose()
+
+
 async def test_what_waits_to_be_loaded_ends_with_the_chain() -> None:
     class Absent(ScriptedLLM):
         async def load(self, progress: object) -> None:
