@@ -20,6 +20,11 @@ class Dialect(Protocol):
     """One way to say it."""
 
     @property
+    def voice(self) -> str:
+        """Who speaks."""
+        ...
+
+    @property
     def assistant_text(self) -> str:
         """Content type of what the agent said, as text."""
         ...

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from mulisa.core.errors import ProviderError, ProviderUnavailable
 from mulisa.core.provider import Progress, RealtimeSession
 from mulisa.providers.openai.connection import Service, connect
-from mulisa.providers.openai.dialects import OpenAIDialect
+from mulisa.providers.openai.dialects import Dialect, OpenAIDialect
 from mulisa.providers.openai.socket import open_socket
 from mulisa.providers.openai.speech_session import (
     SpeechSession,
@@ -41,7 +41,7 @@ class OpenAIRealtime:
         """`model` may be followed by a voice: ``gpt-realtime-1.5/cedar``."""
         name, _, voice = model.partition("/")
         self._model = name or DEFAULT_MODEL
-        self._dialect = OpenAIDialect(voice or DEFAULT_VOICE)
+        self._dialect: Dialect = OpenAIDialect(voice or DEFAULT_VOICE)
         self._base_url = base_url
         self._api_key = api_key
         self._config = config or SpeechSessionConfig()
@@ -67,7 +67,7 @@ class OpenAIRealtime:
         await self.aclose()
         self._client = await asyncio.to_thread(connect, self._base_url, self._api_key)
         try:
-            await check(self._open, self._dialect, ENGINE)
+            await check(self._open, self._dialect, self._service.name)
         except ProviderError as error:
             if not error.retryable:
                 raise
@@ -76,7 +76,7 @@ class OpenAIRealtime:
 
     def session(self) -> RealtimeSession:
         """For one room."""
-        return SpeechSession(self._open, self._dialect, ENGINE, self._config)
+        return SpeechSession(self._open, self._dialect, self._service.name, self._config)
 
     async def aclose(self) -> None:
         """Close the connections. Idempotent."""
