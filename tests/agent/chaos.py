@@ -26,8 +26,9 @@ import numpy as np
 from mulisa.agent.persona import Persona
 from mulisa.agent.reply import ReplyConfig
 from mulisa.agent.session import Session
-from mulisa.core.account import Account, Trouble, working_for
+from mulisa.core.account import Trouble
 from mulisa.core.events import ListenerConnected
+from mulisa.core.metrics import SessionObserver
 from mulisa.core.provider import ChatRequest, Engines
 from mulisa.core.room import AGENT_STATE_ATTRIBUTE, Identity, Participant, RoomName, Topology
 from mulisa.core.transcript import TranscriptEntry
@@ -66,6 +67,13 @@ SPOKEN: Final = {ASK: "Mulisa, tell me about", CHAT: "Bob, look at", COUGH: ""}
 MAX_ITEMS: Final = 27
 ANSWER: Final = "Item {} is a very fine thing. It is big and old, and most people like it a lot."
 AUDIBLE: Final = 1000
+KINDS: Final[dict[FaultKind, str]] = {
+    "latency": "slow",
+    "status": "refused",
+    "cut": "cut",
+    "garbage": "garbage",
+    "silence": "silent",
+}
 
 
 def transcribe(tone: int) -> str:
@@ -201,10 +209,12 @@ class Figures:
     def table(self) -> str:
         """Markdown."""
         outcomes = self.outcomes
-        kinds = Counter(f"{i.stage} {i.fault.kind}" for o in outcomes for i in o.incidents)
+        incidents = [incident for outcome in outcomes for incident in outcome.incidents]
+        stages = _counted(incident.stage.upper() for incident in incidents)
+        kinds = _counted(KINDS[incident.fault.kind] for incident in incidents)
         rows = [
             ("calls (mesh, SFU)", _by_topology(outcomes)),
-            ("faults", f"{self.faults}: " + _counted(kinds)),
+            ("faults", f"{self.faults}: {stages}; {kinds}"),
             ("rooms lost", sum(outcome.is_lost for outcome in outcomes)),
             ("utterances; lost", f"{self._spoken}; {self._lost}"),
             ("questions; answered", f"{self._questions}; {self._answered}"),
@@ -240,6 +250,16 @@ class Figures:
         return max(outcome.speechless for outcome in self.outcomes)
 
 
+class Told(SessionObserver):
+    """Keeps what the operator is told of the engines."""
+
+    def __init__(self, troubles: list[Trouble]) -> None:
+        self._troubles = troubles
+
+    def engine_trouble(self, trouble: Trouble) -> None:
+        self._troubles.append(trouble)
+
+
 class ChaoticCall:
     """One call: people, engines that fail, and somebody who watches."""
 
@@ -266,10 +286,10 @@ class ChaoticCall:
 
     async def run(self) -> Outcome:
         """From joining to being sent away."""
-        account = Account(on_trouble=self.outcome.troubles.append)
-        with working_for(account):
-            session = Session(self._open(MULISA), self._engines(), Persona(), self._log)
-            staying = asyncio.create_task(session.run())
+        told = Told(self.outcome.troubles)
+        agent = self._open(MULISA)
+        session = Session(agent, self._engines(), Persona(), self._log, observer=told)
+        staying = asyncio.create_task(session.run())
         try:
             async with AsyncExitStack() as stack:
                 for name in PEOPLE:
@@ -462,8 +482,8 @@ def _by_topology(outcomes: Sequence[Outcome]) -> str:
     return f"{mesh}, {len(outcomes) - mesh}"
 
 
-def _counted(kinds: Counter[str]) -> str:
-    return ", ".join(f"{n} {kind}" for kind, n in sorted(kinds.items()))
+def _counted(names: Iterable[str]) -> str:
+    return ", ".join(f"{name} {n}" for name, n in Counter(names).most_common())
 
 
 def _now() -> float:
