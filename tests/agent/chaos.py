@@ -67,6 +67,13 @@ SPOKEN: Final = {ASK: "Mulisa, tell me about", CHAT: "Bob, look at", COUGH: ""}
 MAX_ITEMS: Final = 27
 ANSWER: Final = "Item {} is a very fine thing. It is big and old, and most people like it a lot."
 AUDIBLE: Final = 1000
+KINDS: Final[dict[FaultKind, str]] = {
+    "latency": "slow",
+    "status": "refused",
+    "cut": "cut",
+    "garbage": "garbage",
+    "silence": "silent",
+}
 
 
 def transcribe(tone: int) -> str:
@@ -171,16 +178,6 @@ class Outcome:
         assert self.speechless <= SPEECHLESS_LIMIT + slack, f"{self.speechless} {where}"
 
 
-class _Witness(SessionObserver):
-    """Keeps what the room is told of engines."""
-
-    def __init__(self, troubles: list[Trouble]) -> None:
-        self._troubles = troubles
-
-    def engine_trouble(self, trouble: Trouble) -> None:
-        self._troubles.append(trouble)
-
-
 @dataclass(frozen=True, slots=True)
 class Figures:
     """Of many calls."""
@@ -212,10 +209,12 @@ class Figures:
     def table(self) -> str:
         """Markdown."""
         outcomes = self.outcomes
-        kinds = Counter(f"{i.stage} {i.fault.kind}" for o in outcomes for i in o.incidents)
+        incidents = [incident for outcome in outcomes for incident in outcome.incidents]
+        stages = _counted(incident.stage.upper() for incident in incidents)
+        kinds = _counted(KINDS[incident.fault.kind] for incident in incidents)
         rows = [
             ("calls (mesh, SFU)", _by_topology(outcomes)),
-            ("faults", f"{self.faults}: " + _counted(kinds)),
+            ("faults", f"{self.faults}: {stages}; {kinds}"),
             ("rooms lost", sum(outcome.is_lost for outcome in outcomes)),
             ("utterances; lost", f"{self._spoken}; {self._lost}"),
             ("questions; answered", f"{self._questions}; {self._answered}"),
@@ -251,6 +250,16 @@ class Figures:
         return max(outcome.speechless for outcome in self.outcomes)
 
 
+class Told(SessionObserver):
+    """Keeps what the operator is told of the engines."""
+
+    def __init__(self, troubles: list[Trouble]) -> None:
+        self._troubles = troubles
+
+    def engine_trouble(self, trouble: Trouble) -> None:
+        self._troubles.append(trouble)
+
+
 class ChaoticCall:
     """One call: people, engines that fail, and somebody who watches."""
 
@@ -277,13 +286,9 @@ class ChaoticCall:
 
     async def run(self) -> Outcome:
         """From joining to being sent away."""
-        session = Session(
-            self._open(MULISA),
-            self._engines(),
-            Persona(),
-            self._log,
-            observer=_Witness(self.outcome.troubles),
-        )
+        told = Told(self.outcome.troubles)
+        agent = self._open(MULISA)
+        session = Session(agent, self._engines(), Persona(), self._log, observer=told)
         staying = asyncio.create_task(session.run())
         try:
             async with AsyncExitStack() as stack:
@@ -477,8 +482,8 @@ def _by_topology(outcomes: Sequence[Outcome]) -> str:
     return f"{mesh}, {len(outcomes) - mesh}"
 
 
-def _counted(kinds: Counter[str]) -> str:
-    return ", ".join(f"{n} {kind}" for kind, n in sorted(kinds.items()))
+def _counted(names: Iterable[str]) -> str:
+    return ", ".join(f"{name} {n}" for name, n in Counter(names).most_common())
 
 
 def _now() -> float:
