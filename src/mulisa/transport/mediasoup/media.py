@@ -319,5 +319,3 @@ async def _addresses(host: str) -> list[str]:
 async def _families(host: str) -> set[socket.AddressFamily]:
     v6 = {":" in address for address in await _addresses(host)}
     return {socket.AF_INET6 if is_v6 else socket.AF_INET for is_v6 in v6}
-
-

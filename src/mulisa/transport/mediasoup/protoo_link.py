@@ -16,6 +16,7 @@ from mulisa.ending import within
 from mulisa.transport.mediasoup.protoo import (
     MAX_MESSAGE_BYTES,
     SUBPROTOCOL,
+    Message,
     Notification,
     Refusal,
     Request,
@@ -106,6 +107,10 @@ class ProtooLink:
             if not answer.cancel() and not answer.cancelled():
                 answer.exception()  # nobody else will look
 
+    async def notify(self, method: str, data: Any = None) -> None:
+        """Tell the server, without an answer. Raises ConnectionLost."""
+        await self._send(Notification(method, {} if data is None else data))
+
     async def accept(self, request: Request, data: Any = None) -> None:
         """Grant what was asked. Who is gone does not hear of it."""
         with suppress(ConnectionLost):
@@ -137,7 +142,7 @@ class ProtooLink:
         if self._http is not None:
             await self._http.close()
 
-    async def _send(self, message: Request | Success | Refusal) -> None:
+    async def _send(self, message: Message) -> None:
         if self._socket is None or self._socket.closed:
             raise ConnectionLost("the server's signalling is out of reach")
         try:
@@ -165,7 +170,7 @@ class ProtooLink:
         try:
             message = parse(text)
         except SignalingError as error:
-            self._complain(str(error))
+            self.complain(str(error))
             return
         if isinstance(message, Request | Notification):
             self._incoming.put_nowait(message)
@@ -178,7 +183,8 @@ class ProtooLink:
         else:
             answer.set_exception(TransportError(f"the server refuses: {message.reason}"))
 
-    def _complain(self, what: str) -> None:
+    def complain(self, what: str) -> None:
+        """A message cannot be read: said aloud once."""
         self._garbage += 1
         level = logging.WARNING if self._garbage == 1 else logging.DEBUG
         logger.log(level, "a message of the server is ignored: %s", what)

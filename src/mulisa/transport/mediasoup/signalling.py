@@ -189,9 +189,7 @@ class Signalling(ABC):
         Ends when the application ended our stay; raises ConnectionLost when it is out of reach.
         """
 
-    async def choose_listeners(
-        self, producer: str, listeners: frozenset[Identity] | None
-    ) -> None:
+    async def choose_listeners(self, producer: str, listeners: frozenset[Identity] | None) -> None:
         """Let these alone consume a producer of ours; None is everybody, also who comes later.
 
         The worker forwards nothing of it to anybody else when this returns.

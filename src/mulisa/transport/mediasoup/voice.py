@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 from collections.abc import Callable
 from struct import Struct
@@ -82,4 +83,4 @@ def level_of(samples: Samples) -> int:
     rms = float(np.sqrt(np.mean(np.square(samples.astype(np.float64)))))
     if rms < 1.0:
         return SILENT
-    return min(SILENT, max(0, round(-20 * np.log10(rms / _FULL_SCALE))))
+    return min(SILENT, max(0, round(-20 * math.log10(rms / _FULL_SCALE))))
