@@ -68,7 +68,7 @@ export class Protoo {
       else asked?.reject(new Error(String(message.errorReason)));
     } else if (message.notification && typeof method === "string") {
       try {
-        hear(method, data);
+        await hear(method, data);
       } catch (error) {
         console.warn(`${method}: ${error?.message ?? error}`);
       }

@@ -52,28 +52,34 @@ function roomOf(name) {
   return rooms.get(name);
 }
 
-async function admit(socket, name, id) {
-  let room;
-  try {
-    room = await roomOf(name);
-  } catch (error) {
+// What a client asks before its room is open waits for that.
+function admit(socket, name, id) {
+  const entering = enter(name, id);
+  const protoo = new Protoo(socket, {
+    answer: async (method, data) => (await entering).answer(method, data),
+    hear: async (method, data) => (await entering).hear(method, data),
+    closed: () => entering.then((peer) => leave(peer, name)).catch(() => {}),
+  });
+  entering.then((peer) => {
+    peer.protoo = protoo;
+    if (socket.readyState === 1) peer.room.enter(peer);
+  });
+  entering.catch((error) => {
     console.warn(`room ${name}: ${error.message}`);
     socket.close(1013);
-    return;
-  }
-  const peer = new Peer(id, room);
-  peer.protoo = new Protoo(socket, {
-    answer: (method, data) => peer.answer(method, data),
-    hear: (method, data) => peer.hear(method, data),
-    closed: () => {
-      room.leave(peer);
-      if (room.peers.size === 0 && rooms.has(name) && !room.closed) {
-        rooms.delete(name);
-        room.close();
-      }
-    },
   });
-  if (socket.readyState === 1) room.enter(peer);
+}
+
+async function enter(name, id) {
+  return new Peer(id, await roomOf(name));
+}
+
+function leave(peer, name) {
+  const { room } = peer;
+  room.leave(peer);
+  if (room.peers.size > 0 || room.closed) return;
+  rooms.delete(name);
+  room.close();
 }
 
 const page = await readFile(new URL("page/index.html", import.meta.url));
