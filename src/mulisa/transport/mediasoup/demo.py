@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Annotated, Any, Final, TypeAlias
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from pydantic import Field, StringConstraints
 
 import mulisa
-from mulisa.core.errors import ConfigError, InputError, TransportError
+from mulisa.core.errors import InputError, TransportError
 from mulisa.core.room import (
     Identity,
     Participant,
@@ -22,6 +21,7 @@ from mulisa.core.room import (
     RoomName,
     parse_display_name,
 )
+from mulisa.transport.mediasoup.address import room_url
 from mulisa.transport.mediasoup.parameters import Id, Json, Wire, parse
 from mulisa.transport.mediasoup.protoo import Notification, Request
 from mulisa.transport.mediasoup.protoo_link import ProtooLink
@@ -298,25 +298,6 @@ class DemoSignalling(Signalling):
             return None
         self._peers[peer.id] = peer
         return PeerSeen(_participant(peer))
-
-
-def room_url(url: str, room: RoomName, identity: Identity) -> str:
-    """The address at which this participant finds this room. Raises ConfigError."""
-    try:
-        parts = urlsplit(url)
-        is_usable = parts.scheme in ("ws", "wss") and bool(parts.hostname)
-    except ValueError:
-        is_usable = False
-    if not is_usable:
-        raise ConfigError(
-            f"{url!r} is no WebSocket of a mediasoup application; it is like wss://HOST:4443"
-        )
-    query = [(key, value) for key, value in parse_qsl(parts.query) if key not in _OURS]
-    query += [("roomId", room), ("peerId", identity)]
-    return urlunsplit((parts.scheme, parts.netloc, parts.path or "/", urlencode(query), ""))
-
-
-_OURS: Final = ("roomId", "peerId")
 
 
 def _offer(request: Request) -> tuple[ConsumerOffered | None, list[bool]]:

@@ -87,7 +87,6 @@ class Stay:
         """How loud who is heard was lately, in dBov, as the server measures it."""
         self.dominant_speaker: Identity | None = None
         """Who speaks, as the server judges."""
-        self.was_closed = False
         self._open = open_signalling
         self._connection: RoomConnection | None = None
         self._hearings: dict[Identity, Hearing] = {}
