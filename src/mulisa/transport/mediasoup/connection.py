@@ -64,6 +64,11 @@ class RoomConnection:
         """Packets go and come."""
         return len(self._media) == 2 and all(each.is_carrying for each in self._media.values())
 
+    @property
+    def was_closed(self) -> bool:
+        """The server has ended a media path in order; it did not just fall silent."""
+        return any(each.was_closed for each in self._media.values())
+
     async def enter(self, local: Participant) -> None:
         """Be in the room, with both paths. Raises TransportError; `aclose` it then."""
         try:

@@ -74,6 +74,8 @@ class MediaConnection:
         self._outgoing = PacketBuffer()
         self._header = RtpHeader()
         self._is_closed = False
+        self.was_closed = False
+        """The server has ended it in order."""
 
     @property
     def id(self) -> str:
@@ -233,6 +235,7 @@ class MediaConnection:
             self._fail(error)
         self._advance()
         if self._dtls.is_closed and not self._is_closed:
+            self.was_closed = True
             self._lose()
 
     def _advance(self) -> None:

@@ -57,6 +57,8 @@ RECONNECT_TIME: Final = 20.0
 """Seconds after which an interrupted stay is given up."""
 FIRST_RETRY: Final = 0.2
 LONGEST_RETRY: Final = 2.0
+REASON_TIME: Final = 1.0
+"""Seconds after its media ended in which an application may end our stay as a whole."""
 RETURN_TIME: Final = 5.0
 """After we came back, those who were there before have this long to do so, too."""
 REPORT_INTERVAL: Final = 1.0
@@ -198,6 +200,8 @@ class Stay:
         waiting = asyncio.create_task(self._lost.wait(), name="mediasoup loss")
         try:
             await asyncio.wait({reading, waiting}, return_when=asyncio.FIRST_COMPLETED)
+            if connection.was_closed:  # in order: the application may be about to say why
+                await asyncio.wait({reading}, timeout=REASON_TIME)
             return reading.done() and reading.result()
         finally:
             for task in (reading, waiting):
@@ -211,7 +215,8 @@ class Stay:
         except (MulisaError, OSError) as error:
             logger.info("the room's signalling is lost: %s", error)
             return False
-        return connection.is_carrying  # without media it was closed because of that
+        # A path that went dead is why the demo ends a stay: then we come back.
+        return connection.is_carrying or connection.was_closed
 
     async def _reconnect(self) -> RoomConnection | None:
         backoff = Backoff(FIRST_RETRY, LONGEST_RETRY)
@@ -355,8 +360,7 @@ class Stay:
         hearing = self._hearings[identity]
         consumer = hearing.consumers.pop(consumer_id)
         self._ears.pop(consumer.ssrc, None)
-        if hearing.ear is not None and hearing.ear.consumer is consumer:
-            self._shut(identity)
+        self._drop(identity, consumer)
         self._show_mute(identity)
         self.settle(identity)
 
@@ -407,7 +411,7 @@ class Stay:
             if connection is None:
                 return
             if not is_wanted:
-                self._shut(identity)
+                self._drop(identity, consumer)
             await connection.signalling.pause_consumer(consumer.id, not is_wanted)
             if not is_wanted:
                 await connection.receiving.pass_through()
@@ -445,6 +449,12 @@ class Stay:
     def _shut(self, identity: Identity) -> None:
         if self.hearing(identity).close():
             self._events.put_nowait(TrackUnsubscribed(identity))
+
+    def _drop(self, identity: Identity, consumer: Consumer) -> None:
+        """Decode this one no more, if it is the one."""
+        ear = self.hearing(identity).ear
+        if ear is not None and ear.consumer is consumer:
+            self._shut(identity)
 
     def _on_rtp(self, header: RtpHeader, payload: bytes, now: float) -> None:
         identity = self._ears.get(header.ssrc)
