@@ -80,15 +80,17 @@ async def call(server: MediasoupServer, *identities: Identity) -> AsyncIterator[
 
 
 @asynccontextmanager
-async def speaking(send: SendFrame, frequency: float = 500.0) -> AsyncIterator[None]:
-    """Without a pause, until the block ends."""
+async def speaking(
+    send: SendFrame, frequency: float = 500.0, *, syllables: bool = False
+) -> AsyncIterator[None]:
+    """Without a pause, until the block ends; `syllables`: now loud, now soft, as people speak."""
 
     async def go_on() -> None:
         loop = asyncio.get_running_loop()
         begin, sound = loop.time(), tone(frequency, 50)
         for n in range(10_000):
             await asyncio.sleep(max(0.0, begin + n * 0.02 - loop.time()))
-            send(sound[n % 50])
+            send(sound[n % 50] // 64 if syllables and n % 15 >= 10 else sound[n % 50])
 
     task = asyncio.create_task(go_on())
     try:
