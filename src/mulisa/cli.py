@@ -340,6 +340,7 @@ def worker(
 
 
 @app.command(
+    short_help="Join one room of a server elsewhere.",
     epilog="\b\nExamples, with LIVEKIT_API_KEY and LIVEKIT_API_SECRET set:\n"
     "  mulisa join --room standup --url ws://localhost:7880\n"
     "  mulisa join --room standup --url wss://my.livekit.example --llm openai:gpt-4o-mini\n\n"

@@ -9,8 +9,9 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from inspect import isawaitable
 from itertools import count
-from typing import Any
+from typing import Any, cast
 
 from aiohttp import WSMsgType, web
 
@@ -108,8 +109,7 @@ class LiteEndpoint(asyncio.DatagramProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See `asyncio.DatagramProtocol`."""
-        assert isinstance(transport, asyncio.DatagramTransport)
-        self._transport = transport
+        self._transport = cast(asyncio.DatagramTransport, transport)
 
     def datagram_received(self, data: bytes, addr: tuple[Any, ...]) -> None:
         """See `asyncio.DatagramProtocol`."""
@@ -188,7 +188,8 @@ class Application:
     async def request(self, method: str, data: Any) -> bool:
         """Whether the client grants it."""
         number = next(self._numbers)
-        answered = self._pending[number] = asyncio.get_running_loop().create_future()
+        answered: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._pending[number] = answered
         await self.send({"request": True, "id": number, "method": method, "data": data})
         async with asyncio.timeout(PATIENCE):
             return await answered
@@ -226,7 +227,7 @@ class Application:
         if message.get("response"):
             self._pending.pop(message["id"]).set_result(bool(message.get("ok")))
             return
-        method, data = message["method"], message.get("data")
+        method, data = message["method"], message.get("data") or {}
         self.asked.append((method, data))
         if not message.get("request"):
             return
@@ -234,6 +235,7 @@ class Application:
         try:
             own = self.answers.get(method)
             found = own(data) if own else await self._usual(method, data)
+            found = await found if isawaitable(found) else found
             answer |= {"ok": True, "data": found}
         except RuntimeError as refusal:
             answer |= {"ok": False, "errorCode": 500, "errorReason": str(refusal)}

@@ -260,8 +260,8 @@ async def test_a_server_that_does_not_answer_is_not_waited_for(
     app: Application, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(link_module, "REQUEST_TIME", 0.2)
-    app.answers["join"] = lambda data: asyncio.sleep(0)  # which is no JSON: the socket breaks
-    with pytest.raises(TransportError):
+    app.answers["join"] = lambda data: asyncio.sleep(0.5)
+    with pytest.raises(TransportError, match="did not answer 'join'"):
         async with mulisa_at(app):
             pass
 
@@ -276,7 +276,7 @@ async def test_media_over_tcp_alone_is_told(app: Application) -> None:
             "dtlsParameters": {"fingerprints": [{"algorithm": "sha-256", "value": "AA:BB:CC"}]},
         }
 
-    app.answers["createWebRtcTransport"] = only_tcp
+    app.answers |= {"createWebRtcTransport": only_tcp, "connectWebRtcTransport": lambda data: {}}
     with pytest.raises(NegotiationError, match="TCP only"):
         async with mulisa_at(app):
             pass
@@ -357,6 +357,7 @@ async def test_a_room_that_refuses_us_for_good_is_lost(app: Application) -> None
 async def test_a_whisper_is_asked_for_with_its_listener(app: Application) -> None:
     app.joined = {"peers": [PEER], "abilities": ["listeners"]}
     async with mulisa_at(app) as mulisa:
+        await Witness(mulisa).until(ParticipantJoined)
         send = await mulisa.whisper(ALICE)
         assert app.asked[-1][1]["appData"]["listeners"] == ["alice"]
         send(tone(500.0, 1)[0])
@@ -375,6 +376,7 @@ async def test_a_whisper_that_nobody_consumes_is_told(
     monkeypatch.setattr(speaking_module, "WHISPER_TIME", 0.2)
     app.joined = {"peers": [PEER], "abilities": ["listeners"]}
     async with mulisa_at(app) as mulisa:
+        await Witness(mulisa).until(ParticipantJoined)
 
         def refuse(data: object) -> None:
             raise RuntimeError("none of its listeners consumes it")
