@@ -346,7 +346,7 @@ def worker(
     "  mulisa join --room standup --url wss://my.livekit.example --llm openai:gpt-4o-mini\n\n"
     "Of an application on mediasoup that speaks its demo's protoo:\n"
     "  mulisa join --room standup --mediasoup wss://my.mediasoup.example:4443\n\n"
-    "Ends with code 0 on Ctrl-C or when somebody removes her, 1 if the server refuses the key."
+    "Ends with code 0 on Ctrl-C or when somebody removes her, 1 if the server refuses the key.",
 )
 def join(
     room: Annotated[str, typer.Option("--room", metavar="ROOM", help="Name of the room.")],

@@ -250,18 +250,19 @@ class DemoSignalling(Signalling):
                 if told is not None:
                     yield told
                 continue
-            offer, verdicts = _offer(message)
+            offer = _offer(message)
             if offer is not None:
-                yield offer  # answered before we are asked for the next event
-            await self._answer(message, verdicts)
+                yield offer
+            await self._answer(message, offer)
 
-    async def _answer(self, request: Request, verdicts: list[bool]) -> None:
-        if verdicts and verdicts[0]:
-            await self._link.accept(request)
-        elif verdicts:
-            await self._link.reject(request, NOT_WANTED, "not wanted now")
-        else:
+    async def _answer(self, request: Request, offer: ConsumerOffered | None) -> None:
+        """The demo resumes a consumer when its request is granted, and leaves it paused if not."""
+        if offer is None:
             await self._link.reject(request, UNKNOWN, "Mulisa does not take this")
+        elif offer.taken:
+            await self._link.accept(request)
+        else:
+            await self._link.reject(request, NOT_WANTED, "not wanted now")
 
     def _told(self, message: Notification) -> RoomEvent | None:
         handler = self._handlers.get(message.method)
@@ -300,23 +301,15 @@ class DemoSignalling(Signalling):
         return PeerSeen(_participant(peer))
 
 
-def _offer(request: Request) -> tuple[ConsumerOffered | None, list[bool]]:
-    verdicts: list[bool] = []
+def _offer(request: Request) -> ConsumerOffered | None:
     if request.method != "newConsumer":
-        return None, verdicts
+        return None
     try:
         new = parse(_NewConsumer, request.data, "a consumer")
     except TransportError:
-        return None, verdicts
-    offer = ConsumerOffered(
-        new.id,
-        Identity(new.peer_id),
-        new.kind,
-        new.rtp_parameters,
-        new.producer_paused,
-        verdicts.append,
-    )
-    return offer, verdicts
+        return None
+    identity = Identity(new.peer_id)
+    return ConsumerOffered(new.id, identity, new.rtp_parameters, new.kind, new.producer_paused)
 
 
 def _participant(peer: _Peer) -> Participant:

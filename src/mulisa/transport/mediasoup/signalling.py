@@ -8,7 +8,7 @@ write a `Signalling`; `docs/mediasoup.md` has one in about twenty lines.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -47,21 +47,22 @@ class PeerGone:
     identity: Identity
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ConsumerOffered:
     """The server has made a consumer for us, which is paused until we take it."""
 
     consumer: str
     identity: Identity
     """Whose voice it is."""
-    kind: str
-    """``audio`` or ``video``."""
-    rtp_parameters: Json
+    rtp_parameters: object
     """mediasoup's, of the consumer."""
-    muted: bool
+    kind: str = "audio"
+    """``audio`` or ``video``."""
+    muted: bool = False
     """Its producer is paused (``producerPaused``)."""
-    answer: Callable[[bool], None]
-    """Call it once: True begins the packets, with False the consumer stays there and paused."""
+    taken: bool = False
+    """Set before the next event is asked for: then resume it. If not, it stays there and paused,
+    until `Signalling.pause_consumer` resumes it."""
 
 
 @dataclass(frozen=True, slots=True)

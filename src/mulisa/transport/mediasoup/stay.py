@@ -330,16 +330,14 @@ class Stay:
         identity = offer.identity
         consumer = self._readable(offer)
         if consumer is None or not self._is_here(identity) or len(self._whose) >= MAX_PEOPLE:
-            offer.answer(False)
             return
         hearing = self._hearings.setdefault(identity, Hearing())
         hearing.consumers[consumer.id] = consumer
         self._whose[consumer.id] = identity
         self._ears[consumer.ssrc] = identity
-        consumer.is_taken = self._wanted(identity) is consumer
+        consumer.is_taken = offer.taken = self._wanted(identity) is consumer
         if consumer.is_taken:
             self._listen(identity, consumer)
-        offer.answer(consumer.is_taken)
         self._show_mute(identity)
         self.settle(identity)  # the one before it is not wanted any more
 
