@@ -160,6 +160,8 @@ class Application:
         self.asked: list[tuple[str, Any]] = []
         """Requests and notifications of the client, oldest first."""
         self.connections = 0
+        self.is_newer = False
+        """Speaks as the demo does since it became TypeScript."""
         self.joined: dict[str, Any] = {"peers": [], "abilities": ["listeners", "text", "ready"]}
         self.answers: dict[str, Callable[[Any], Any]] = {}
         """What is said in place of the usual answer; an exception's text is a refusal."""
@@ -183,6 +185,8 @@ class Application:
             "rtpParameters": {"codecs": [codec], "encodings": [{"ssrc": ssrc}]},
             "producerPaused": False,
         }
+        if self.is_newer:
+            data["consumerId"] = data.pop("id")
         return await self.request("newConsumer", data | changes)
 
     async def request(self, method: str, data: Any) -> bool:
@@ -245,21 +249,24 @@ class Application:
     async def _usual(self, method: str, data: dict[str, Any]) -> Any:
         match method:
             case "getRouterRtpCapabilities":
-                return ROUTER
+                return {"routerRtpCapabilities": ROUTER} if self.is_newer else ROUTER
             case "createWebRtcTransport":
                 direction = "send" if data["producing"] else "recv"
                 endpoint = LiteEndpoint(f"t{len(self._all)}")
                 self._all.append(endpoint)
                 self.endpoints[direction] = endpoint
                 await endpoint.open()
-                return endpoint.options()
+                options = endpoint.options()
+                if self.is_newer:
+                    options["transportId"] = options.pop("id")
+                return options
             case "connectWebRtcTransport":
                 found = [each for each in self._all if each.name == data["transportId"]]
                 found[0].expect(data["dtlsParameters"])
             case "join":
                 return self.joined
             case "produce":
-                return {"id": f"producer{len(self.asked)}"}
+                return {"producerId" if self.is_newer else "id": f"producer{len(self.asked)}"}
         return {}
 
     def end(self) -> None:

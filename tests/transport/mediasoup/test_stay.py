@@ -80,7 +80,7 @@ async def test_the_dialogue_is_the_demos(app: Application) -> None:
         assert join["displayName"] == "Mulisa" and join["device"]["flag"] == "agent"
         assert [each["mimeType"] for each in join["rtpCapabilities"]["codecs"]] == ["audio/opus"]
         produce = dict(app.asked)["produce"]
-        assert produce["kind"] == "audio" and produce["appData"] == {"source": "mic"}
+        assert produce["kind"] == "audio" and produce["appData"] == {"source": "audio"}
 
         await app.notify("peerDisplayNameChanged", peerId="alice", displayName="Alice B.")
         renamed = await witness.until(ParticipantUpdated)
@@ -99,6 +99,37 @@ async def test_the_dialogue_is_the_demos(app: Application) -> None:
         await witness.until(TrackUnsubscribed(ALICE))
         await app.notify("peerClosed", peerId="alice")
         await witness.until(ParticipantLeft)
+
+
+async def test_the_demos_newer_generation_is_understood(app: Application) -> None:
+    app.is_newer = True
+    app.joined = {"peers": [{"peerId": "alice", "displayName": "Alice"}]}
+    async with mulisa_at(app) as mulisa:
+        witness = Witness(mulisa)
+        await witness.until(ParticipantJoined(Participant(ALICE, "Alice", muted=True)))
+        directions = [
+            data["appData"]["direction"]
+            for method, data in app.asked
+            if method == "createWebRtcTransport"
+        ]
+        assert sorted(directions) == ["consumer", "producer"]
+        await app.notify("newPeer", peer={"peerId": "bob", "displayName": "Bob"})
+        await witness.until(ParticipantJoined)
+        assert mulisa.participants.keys() == {"alice", "bob"}
+        assert await app.offer("alice", "c1", 7)
+        await witness.until(TrackSubscribed(ALICE))
+        await app.notify("activeSpeaker", peerId="alice")
+        await eventually(lambda: mulisa.dominant_speaker == ALICE)
+        await app.notify("speakingPeers", peerVolumes=[{"peerId": "bob", "volume": -30}])
+        await eventually(lambda: mulisa.levels == {Identity("bob"): -30})
+
+        await mulisa.hear(ALICE, False)
+        assert app.asked[-2:] == [
+            ("pauseConsumer", {"consumerId": "c1"}),
+            ("getConsumerStats", {"consumerId": "c1"}),
+        ]
+        await mulisa.speak_to(frozenset())
+        assert app.methods()[-2:] == ["pauseProducer", "getProducerStats"]
 
 
 async def test_packets_are_heard_reported_on_and_counted(

@@ -1,8 +1,12 @@
 """The dialogue of mediasoup's public demo application, and of what grew from it.
 
-Whoever joins consumes what everybody produces, and is told by requests of the server's. Beyond
-the demo's words there are a few of ours, for applications that say in their answer to ``join``
-that they know them (``abilities``): examples/mediasoup does, and docs/mediasoup.md lists them.
+Whoever joins consumes what everybody produces, and is told by requests of the server's. There are
+two generations: since the server became TypeScript (2025) ids have longer names, and what has
+nothing to answer is a notification. Both are spoken; the first answer tells which one it is.
+
+Beyond the demo's words there are a few of ours, for applications that say in their answer to
+``join`` that they know them (``abilities``): examples/mediasoup does, and docs/mediasoup.md lists
+them.
 """
 
 from __future__ import annotations
@@ -10,7 +14,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Annotated, Any, Final, TypeAlias
 
-from pydantic import Field, StringConstraints
+from pydantic import AliasChoices, Field, StringConstraints
 
 import mulisa
 from mulisa.core.errors import InputError, TransportError
@@ -63,7 +67,7 @@ class _Device(Wire):
 
 
 class _Peer(Wire):
-    id: Id
+    id: Id = Field(validation_alias=AliasChoices("id", "peerId"))
     display_name: str = ""
     device: _Device | None = None
     attributes: _Attributes = Field(default_factory=dict)
@@ -75,12 +79,12 @@ class _Joined(Wire):
 
 
 class _Produced(Wire):
-    id: Id
+    id: Id = Field(validation_alias=AliasChoices("id", "producerId"))
 
 
 class _NewConsumer(Wire):
     peer_id: Id
-    id: Id
+    id: Id = Field(validation_alias=AliasChoices("id", "consumerId"))
     kind: str
     rtp_parameters: dict[str, Any]
     producer_paused: bool = False
@@ -106,7 +110,7 @@ class _ConsumerId(Wire):
 
 class _Loudest(Wire):
     peer_id: Id | None = None
-    volume: _Volume = -127.0
+    volume: _Volume | None = None
 
 
 class _PeerVolume(Wire):
@@ -133,6 +137,8 @@ class DemoSignalling(Signalling):
         """
         self.abilities = Abilities()
         self._link = ProtooLink(room_url(url, room, identity))
+        self._is_newer = False
+        """The server is of the second generation."""
         self._peers: dict[str, _Peer] = {}
         self._before: list[RoomEvent] = []
         self._handlers: Mapping[str, Callable[[Any], RoomEvent | None]] = {
@@ -160,14 +166,21 @@ class DemoSignalling(Signalling):
 
     async def router_capabilities(self) -> object:
         """See `Signalling`."""
-        return await self._link.request("getRouterRtpCapabilities")
+        answer = await self._link.request("getRouterRtpCapabilities")
+        self._is_newer = isinstance(answer, dict) and "routerRtpCapabilities" in answer
+        return answer["routerRtpCapabilities"] if self._is_newer else answer
 
     async def create_transport(self, direction: Direction) -> object:
         """See `Signalling`."""
         sends = direction == "send"
         return await self._link.request(
             "createWebRtcTransport",
-            {"forceTcp": False, "producing": sends, "consuming": not sends},
+            {
+                "forceTcp": False,
+                "producing": sends,
+                "consuming": not sends,
+                "appData": {"direction": "producer" if sends else "consumer"},
+            },
         )
 
     async def connect_transport(self, transport: str, dtls_parameters: Json) -> None:
@@ -207,24 +220,27 @@ class DemoSignalling(Signalling):
                 "transportId": transport,
                 "kind": "audio",
                 "rtpParameters": rtp_parameters,
-                "appData": {"source": "mic", **chosen},
+                "appData": {"source": "audio", **chosen},
             },
         )
         return parse(_Produced, answer, "an answer to 'produce'").id
 
     async def close_producer(self, producer: str) -> None:
         """See `Signalling`."""
-        await self._link.request("closeProducer", {"producerId": producer})
+        if self._is_newer:
+            await self._link.notify("closeProducer", {"producerId": producer})
+        else:
+            await self._link.request("closeProducer", {"producerId": producer})
 
     async def pause_producer(self, producer: str, paused: bool) -> None:
         """See `Signalling`."""
         method = "pauseProducer" if paused else "resumeProducer"
-        await self._link.request(method, {"producerId": producer})
+        await self._change(method, {"producerId": producer}, "getProducerStats")
 
     async def pause_consumer(self, consumer: str, paused: bool) -> None:
         """See `Signalling`."""
         method = "pauseConsumer" if paused else "resumeConsumer"
-        await self._link.request(method, {"consumerId": consumer})
+        await self._change(method, {"consumerId": consumer}, "getConsumerStats")
 
     async def choose_listeners(self, producer: str, listeners: frozenset[Identity] | None) -> None:
         """See `Signalling`."""
@@ -255,6 +271,18 @@ class DemoSignalling(Signalling):
                 yield offer
             await self._answer(message, offer)
 
+    async def _change(self, method: str, what: Json, question: str) -> None:
+        """Return when the worker has done it.
+
+        Where it is a notification, a question about the same object is asked behind it: the
+        worker takes them in order.
+        """
+        if not self._is_newer:
+            await self._link.request(method, what)
+            return
+        await self._link.notify(method, what)
+        await self._link.request(question, what)
+
     async def _answer(self, request: Request, offer: ConsumerOffered | None) -> None:
         """The demo resumes a consumer when its request is granted, and leaves it paused if not."""
         if offer is None:
@@ -275,7 +303,8 @@ class DemoSignalling(Signalling):
             return None
 
     def _on_peer(self, data: Any) -> RoomEvent | None:
-        return self._seen(parse(_Peer, data, "a peer"))
+        peer = data["peer"] if isinstance(data, dict) and "peer" in data else data
+        return self._seen(parse(_Peer, peer, "a peer"))
 
     def _on_peer_closed(self, data: Any) -> RoomEvent:
         identity = _identity(data)
@@ -336,9 +365,14 @@ def _consumer(data: Any) -> str:
 
 
 def _on_loudest(data: Any) -> RoomEvent:
+    """The first generation tells the loudest one so, the second the one who speaks."""
     loudest = parse(_Loudest, data, "the loudest speaker")
-    levels = {} if loudest.peer_id is None else {Identity(loudest.peer_id): loudest.volume}
-    return Loudness(levels)
+    if loudest.peer_id is None:
+        return Loudness({})
+    identity = Identity(loudest.peer_id)
+    if loudest.volume is None:
+        return DominantSpeaker(identity)
+    return Loudness({identity: loudest.volume})
 
 
 def _on_volumes(data: Any) -> RoomEvent:

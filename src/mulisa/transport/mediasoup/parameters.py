@@ -91,7 +91,7 @@ class DtlsParameters(Wire):
 class TransportOptions(Wire):
     """A WebRtcTransport that the server has made for us."""
 
-    id: Id
+    id: Id = Field(validation_alias=AliasChoices("id", "transportId"))
     ice_parameters: IceParameters
     ice_candidates: Annotated[tuple[IceCandidate, ...], Field(min_length=1, max_length=64)]
     dtls_parameters: DtlsParameters

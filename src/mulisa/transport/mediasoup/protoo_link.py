@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from itertools import count
 from typing import Any, Final, TypeAlias
+from urllib.parse import urlsplit
 
 import aiohttp
 
@@ -66,6 +67,7 @@ class ProtooLink:
                     protocols=(SUBPROTOCOL,),
                     heartbeat=HEARTBEAT,
                     max_msg_size=MAX_MESSAGE_BYTES,
+                    origin=_origin(self._url),
                     timeout=aiohttp.ClientWSTimeout(ws_close=CLOSING_TIME),
                 )
         except aiohttp.WSServerHandshakeError as error:
@@ -188,6 +190,13 @@ class ProtooLink:
         self._garbage += 1
         level = logging.WARNING if self._garbage == 1 else logging.DEBUG
         logger.log(level, "a message of the server is ignored: %s", what)
+
+
+def _origin(url: str) -> str:
+    """Of the page that a browser would come from: the demo lets nobody else in."""
+    parts = urlsplit(url)
+    scheme = "https" if parts.scheme == "wss" else "http"
+    return f"{scheme}://{parts.hostname}"
 
 
 def _shown(url: str) -> str:
