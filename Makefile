@@ -17,7 +17,7 @@ ARGS ?=
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help run test slow unit browser check fix bench golden livekit lock wheel clean
+.PHONY: help run test slow unit browser check fix bench golden livekit mediasoup lock wheel clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -30,7 +30,7 @@ test: $(DEV) $(NODE_MODULES) $(PAGE) $(BROWSER) ## all but the slow tests
 	$(PY) -m pytest -m "unit and not slow" -n auto --dist worksteal $(ARGS) || test $$? -eq 5
 	$(PY) -m pytest -m "not unit and not slow" $(ARGS) || test $$? -eq 5
 
-slow: $(DEV) $(PAGE) $(BROWSER) $(TURN) $(NFT) livekit ## what is too long for `make test`
+slow: $(DEV) $(PAGE) $(BROWSER) $(TURN) $(NFT) livekit mediasoup ## what is too long for `make test`
 	$(PY) -m pytest -m "slow and unit" -n auto --dist worksteal $(ARGS) || test $$? -eq 5
 	$(PY) -m pytest -m "slow and not unit" $(ARGS) || test $$? -eq 5
 
@@ -63,6 +63,9 @@ golden: $(DEV) ## rewrite the golden recordings and tables; review the diff like
 
 livekit: | $(DEV) ## a real LiveKit server for the tests; needs Go
 	@sh scripts/livekit.sh
+
+mediasoup: | $(DEV) ## mediasoup's worker for the tests and the example; needs a C++ compiler
+	@sh scripts/mediasoup.sh
 
 lock: ## pin again what pyproject.toml asks for (ARGS=--upgrade for the newest)
 	@sh scripts/lock.sh $(ARGS)

@@ -16,8 +16,8 @@ from aiortc.jitterbuffer import JitterBuffer as StockJitterBuffer
 from aiortc.rtp import RtpPacket
 
 from mulisa.core.audio import FRAME_DURATION, FRAME_SAMPLES, SAMPLE_RATE_HZ, Samples
-from mulisa.transport.mesh.jitter import VoicePacket
-from mulisa.transport.mesh.stream import Sound, VoiceStream
+from mulisa.transport.rtp.jitter import VoicePacket
+from mulisa.transport.rtp.stream import Sound, VoiceStream
 
 BURST: Final = 3.0
 """Packets in a row that a burst takes on average."""

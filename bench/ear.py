@@ -51,8 +51,8 @@ from mulisa.providers.scripted import ScriptedSTT
 from mulisa.providers.silero import SileroVAD
 from mulisa.providers.whisper import WhisperSTT
 from mulisa.transport.mesh import receiving
-from mulisa.transport.mesh.opus import OpusDecoder
-from mulisa.transport.mesh.stream import VoiceStream
+from mulisa.transport.rtp.opus import OpusDecoder
+from mulisa.transport.rtp.stream import VoiceStream
 
 SENTENCES: Final = (
     "Who is in the call?",

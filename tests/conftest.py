@@ -25,6 +25,7 @@ from hypothesis import settings
 from pytest_asyncio import is_async_test
 
 from tests.livekit_server import LiveKitServer
+from tests.mediasoup_server import MediasoupServer, is_installed
 from tests.virtual_time import VirtualTimeLoop
 
 CATEGORIES = frozenset({"unit", "network", "browser", "provider"})
@@ -39,12 +40,14 @@ settings.load_profile("mulisa")
 
 _browser_setting = pytest.StashKey[str]()
 _livekit_setting = pytest.StashKey[str]()
+_mediasoup_setting = pytest.StashKey[str]()
 _failed = pytest.StashKey[bool]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_browser_setting] = os.environ.get("MULISA_CHROMIUM", "")
     config.stash[_livekit_setting] = os.environ.get("MULISA_LIVEKIT_SERVER", "")
+    config.stash[_mediasoup_setting] = os.environ.get("MULISA_MEDIASOUP_WORKER", "")
     for name in [name for name in os.environ if name.startswith(OWNERS_SETTINGS)]:
         del os.environ[name]
 
@@ -161,4 +164,22 @@ def livekit_program(pytestconfig: pytest.Config) -> str:
 def livekit(livekit_program: str) -> Iterator[LiveKitServer]:
     """A running LiveKit server for tests that neither stop nor configure it."""
     with LiveKitServer(livekit_program) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def mediasoup_worker(pytestconfig: pytest.Config) -> str:
+    """Path of mediasoup's worker: MULISA_MEDIASOUP_WORKER, or what `make` built."""
+    note = Path(sys.prefix, ".mediasoup")
+    noted = note.read_text().strip() if note.exists() else ""
+    for candidate in (pytestconfig.stash[_mediasoup_setting], noted):
+        if candidate and (found := shutil.which(candidate)) and is_installed():
+            return found
+    pytest.skip("needs mediasoup: make mediasoup, which needs a C++ compiler")
+
+
+@pytest.fixture(scope="session")
+def mediasoup(mediasoup_worker: str) -> Iterator[MediasoupServer]:
+    """The example application for tests that do not stop it; its worker may be killed."""
+    with MediasoupServer(mediasoup_worker) as server:
         yield server

@@ -144,4 +144,5 @@ def test_lock_files_pin_by_hash_and_name_no_host() -> None:
         requirements = re.findall(r"^[a-z].*(?:\n +--hash=\S+.*)*", text, re.MULTILINE)
         assert all("==" in each and "--hash=sha256:" in each for each in requirements)
         assert "://" not in text
-    assert '"resolved"' not in (ROOT / "web/package-lock.json").read_text()
+    for folder in ("web", "examples/mediasoup"):
+        assert '"resolved"' not in (ROOT / folder / "package-lock.json").read_text()

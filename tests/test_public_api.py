@@ -15,10 +15,10 @@ import mulisa
 pytestmark = pytest.mark.unit
 
 NAMES = (
-    "AudioFrame ChatRequest Delta Engines LLM MeshTransport Message MulisaError Participant "
-    "Persona Progress ProviderError SFUTransport STT STTStream Samples Session SessionConfig "
-    "SessionObserver TTS TextDelta ToolCall ToolSpec TranscriptEntry TranscriptLog Transcription "
-    "Transport TransportError VAD VADStream __version__ load_persona"
+    "AudioFrame ChatRequest Delta Engines LLM MediasoupTransport MeshTransport Message "
+    "MulisaError Participant Persona Progress ProviderError SFUTransport STT STTStream Samples "
+    "Session SessionConfig SessionObserver TTS TextDelta ToolCall ToolSpec TranscriptEntry "
+    "TranscriptLog Transcription Transport TransportError VAD VADStream __version__ load_persona"
 ).split()
 
 

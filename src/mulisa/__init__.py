@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from mulisa.core.room import Participant
     from mulisa.core.transcript import TranscriptEntry, TranscriptLog
     from mulisa.core.transport import Transport
+    from mulisa.transport.mediasoup.transport import MediasoupTransport
     from mulisa.transport.mesh.transport import MeshTransport
     from mulisa.transport.sfu.transport import SFUTransport
 
@@ -49,6 +50,7 @@ __all__ = [
     "ChatRequest",
     "Delta",
     "Engines",
+    "MediasoupTransport",
     "MeshTransport",
     "Message",
     "MulisaError",
@@ -89,6 +91,7 @@ _HOMES = {
     "core.room": ("Participant",),
     "core.transcript": ("TranscriptEntry", "TranscriptLog"),
     "core.transport": ("Transport",),
+    "transport.mediasoup.transport": ("MediasoupTransport",),
     "transport.mesh.transport": ("MeshTransport",),
     "transport.sfu.transport": ("SFUTransport",),
 }

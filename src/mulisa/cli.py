@@ -167,7 +167,7 @@ TtsOption = Annotated[
     typer.Option(
         "--tts",
         metavar="E[,E]",
-        help="Speaking: local (piper), piper:/path/voice.onnx, openai:VOICE, azure:VOICE, "
+        help="Speaking: local (piper), piper:/path/voice.onnx, openai:/VOICE, azure:VOICE, "
         "livekit:PLUGIN/MODEL; or a chain.",
     ),
 ]
@@ -395,13 +395,16 @@ def worker(
 
 
 @app.command(
+    short_help="Join one room of a server elsewhere.",
     epilog="\b\nExamples, with LIVEKIT_API_KEY and LIVEKIT_API_SECRET set:\n"
     "  mulisa join --room standup --url ws://localhost:7880\n"
     "  mulisa join --room standup --url wss://my.livekit.example --llm openai:gpt-4o-mini\n"
-    "  mulisa join --room standup --url ... --stt openai,local --budget tokens=200000"
+    "  mulisa join --room standup --url ... --stt openai,local --budget tokens=200000\n\n"
+    "\b\nOf an application on mediasoup that speaks its demo's protoo:\n"
+    "  mulisa join --room standup --mediasoup wss://my.mediasoup.example:4443"
     + _SERVICES
     + "\n\nEnds with code 0 on Ctrl-C or when somebody removes her, "
-    "1 if the server refuses the key."
+    "1 if the server refuses the key.",
 )
 def join(
     room: Annotated[str, typer.Option("--room", metavar="ROOM", help="Name of the room.")],
@@ -412,6 +415,14 @@ def join(
             "--livekit-url",
             metavar="URL",
             help="ws://HOST:PORT of a LiveKit server (LIVEKIT_URL).",
+        ),
+    ] = None,
+    mediasoup: Annotated[
+        str | None,
+        typer.Option(
+            "--mediasoup",
+            metavar="URL",
+            help="wss://HOST:PORT of a mediasoup application instead: its protoo WebSocket.",
         ),
     ] = None,
     stt: SttOption = None,
@@ -430,7 +441,7 @@ def join(
     quiet: QuietOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Join one room of a LiveKit server, and stay in it."""
+    """Join one room of a LiveKit server or of a mediasoup application, and stay in it."""
     console = Console(as_json=as_json, quiet=quiet)
     _headline(console)
     configure_logging(debug=debug, quiet=quiet)
@@ -449,16 +460,24 @@ def join(
     )
     name = _room_name(console, room)
     _check(console, settings)
-    if not settings.livekit_url:
-        _stop(console, "which server? name it with --url or LIVEKIT_URL", WRONG_USAGE)
-    _check_server(console, settings)
+    if mediasoup is not None:
+        _check_mediasoup(console, mediasoup, url=url, relay=relay)
+    elif not settings.livekit_url:
+        _stop(
+            console,
+            "which server? name it with --url or LIVEKIT_URL, or with --mediasoup",
+            WRONG_USAGE,
+        )
+    else:
+        _check_server(console, settings)
     with _trusting(console, settings), _failures(console, debug=debug, told=True):
         from mulisa.announce import Announcer
         from mulisa.serving import run_until_interrupted
         from mulisa.working import RoomToJoin, join_room
 
         announce = Announcer(console, "", "join")
-        run_until_interrupted(join_room(settings, RoomToJoin(name, relay), announce))
+        wanted = RoomToJoin(name, relay, mediasoup or "")
+        run_until_interrupted(join_room(settings, wanted, announce))
 
 
 @app.command(
@@ -674,6 +693,21 @@ def _check_server(console: Console, settings: Config) -> None:
             server_api_keys(settings)
     except ConfigError as error:
         _stop(console, str(error), WRONG_USAGE)
+
+
+def _check_mediasoup(console: Console, mediasoup: str, *, url: str | None, relay: bool) -> None:
+    """The same for a mediasoup application."""
+    from mulisa.core.room import Identity, RoomName
+    from mulisa.transport.mediasoup.address import room_url
+
+    if url is not None:
+        _stop(console, "--url and --mediasoup are two servers: name one of them", WRONG_USAGE)
+    if relay:
+        _stop(console, "--relay is for LiveKit servers: mediasoup has no relays", WRONG_USAGE)
+    try:
+        room_url(mediasoup, RoomName("room"), Identity("mulisa"))
+    except ConfigError as error:
+        _stop(console, f"--mediasoup: {error}", WRONG_USAGE)
 
 
 def _check_tls(console: Console, settings: Config) -> None:

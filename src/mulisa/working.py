@@ -13,7 +13,7 @@ from mulisa.core.account import Account, Unit
 from mulisa.core.errors import ConnectionLost, MulisaError
 from mulisa.core.events import ParticipantJoined, ParticipantLeft, TransportEvent
 from mulisa.core.metrics import Observers
-from mulisa.core.room import RoomName
+from mulisa.core.room import Identity, Participant, RoomName
 from mulisa.core.routing import Routing
 from mulisa.core.transport import Transport
 from mulisa.providers.registry import Kind
@@ -66,22 +66,25 @@ class RoomToJoin:
     room: RoomName
     relay_only: bool = False
     """Media goes through TURN servers only."""
+    mediasoup_url: str = ""
+    """Of the mediasoup application whose room it is; empty: the LiveKit server's."""
 
 
 async def join_room(config: Config, wanted: RoomToJoin, announce: Announcer) -> None:
-    """Load the engines, then stay in one room of the LiveKit server until removed or cancelled.
+    """Load the engines, then stay in one room of a server until removed or cancelled.
 
     Raises MulisaError, told as `CannotStart` before, when something is missing or wrong.
     """
     try:
         persona = build_persona(config)
-        await _check_server(config, wanted.room, announce)
+        if not wanted.mediasoup_url:
+            await _check_server(config, wanted.room, announce)
         async with _sessions(config, persona, announce) as session:
             stay = RoomStay(
                 wanted.room,
                 _opener(config, persona, wanted),
                 session,
-                _was_closed,
+                _never_closed if wanted.mediasoup_url else _was_closed,
                 announce,
                 lambda event: _tell(event, wanted.room, announce),
             )
@@ -105,6 +108,27 @@ async def _check_server(config: Config, room: RoomName, announce: Announcer) -> 
 
 
 def _opener(config: Config, persona: Persona, wanted: RoomToJoin) -> OpenTransport:
+    if wanted.mediasoup_url:
+        return _mediasoup_opener(persona, wanted)
+    return _livekit_opener(config, persona, wanted)
+
+
+def _mediasoup_opener(persona: Persona, wanted: RoomToJoin) -> OpenTransport:
+    from mulisa.transport.mediasoup.demo import DemoSignalling
+    from mulisa.transport.mediasoup.transport import MediasoupTransport  # loads aioice and PyAV
+
+    local = Participant(Identity(persona.identity), persona.name, kind="agent")
+
+    def open_signalling() -> DemoSignalling:
+        return DemoSignalling(wanted.mediasoup_url, wanted.room, local.identity)
+
+    def open_transport(routing: Routing) -> Transport:
+        return MediasoupTransport(open_signalling, wanted.room, local, routing=routing)
+
+    return open_transport
+
+
+def _livekit_opener(config: Config, persona: Persona, wanted: RoomToJoin) -> OpenTransport:
     from mulisa.server.tokens import Grant, TokenIssuer, utc_now
     from mulisa.transport.sfu.transport import SFUTransport  # loads the livekit SDK
 
@@ -134,6 +158,11 @@ def _was_closed(transport: Transport) -> bool:
     from mulisa.transport.sfu.transport import SFUTransport
 
     return isinstance(transport, SFUTransport) and transport.was_closed
+
+
+def _never_closed(_: Transport) -> bool:
+    """A mediasoup application says the same whether it removes somebody or closes the room."""
+    return False
 
 
 def _tell(event: TransportEvent, room: RoomName, announce: Announcer) -> None:

@@ -22,9 +22,9 @@ from mulisa.core.routing import Routing
 from mulisa.core.transport import Transport
 from mulisa.server.mesh import MeshEndpoint
 from mulisa.server.tokens import Grant
-from mulisa.transport.mesh.opus import OpusDecoder
 from mulisa.transport.mesh.outcome import RoomEvent
 from mulisa.transport.mesh.transport import MeshTransport
+from mulisa.transport.rtp.opus import OpusDecoder
 
 PATIENCE = 20.0
 """Seconds after which something that should happen will not."""

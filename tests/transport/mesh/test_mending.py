@@ -13,7 +13,7 @@ from aioice.ice import StunProtocol
 from mulisa.core.audio import Samples, silence
 from mulisa.core.events import ParticipantLeft
 from mulisa.core.room import Identity
-from mulisa.transport.mesh import path as path_module
+from mulisa.transport import path as path_module
 from mulisa.transport.mesh.pair import Pair
 from mulisa.transport.mesh.transport import MeshTransport
 from tests.transport.mesh.rooms import PATIENCE, Witness, gateway, hear, pitch, say, tone

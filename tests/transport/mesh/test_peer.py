@@ -14,8 +14,8 @@ from aiortc import RTCPeerConnection, RTCSessionDescription
 from mulisa.core.room import Identity
 from mulisa.transport.mesh.network import MeshNetwork
 from mulisa.transport.mesh.peer import Peer, PeerEvent, PeerText, PeerTextOpen
-from mulisa.transport.mesh.text import CHANNEL_ID, CHANNEL_LABEL
 from mulisa.transport.mesh.voice import Voice
+from mulisa.transport.text import CHANNEL_ID, CHANNEL_LABEL
 from mulisa.wire.sctp_limits import LimitedSctp
 from tests.wire.test_sctp import chunk_of, packet_of
 

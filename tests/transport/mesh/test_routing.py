@@ -27,8 +27,8 @@ from mulisa.transport.mesh import routing as routing_module
 from mulisa.transport.mesh.pair import Pair, PairEvent
 from mulisa.transport.mesh.peer import Peer
 from mulisa.transport.mesh.signaling import AnswerTo, ClientMessage
-from mulisa.transport.mesh.text import Reception
 from mulisa.transport.mesh.transport import MeshTransport
+from mulisa.transport.text import Reception
 from tests.transport.mesh.rooms import (
     EVERYBODY,
     PATIENCE,

@@ -24,11 +24,11 @@ from mulisa.core.events import (
 from mulisa.core.room import Identity
 from mulisa.core.transport import Caption, ChatMessage, SubscriptionStats
 from mulisa.transport.mesh import pair as pair_module
-from mulisa.transport.mesh.decoding import MAX_GARBLED
-from mulisa.transport.mesh.opus import OpusDecoder
 from mulisa.transport.mesh.pair import PairEvent
 from mulisa.transport.mesh.peer import Peer
 from mulisa.transport.mesh.transport import MeshTransport
+from mulisa.transport.rtp.decoding import MAX_GARBLED
+from mulisa.transport.rtp.opus import OpusDecoder
 from tests.transport.mesh.rooms import (
     PATIENCE,
     ROOM,

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from mulisa.core.audio import FRAME_DURATION, FRAME_SAMPLES, silence
 from mulisa.core.room import Identity
-from mulisa.transport.mesh import spurts
-from mulisa.transport.mesh.spurts import SpeechClock, VoicePacket
 from mulisa.transport.mesh.voice import MAX_WAITING_PACKETS, Voice, VoiceTrack
+from mulisa.transport.rtp import spurts
+from mulisa.transport.rtp.spurts import SpeechClock, VoicePacket
 from tests.transport.mesh.rooms import pitch, tone
 
 pytestmark = pytest.mark.unit

@@ -51,10 +51,10 @@ from mulisa.transport.mesh.signaling import (
     OfferFrom,
     OfferTo,
 )
-from mulisa.transport.mesh.text import Reception, TextMessage, encode_text, parse_text
 from mulisa.transport.mesh.unheard import Unheard
 from mulisa.transport.mesh.voice import Voice
 from mulisa.transport.subscription import Subscription
+from mulisa.transport.text import Reception, TextMessage, encode_text, parse_text
 from mulisa.transport.watch import Watch
 
 logger = logging.getLogger(__name__)

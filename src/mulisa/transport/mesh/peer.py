@@ -37,13 +37,13 @@ from mulisa.transport.mesh.description import (
 )
 from mulisa.transport.mesh.gathering import Gathering
 from mulisa.transport.mesh.network import MeshNetwork
-from mulisa.transport.mesh.path import Path
 from mulisa.transport.mesh.receiving import RECEIVING, Receiving
 from mulisa.transport.mesh.selection import Selection
 from mulisa.transport.mesh.signaling import ClientCandidate, IceCandidate, IceServer
-from mulisa.transport.mesh.text import CHANNEL_ID, CHANNEL_LABEL, MAX_TEXT_BYTES
 from mulisa.transport.mesh.voice import Voice
+from mulisa.transport.path import Path
 from mulisa.transport.subscription import Subscription
+from mulisa.transport.text import CHANNEL_ID, CHANNEL_LABEL, MAX_TEXT_BYTES
 from mulisa.wire.sctp_limits import limit
 
 logger = logging.getLogger(__name__)

@@ -18,7 +18,7 @@ from aiortc.rtcrtpparameters import RTCRtpReceiveParameters
 from aiortc.rtp import AnyRtcpPacket, RtcpByePacket, RtcpSrPacket, RtpPacket
 
 from mulisa.core.transport import SubscriptionStats
-from mulisa.transport.mesh.stream import StreamCounters, VoiceStream
+from mulisa.transport.rtp.stream import StreamCounters, VoiceStream
 from mulisa.transport.subscription import Subscription
 from mulisa.wire.rtcp import ReceiverReport, SenderReport
 

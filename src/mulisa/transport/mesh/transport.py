@@ -52,9 +52,9 @@ from mulisa.transport.mesh.signaling import (
     Update,
     Witness,
 )
-from mulisa.transport.mesh.text import Reception, TextMessage
 from mulisa.transport.mesh.vigil import LOOK_INTERVAL, Vigil
 from mulisa.transport.mesh.voice import Voice
+from mulisa.transport.text import Reception, TextMessage
 from mulisa.transport.watch import Watch
 
 logger = logging.getLogger(__name__)

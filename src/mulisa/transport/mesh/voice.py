@@ -16,7 +16,7 @@ from aiortc.mediastreams import MediaStreamError
 from mulisa.core.audio import Samples
 from mulisa.core.room import Identity
 from mulisa.core.transport import SendFrame
-from mulisa.transport.mesh.spurts import TAIL_FRAMES, SpeechClock, TalkSpurts, VoicePacket
+from mulisa.transport.rtp.spurts import TAIL_FRAMES, SpeechClock, TalkSpurts, VoicePacket
 
 MAX_WAITING_PACKETS: Final = TAIL_FRAMES + 1
 """The end of one talk spurt and the beginning of another, when they come at once."""

@@ -26,7 +26,7 @@ from mulisa.core.reception import Receptions
 from mulisa.core.room import Identity
 from mulisa.core.routing import Routing
 from mulisa.ending import within
-from mulisa.transport.sfu.attendance import Attendance
+from mulisa.transport.attendance import Attendance
 from mulisa.transport.sfu.chats import Chats
 from mulisa.transport.sfu.hearing import Hearing
 from mulisa.transport.sfu.inbound import until_over

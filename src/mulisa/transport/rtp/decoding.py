@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from mulisa.core.audio import FRAME_SAMPLES, SAMPLE_RATE_HZ, Samples, silence
-from mulisa.transport.mesh.jitter import VoicePacket
-from mulisa.transport.mesh.opus import GRAIN_SAMPLES, OpusDecoder
+from mulisa.transport.rtp.jitter import VoicePacket
+from mulisa.transport.rtp.opus import GRAIN_SAMPLES, OpusDecoder
 from mulisa.wire.rtp import timestamp_delta
 
 logger = logging.getLogger(__name__)

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mulisa.core.audio import FRAME_SAMPLES, SAMPLE_RATE_HZ, Samples
-from mulisa.transport.mesh.decoding import HEAD_START, MAX_FILLED, MAX_GARBLED, VoiceDecoder
-from mulisa.transport.mesh.opus import OpusDecoder
-from mulisa.transport.mesh.stream import Sound, VoiceStream
+from mulisa.transport.rtp.decoding import HEAD_START, MAX_FILLED, MAX_GARBLED, VoiceDecoder
+from mulisa.transport.rtp.opus import OpusDecoder
+from mulisa.transport.rtp.stream import Sound, VoiceStream
 
 pytestmark = pytest.mark.unit
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mulisa.transport.mesh.path import (
+from mulisa.transport.path import (
     ASK_INTERVAL,
     LOST_QUIET,
     LOST_UNANSWERED,

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from mulisa.core.events import ParticipantJoined, ParticipantLeft, ParticipantUpdated
 from mulisa.core.room import Identity, Participant, ParticipantSid
-from mulisa.transport.sfu.attendance import Attendance
+from mulisa.transport.attendance import Attendance
 
 pytestmark = pytest.mark.unit
 

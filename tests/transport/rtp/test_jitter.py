@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mulisa.transport.mesh.jitter import (
+from mulisa.transport.rtp.jitter import (
     MAX_LATENESS,
     MAX_WAITING,
     MIN_LATENESS,

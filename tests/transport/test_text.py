@@ -15,7 +15,7 @@ from mulisa.core.errors import SignalingError
 from mulisa.core.room import Identity
 from mulisa.core.transport import Caption, ChatMessage
 from mulisa.transport.chat import MAX_CHAT_CHARS
-from mulisa.transport.mesh.text import (
+from mulisa.transport.text import (
     MAX_TEXT_BYTES,
     Reception,
     TextMessage,
@@ -26,7 +26,7 @@ from mulisa.transport.mesh.text import (
 pytestmark = pytest.mark.unit
 
 GOLDEN: list[dict[str, Any]] = json.loads(
-    (Path(__file__).parents[2] / "golden" / "text.json").read_text(encoding="utf-8")
+    (Path(__file__).parents[1] / "golden" / "text.json").read_text(encoding="utf-8")
 )
 
 CAPTION = Caption("S1", Identity("alice"), "Hello", final=True, interrupted=True, unspoken="you")

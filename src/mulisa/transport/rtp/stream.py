@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from mulisa.core.audio import FRAME_SAMPLES, SAMPLE_RATE_HZ, Samples
-from mulisa.transport.mesh.decoding import VoiceDecoder
-from mulisa.transport.mesh.jitter import JitterBuffer, VoicePacket
-from mulisa.transport.mesh.opus import OpusDecoder
+from mulisa.transport.rtp.decoding import VoiceDecoder
+from mulisa.transport.rtp.jitter import JitterBuffer, VoicePacket
+from mulisa.transport.rtp.opus import OpusDecoder
 from mulisa.wire.reception import Reception
 
 Sound: TypeAlias = tuple[Samples, float]
