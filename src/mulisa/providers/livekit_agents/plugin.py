@@ -10,7 +10,7 @@ import logging
 import os
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from contextvars import Context
 from typing import Any, Final, Literal, TypeAlias, TypeVar
 
@@ -155,11 +155,9 @@ class Plugin:
         return engine
 
     async def _construct(self, factory: Callable[..., Any]) -> None:
-        variables = _variables(factory)
-        for variable in variables:  # the plugin reads it; here it is only kept from being shown
-            keep_secret(os.environ.get(variable, ""))
+        _keep_secrets()
         given = arguments(factory, self.spec, self._defaults)
-        self._translation = Translation(self._agents, self.name, " or ".join(variables))
+        self._translation = Translation(self._agents, self.name, " or ".join(_variables(factory)))
         self._context = Context()  # a plugin works for all rooms, so for none
         self._stack = AsyncExitStack()
         try:
@@ -212,10 +210,17 @@ def _check_installed(name: str) -> None:
             )
 
 
+def _keep_secrets() -> None:
+    """Plugins read their keys from the environment; here that keeps them from being shown."""
+    for name, value in os.environ.items():
+        if _VARIABLE.fullmatch(name):
+            keep_secret(value)
+
+
 def _variables(factory: Callable[..., Any]) -> tuple[str, ...]:
-    """The environment variables that a constructor reads its keys from, as its source says."""
-    try:
-        source = inspect.getsource(getattr(factory, "__init__", factory))
-    except (OSError, TypeError):
-        source = ""
-    return tuple(dict.fromkeys(_VARIABLE.findall(source)))
+    """The variables that a constructor reads its keys from, as its source or its module's says."""
+    for thing in (getattr(factory, "__init__", factory), inspect.getmodule(factory)):
+        with suppress(OSError, TypeError):
+            if found := _VARIABLE.findall(inspect.getsource(thing)):
+                return tuple(dict.fromkeys(found))
+    return ()

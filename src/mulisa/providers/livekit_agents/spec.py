@@ -6,6 +6,7 @@ import inspect
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, Self, get_args, get_origin, get_type_hints
 from urllib.parse import parse_qs, urlsplit
@@ -138,10 +139,10 @@ def _typed(name: str, values: list[str], hint: Any) -> Any:
 
 
 def _readings(values: list[str]) -> Iterator[Any]:
-    if len(values) == 1:
-        yield values[0]
-    yield values
-    try:
-        yield json.loads(values[-1])
-    except (ValueError, RecursionError):
+    if len(values) > 1:
+        yield values
         return
+    yield values[0]
+    yield values
+    with suppress(ValueError, RecursionError):
+        yield json.loads(values[0])

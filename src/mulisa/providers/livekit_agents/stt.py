@@ -243,20 +243,23 @@ class _Stretch:
                 self._tell()
 
     def _take(self, event: Any) -> None:
-        kind = str(getattr(event.type, "value", event.type))
-        best = event.alternatives[0] if event.alternatives else None
         self._is_alive = True
-        if best is None or not kind.endswith("_transcript"):
-            return
+        kind = str(getattr(event.type, "value", event.type))
+        if kind.endswith("_transcript") and event.alternatives:
+            self._understand(event.alternatives[0], is_final=kind.startswith("final"))
+        self._tell()
+
+    def _understand(self, result: Any, *, is_final: bool) -> None:
+        if not isinstance(result.text, str):
+            raise ProviderError(f"{self._stt.plugin.name} sent what is no text")
         self._unheard = 0
-        self._interim = str(best.text)
-        if kind == "final_transcript":
-            self._finals.append(self._interim)
+        self._interim = result.text
+        if is_final:
+            self._finals.append(result.text)
             self._interim = ""
             self._is_settling = self.is_ended
-            if best.confidence > 0:  # 0 is what plugins say that do not know it
-                self.confidences.append((len(best.text), best.confidence))
-        self._tell()
+            if result.confidence > 0:  # 0 is what plugins say that do not know it
+                self.confidences.append((len(result.text), result.confidence))
 
     def _tell(self) -> None:
         self._news.set()
