@@ -168,7 +168,7 @@ class Plugin:
             raise ProviderUnavailable(
                 f"the plugin {self.name} does not start: {said_by(error)}"
             ) from error
-        self._stack.push_async_callback(self._engine.aclose)
+        self._stack.push_async_callback(_close, self._engine)
 
     async def _furnish(self, stack: AsyncExitStack) -> None:
         """Outside of LiveKit's own processes plugins have no HTTP session."""
@@ -208,6 +208,13 @@ def _check_installed(name: str) -> None:
             raise ProviderUnavailable(
                 f"livekit:{name} needs a plugin: pip install livekit-agents {package}"
             )
+
+
+async def _close(engine: Any) -> None:
+    await engine.aclose()
+    client = getattr(engine, "_client", None)  # OpenAI's recogniser leaves its own open
+    if inspect.iscoroutinefunction(close := getattr(client, "close", None)):
+        await close()
 
 
 def _keep_secrets() -> None:
