@@ -9,7 +9,6 @@ import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from types import ModuleType
 from typing import Any, TypeAlias
 
 import pytest
@@ -34,7 +33,7 @@ def plugins() -> None:
 
 
 @pytest.fixture
-def fake(plugins: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+def fake(plugins: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """The plugin ``livekit:fake``, with its key, and nothing made by it yet."""
     monkeypatch.syspath_prepend(PLUGINS)
     monkeypatch.setenv("FAKE_API_KEY", KEY)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -24,13 +23,13 @@ async def reply(llm: LiveKitLLM, *messages: Message) -> list[Delta]:
     return [delta async for delta in llm.chat(ChatRequest(messages or HELLO, (TOOL,)))]
 
 
-async def test_text_comes_piece_by_piece(fake: ModuleType, loaded: Loaded) -> None:
+async def test_text_comes_piece_by_piece(fake: Any, loaded: Loaded) -> None:
     async with loaded(LiveKitLLM, "fake/clever?temperature=0.5") as llm:
         assert fake.made[-1].temperature == 0.5
         assert await reply(llm) == [TextDelta("Zoë: "), TextDelta("hello "), TextDelta("you ")]
 
 
-async def test_what_the_plugin_is_told(fake: ModuleType, loaded: Loaded) -> None:
+async def test_what_the_plugin_is_told(fake: Any, loaded: Loaded) -> None:
     calls = (ToolCall("c1", "who_is_here", {"n": [1]}), ToolCall("c2", "who_is_here", {}))
     talk = (
         Message("system", "be brief"),
@@ -61,7 +60,7 @@ async def test_what_the_plugin_is_told(fake: ModuleType, loaded: Loaded) -> None
     ]
 
 
-async def test_tool_calls_come_last(fake: ModuleType, loaded: Loaded) -> None:
+async def test_tool_calls_come_last(fake: Any, loaded: Loaded) -> None:
     from livekit.agents.llm import FunctionToolCall
 
     async def call(stream: Any) -> None:
@@ -79,9 +78,7 @@ async def test_tool_calls_come_last(fake: ModuleType, loaded: Loaded) -> None:
 
 
 @pytest.mark.parametrize("arguments", ["{broken", "[1]"])
-async def test_a_call_that_nobody_can_read(
-    arguments: str, fake: ModuleType, loaded: Loaded
-) -> None:
+async def test_a_call_that_nobody_can_read(arguments: str, fake: Any, loaded: Loaded) -> None:
     from livekit.agents.llm import FunctionToolCall
 
     async def call(stream: Any) -> None:
@@ -93,7 +90,7 @@ async def test_a_call_that_nobody_can_read(
             await reply(llm)
 
 
-async def test_one_that_breaks_off(fake: ModuleType, loaded: Loaded) -> None:
+async def test_one_that_breaks_off(fake: Any, loaded: Loaded) -> None:
     from livekit.agents import APIConnectionError
 
     async def break_off(stream: Any) -> None:
@@ -113,7 +110,7 @@ async def test_one_that_breaks_off(fake: ModuleType, loaded: Loaded) -> None:
 
 
 @pytest.mark.parametrize("says", ["", "Half an"])
-async def test_one_that_falls_silent(says: str, fake: ModuleType, loaded: Loaded) -> None:
+async def test_one_that_falls_silent(says: str, fake: Any, loaded: Loaded) -> None:
     async def wait(stream: Any) -> None:
         if says:
             stream.send(says)
@@ -125,7 +122,7 @@ async def test_one_that_falls_silent(says: str, fake: ModuleType, loaded: Loaded
             await reply(llm)
 
 
-async def test_cancelling_ends_it(fake: ModuleType, loaded: Loaded) -> None:
+async def test_cancelling_ends_it(fake: Any, loaded: Loaded) -> None:
     async def wait(stream: Any) -> None:
         await asyncio.Event().wait()
 
@@ -138,7 +135,7 @@ async def test_cancelling_ends_it(fake: ModuleType, loaded: Loaded) -> None:
         assert asking.cancelled() and fake.streams[-1].main.done()
 
 
-async def test_tokens_are_counted_and_the_budget_holds(fake: ModuleType, loaded: Loaded) -> None:
+async def test_tokens_are_counted_and_the_budget_holds(fake: Any, loaded: Loaded) -> None:
     account = Account({"tokens": 40})
     async with loaded(LiveKitLLM, "fake") as llm:
         with working_for(account):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -16,7 +15,7 @@ from tests.providers.livekit_agents.conftest import KEY, Loaded
 pytestmark = pytest.mark.unit
 
 
-async def test_it_is_told_what_is_imported_and_asked(fake: ModuleType) -> None:
+async def test_it_is_told_what_is_imported_and_asked(fake: Any) -> None:
     said: list[str] = []
     stt = LiveKitSTT("fake/big", language="de")
     assert stt.label == "fake big (LiveKit plugin)"
@@ -25,13 +24,13 @@ async def test_it_is_told_what_is_imported_and_asked(fake: ModuleType) -> None:
     await stt.aclose()
 
 
-async def test_its_own_model_is_shown_once_it_is_known(fake: ModuleType, loaded: Loaded) -> None:
+async def test_its_own_model_is_shown_once_it_is_known(fake: Any, loaded: Loaded) -> None:
     assert LiveKitSTT("fake").label == "fake (LiveKit plugin)"
     async with loaded(LiveKitSTT, "fake") as stt:
         assert stt.label == "fake ears (LiveKit plugin)"
 
 
-async def test_the_constructor_gets_what_it_names(fake: ModuleType, loaded: Loaded) -> None:
+async def test_the_constructor_gets_what_it_names(fake: Any, loaded: Loaded) -> None:
     text = "fake/big?threshold=0.5&keyterm=Mulisa&mode=good&terms=a&extra=%7B%22a%22:1%7D"
     async with loaded(LiveKitSTT, text, language="de-AT"):
         given = fake.made[-1].given
@@ -40,13 +39,13 @@ async def test_the_constructor_gets_what_it_names(fake: ModuleType, loaded: Load
     assert given["terms"] == ["a"] and given["extra"] == {"a": 1} and given["mode"] == "good"
 
 
-async def test_a_voice_where_there_is_no_model(fake: ModuleType, loaded: Loaded) -> None:
+async def test_a_voice_where_there_is_no_model(fake: Any, loaded: Loaded) -> None:
     async with loaded(LiveKitTTS, "fake/otto", language="de"):
         assert fake.made[-1].voice == "otto"
 
 
-async def test_another_class_of_the_plugin(fake: ModuleType, loaded: Loaded) -> None:
-    class Other(fake.STT):  # type: ignore[name-defined,misc]
+async def test_another_class_of_the_plugin(fake: Any, loaded: Loaded) -> None:
+    class Other(fake.STT):  # type: ignore[misc]
         pass
 
     setattr(fake, "STTv2", Other)  # noqa: B010
@@ -57,7 +56,7 @@ async def test_another_class_of_the_plugin(fake: ModuleType, loaded: Loaded) -> 
             await LiveKitSTT(name).load(lambda *_: None)
 
 
-async def test_unknown_options(fake: ModuleType) -> None:
+async def test_unknown_options(fake: Any) -> None:
     with pytest.raises(ConfigError, match="no option 'volume'.*threshold"):
         await LiveKitSTT("fake?volume=1").load(lambda *_: None)
     with pytest.raises(ConfigError, match="option mode is wrong"):
@@ -66,14 +65,14 @@ async def test_unknown_options(fake: ModuleType) -> None:
 
 @pytest.mark.parametrize("kind", [LiveKitSTT, LiveKitLLM, LiveKitTTS])
 async def test_a_missing_key_is_named_by_the_plugin(
-    kind: Any, fake: ModuleType, monkeypatch: pytest.MonkeyPatch
+    kind: Any, fake: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("FAKE_API_KEY")
     with pytest.raises(ProviderUnavailable, match="FAKE_API_KEY"):
         await kind("fake").load(lambda *_: None)
 
 
-async def test_it_has_an_http_session_until_it_is_closed(fake: ModuleType) -> None:
+async def test_it_has_an_http_session_until_it_is_closed(fake: Any) -> None:
     stt = LiveKitSTT("fake")
     await stt.load(lambda *_: None)
     engine = fake.made[-1]
@@ -84,14 +83,14 @@ async def test_it_has_an_http_session_until_it_is_closed(fake: ModuleType) -> No
     assert engine.closed == 1
 
 
-async def test_it_can_be_loaded_again(fake: ModuleType, loaded: Loaded) -> None:
+async def test_it_can_be_loaded_again(fake: Any, loaded: Loaded) -> None:
     async with loaded(LiveKitSTT, "fake") as stt:
         await stt.load(lambda *_: None)
         first, second = fake.made
         assert first.closed == 1 and first.session.closed and not second.session.closed
 
 
-async def test_one_that_fails_to_close(fake: ModuleType, caplog: pytest.LogCaptureFixture) -> None:
+async def test_one_that_fails_to_close(fake: Any, caplog: pytest.LogCaptureFixture) -> None:
     stt = LiveKitSTT("fake")
     await stt.load(lambda *_: None)
     engine = fake.made[-1]
@@ -105,7 +104,7 @@ async def test_one_that_fails_to_close(fake: ModuleType, caplog: pytest.LogCaptu
     assert "fake did not close: no" in caplog.text
 
 
-async def test_what_was_not_loaded(fake: ModuleType) -> None:
+async def test_what_was_not_loaded(fake: Any) -> None:
     with pytest.raises(ProviderUnavailable, match="not loaded"):
         LiveKitSTT("fake").stream()
     with pytest.raises(ProviderUnavailable, match="not loaded"):
@@ -125,7 +124,7 @@ def failing(error: Exception) -> Any:
 @pytest.mark.parametrize("kind", [LiveKitSTT, LiveKitLLM, LiveKitTTS])
 @pytest.mark.parametrize("status", REFUSED)
 async def test_a_refusal_is_found_while_it_loads(
-    kind: Any, status: int, fake: ModuleType, loaded: Loaded
+    kind: Any, status: int, fake: Any, loaded: Loaded
 ) -> None:
     from livekit.agents import APIStatusError
 
@@ -140,7 +139,7 @@ async def test_a_refusal_is_found_while_it_loads(
 
 @pytest.mark.parametrize("kind", [LiveKitSTT, LiveKitLLM, LiveKitTTS])
 async def test_what_is_out_of_reach_now_is_a_warning(
-    kind: Any, fake: ModuleType, loaded: Loaded, caplog: pytest.LogCaptureFixture
+    kind: Any, fake: Any, loaded: Loaded, caplog: pytest.LogCaptureFixture
 ) -> None:
     from livekit.agents import APIConnectionError
 
@@ -152,7 +151,7 @@ async def test_what_is_out_of_reach_now_is_a_warning(
 
 @pytest.mark.parametrize("kind", [LiveKitSTT, LiveKitLLM, LiveKitTTS])
 async def test_one_that_is_silent_is_a_warning(
-    kind: Any, fake: ModuleType, loaded: Loaded, caplog: pytest.LogCaptureFixture
+    kind: Any, fake: Any, loaded: Loaded, caplog: pytest.LogCaptureFixture
 ) -> None:
     import asyncio
 
@@ -178,7 +177,7 @@ async def test_one_that_is_silent_is_a_warning(
     ],
 )
 async def test_refusals(
-    status: int, message: str, words: str, retryable: bool, fake: ModuleType, loaded: Loaded
+    status: int, message: str, words: str, retryable: bool, fake: Any, loaded: Loaded
 ) -> None:
     from livekit.agents import APIStatusError
 
@@ -190,7 +189,7 @@ async def test_refusals(
     assert caught.value.retryable is retryable
 
 
-async def test_any_other_failure(fake: ModuleType, loaded: Loaded) -> None:
+async def test_any_other_failure(fake: Any, loaded: Loaded) -> None:
     async with loaded(LiveKitTTS, "fake") as tts:
         fake.speak = failing(KeyError("audio"))
         with pytest.raises(ProviderError, match="fake failed: KeyError"):

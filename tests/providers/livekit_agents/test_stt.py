@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -47,7 +46,7 @@ async def hear(stream: STTStream, seconds: float) -> str:
 
 
 async def test_all_that_was_pushed_is_understood_and_then_a_pause(
-    fake: ModuleType, loaded: Loaded
+    fake: Any, loaded: Loaded
 ) -> None:
     async with loaded(LiveKitSTT, "fake") as stt:
         stream = stt.stream()
@@ -57,9 +56,7 @@ async def test_all_that_was_pushed_is_understood_and_then_a_pause(
         await stream.aclose()
 
 
-async def test_whoever_goes_on_is_heard_by_a_further_stream(
-    fake: ModuleType, loaded: Loaded
-) -> None:
+async def test_whoever_goes_on_is_heard_by_a_further_stream(fake: Any, loaded: Loaded) -> None:
     async with loaded(LiveKitSTT, "fake") as stt:
         stream = stt.stream()
         assert await hear(stream, 0.3) == f"{300 + PAUSE_MS} ms"
@@ -69,7 +66,7 @@ async def test_whoever_goes_on_is_heard_by_a_further_stream(
         await stream.aclose()
 
 
-async def test_nothing_pushed(fake: ModuleType, loaded: Loaded) -> None:
+async def test_nothing_pushed(fake: Any, loaded: Loaded) -> None:
     async with loaded(LiveKitSTT, "fake") as stt:
         stream = stt.stream()
         assert (await stream.flush()).text == ""
@@ -77,9 +74,7 @@ async def test_nothing_pushed(fake: ModuleType, loaded: Loaded) -> None:
     assert len(fake.streams) == 1, "but that of loading"
 
 
-async def test_interims_and_final_results_are_put_together(
-    fake: ModuleType, loaded: Loaded
-) -> None:
+async def test_interims_and_final_results_are_put_together(fake: Any, loaded: Loaded) -> None:
     async def one_by_one(stream: Any) -> None:
         says = iter(
             [
@@ -119,7 +114,7 @@ async def test_interims_and_final_results_are_put_together(
     ("confidences", "expected"), [((0.5, 0.9), 0.7), ((0.0, 0.6), 0.6), ((0.0, 0.0), 1.0)]
 )
 async def test_confidence(
-    confidences: tuple[float, float], expected: float, fake: ModuleType, loaded: Loaded
+    confidences: tuple[float, float], expected: float, fake: Any, loaded: Loaded
 ) -> None:
     async def be_sure(stream: Any) -> None:
         async for _ in stream.input:
@@ -135,9 +130,7 @@ async def test_confidence(
         await stream.aclose()
 
 
-async def test_one_that_looks_at_once_whether_there_is_input(
-    fake: ModuleType, loaded: Loaded
-) -> None:
+async def test_one_that_looks_at_once_whether_there_is_input(fake: Any, loaded: Loaded) -> None:
     async def look(stream: Any) -> None:
         if not stream.input.closed:
             await words(stream)
@@ -166,9 +159,7 @@ def staying(*says: tuple[str, str], usage: bool = False) -> Any:
     return stay
 
 
-async def test_one_that_does_not_end_its_stream_is_known_by_use(
-    fake: ModuleType, loaded: Loaded
-) -> None:
+async def test_one_that_does_not_end_its_stream_is_known_by_use(fake: Any, loaded: Loaded) -> None:
     async with loaded(LiveKitSTT, "fake") as stt:
         fake.hear = staying(("final_transcript", "one"), ("final_transcript", "two"))
         for waited in (PATIENCE, SETTLED):
@@ -179,8 +170,35 @@ async def test_one_that_does_not_end_its_stream_is_known_by_use(
             await stream.aclose()
 
 
+@pytest.mark.parametrize(
+    ("end", "waited", "text"), [(0.3, SETTLED, "one"), (0.1, 0.5 + SETTLED, "one two")]
+)
+async def test_nobody_waits_for_the_words_of_silence(
+    end: float, waited: float, text: str, fake: Any, loaded: Loaded
+) -> None:
+    async def tell_times(stream: Any) -> None:
+        stream.say("final_transcript", "one", end=end)
+        async for _ in stream.input:
+            pass
+        await asyncio.sleep(0.5)
+        stream.say("final_transcript", "two")
+        await asyncio.Event().wait()
+
+    async with loaded(LiveKitSTT, "fake") as stt:
+        stt.ends_streams = False
+        fake.hear = tell_times
+        stream = stt.stream()
+        stream.push(sound(0.3))
+        stream.push(sound(0.3) // 20)
+        await asyncio.sleep(0.1)
+        began = now()
+        assert (await stream.flush()).text == text
+        assert now() - began == pytest.approx(waited)
+        await stream.aclose()
+
+
 async def test_an_interim_result_is_taken_where_no_final_one_comes(
-    fake: ModuleType, loaded: Loaded
+    fake: Any, loaded: Loaded
 ) -> None:
     async with loaded(LiveKitSTT, "fake") as stt:
         fake.hear = staying(("final_transcript", "hello"), ("interim_transcript", "there"))
@@ -192,7 +210,7 @@ async def test_an_interim_result_is_taken_where_no_final_one_comes(
 
 
 async def test_an_interim_result_of_long_ago_is_not_all_that_was_said(
-    fake: ModuleType, loaded: Loaded
+    fake: Any, loaded: Loaded
 ) -> None:
     async def begin(stream: Any) -> None:
         stream.say("interim_transcript", "once")
@@ -208,7 +226,7 @@ async def test_an_interim_result_of_long_ago_is_not_all_that_was_said(
         await stream.aclose()
 
 
-async def test_a_cough_gives_no_words(fake: ModuleType, loaded: Loaded) -> None:
+async def test_a_cough_gives_no_words(fake: Any, loaded: Loaded) -> None:
     async def say_nothing(stream: Any) -> None:
         async for _ in stream.input:
             pass
@@ -220,7 +238,7 @@ async def test_a_cough_gives_no_words(fake: ModuleType, loaded: Loaded) -> None:
         await stream.aclose()
 
 
-async def test_a_cough_where_streams_do_not_end(fake: ModuleType, loaded: Loaded) -> None:
+async def test_a_cough_where_streams_do_not_end(fake: Any, loaded: Loaded) -> None:
     async with loaded(LiveKitSTT, "fake") as stt:
         fake.hear = staying(("final_transcript", "hello"))
         stream = stt.stream()
@@ -235,7 +253,7 @@ async def test_a_cough_where_streams_do_not_end(fake: ModuleType, loaded: Loaded
 
 
 @pytest.mark.parametrize("ends", [True, False])
-async def test_one_that_falls_silent(ends: bool, fake: ModuleType, loaded: Loaded) -> None:
+async def test_one_that_falls_silent(ends: bool, fake: Any, loaded: Loaded) -> None:
     async with loaded(LiveKitSTT, "fake") as stt:
         stt.ends_streams = ends
         fake.hear = staying()
@@ -247,7 +265,7 @@ async def test_one_that_falls_silent(ends: bool, fake: ModuleType, loaded: Loade
         await stream.aclose()
 
 
-async def test_a_connection_that_breaks_is_told_at_once(fake: ModuleType, loaded: Loaded) -> None:
+async def test_a_connection_that_breaks_is_told_at_once(fake: Any, loaded: Loaded) -> None:
     from livekit.agents import APIConnectionError
 
     async def break_off(stream: Any) -> None:
@@ -272,7 +290,7 @@ async def test_a_connection_that_breaks_is_told_at_once(fake: ModuleType, loaded
     assert fake.streams[-1].runs == 1, "the plugin does not try again by itself"
 
 
-async def test_one_that_hangs_up_in_the_middle(fake: ModuleType, loaded: Loaded) -> None:
+async def test_one_that_hangs_up_in_the_middle(fake: Any, loaded: Loaded) -> None:
     async def leave(stream: Any) -> None:
         async for _ in stream.input:
             stream.say("final_transcript", "good")
@@ -289,7 +307,7 @@ async def test_one_that_hangs_up_in_the_middle(fake: ModuleType, loaded: Loaded)
 
 
 @pytest.mark.parametrize("garbage", [None, 7, b"\xff"])
-async def test_garbage_does_no_harm(garbage: Any, fake: ModuleType, loaded: Loaded) -> None:
+async def test_garbage_does_no_harm(garbage: Any, fake: Any, loaded: Loaded) -> None:
     async def talk_rubbish(stream: Any) -> None:
         async for _ in stream.input:
             pass
@@ -303,7 +321,7 @@ async def test_garbage_does_no_harm(garbage: Any, fake: ModuleType, loaded: Load
         await stream.aclose()
 
 
-async def test_a_flush_that_is_given_up_loses_nothing(fake: ModuleType, loaded: Loaded) -> None:
+async def test_a_flush_that_is_given_up_loses_nothing(fake: Any, loaded: Loaded) -> None:
     words = fake.hear
 
     async def take_time(stream: Any) -> None:
@@ -322,7 +340,7 @@ async def test_a_flush_that_is_given_up_loses_nothing(fake: ModuleType, loaded: 
         await stream.aclose()
 
 
-async def test_closing_in_the_middle_leaves_nothing(fake: ModuleType, loaded: Loaded) -> None:
+async def test_closing_in_the_middle_leaves_nothing(fake: Any, loaded: Loaded) -> None:
     async with loaded(LiveKitSTT, "fake") as stt:
         fake.hear = staying()
         stream = stt.stream()
@@ -334,7 +352,7 @@ async def test_closing_in_the_middle_leaves_nothing(fake: ModuleType, loaded: Lo
     assert fake.streams[-1].main.done()
 
 
-async def test_one_that_cannot_even_begin(fake: ModuleType, loaded: Loaded) -> None:
+async def test_one_that_cannot_even_begin(fake: Any, loaded: Loaded) -> None:
     async with loaded(LiveKitSTT, "fake") as stt:
 
         def refuse(**_: Any) -> None:
@@ -353,7 +371,7 @@ async def test_one_that_cannot_even_begin(fake: ModuleType, loaded: Loaded) -> N
 
 @pytest.mark.parametrize("streaming", ["true", "false"])
 async def test_seconds_are_counted_and_the_budget_holds(
-    streaming: str, fake: ModuleType, loaded: Loaded
+    streaming: str, fake: Any, loaded: Loaded
 ) -> None:
     used: list[str] = []
     account = Account({"seconds": 0.5}, on_spent=lambda engine, *_: used.append(engine))
@@ -368,9 +386,7 @@ async def test_seconds_are_counted_and_the_budget_holds(
     assert set(used) == {"fake"}
 
 
-async def test_without_streaming_all_is_asked_for_at_each_pause(
-    fake: ModuleType, loaded: Loaded
-) -> None:
+async def test_without_streaming_all_is_asked_for_at_each_pause(fake: Any, loaded: Loaded) -> None:
     async with loaded(LiveKitSTT, "fake?streaming=false") as stt:
         stream = stt.stream()
         assert (await stream.flush()).text == ""
@@ -381,7 +397,7 @@ async def test_without_streaming_all_is_asked_for_at_each_pause(
         assert await listening == "end"
 
 
-async def test_without_streaming_failures_and_silence(fake: ModuleType, loaded: Loaded) -> None:
+async def test_without_streaming_failures_and_silence(fake: Any, loaded: Loaded) -> None:
     from livekit.agents import APITimeoutError
 
     async def fail(_: Any) -> None:

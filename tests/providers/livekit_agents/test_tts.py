@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -25,7 +24,7 @@ async def speak(tts: LiveKitTTS, text: str = "Hello there.") -> Samples:
 
 
 @WAYS
-async def test_a_sentence(streaming: str, fake: ModuleType, loaded: Loaded) -> None:
+async def test_a_sentence(streaming: str, fake: Any, loaded: Loaded) -> None:
     async with loaded(LiveKitTTS, f"fake?streaming={streaming}&sample_rate=16000") as tts:
         assert tts.sample_rate_hz == 16_000
         samples = await speak(tts)
@@ -35,7 +34,7 @@ async def test_a_sentence(streaming: str, fake: ModuleType, loaded: Loaded) -> N
 
 @WAYS
 async def test_sound_comes_before_the_sentence_is_complete(
-    streaming: str, fake: ModuleType, loaded: Loaded
+    streaming: str, fake: Any, loaded: Loaded
 ) -> None:
     gate = asyncio.Event()
 
@@ -54,7 +53,7 @@ async def test_sound_comes_before_the_sentence_is_complete(
     assert fake.streams[-1].main.done()
 
 
-async def test_two_channels_become_one(fake: ModuleType, loaded: Loaded) -> None:
+async def test_two_channels_become_one(fake: Any, loaded: Loaded) -> None:
     async def stereo(stream: Any, text: str, emitter: Any) -> None:
         fake.begin(stream, emitter)
         emitter.push(np.tile(np.array([100, 300], dtype="<i2"), 2_400).tobytes())
@@ -65,7 +64,7 @@ async def test_two_channels_become_one(fake: ModuleType, loaded: Loaded) -> None
     assert samples.tolist() == [200] * 2_400
 
 
-async def test_a_rate_that_was_not_announced(fake: ModuleType, loaded: Loaded) -> None:
+async def test_a_rate_that_was_not_announced(fake: Any, loaded: Loaded) -> None:
     async def other(stream: Any, text: str, emitter: Any) -> None:
         fake.begin(stream, emitter, sample_rate=8_000)
         emitter.push(bytes(8_000))
@@ -77,7 +76,7 @@ async def test_a_rate_that_was_not_announced(fake: ModuleType, loaded: Loaded) -
 
 
 @WAYS
-async def test_one_that_breaks_off(streaming: str, fake: ModuleType, loaded: Loaded) -> None:
+async def test_one_that_breaks_off(streaming: str, fake: Any, loaded: Loaded) -> None:
     from livekit.agents import APIConnectionError
 
     tries = []
@@ -100,7 +99,7 @@ async def test_one_that_breaks_off(streaming: str, fake: ModuleType, loaded: Loa
 
 
 @WAYS
-async def test_one_that_says_nothing(streaming: str, fake: ModuleType, loaded: Loaded) -> None:
+async def test_one_that_says_nothing(streaming: str, fake: Any, loaded: Loaded) -> None:
     async def say_nothing(stream: Any, text: str, emitter: Any) -> None:
         fake.begin(stream, emitter)
 
@@ -111,7 +110,7 @@ async def test_one_that_says_nothing(streaming: str, fake: ModuleType, loaded: L
 
 
 @WAYS
-async def test_one_that_falls_silent(streaming: str, fake: ModuleType, loaded: Loaded) -> None:
+async def test_one_that_falls_silent(streaming: str, fake: Any, loaded: Loaded) -> None:
     async def wait(stream: Any, text: str, emitter: Any) -> None:
         await asyncio.Event().wait()
 
@@ -122,7 +121,7 @@ async def test_one_that_falls_silent(streaming: str, fake: ModuleType, loaded: L
 
 
 @WAYS
-async def test_cancelling_ends_it(streaming: str, fake: ModuleType, loaded: Loaded) -> None:
+async def test_cancelling_ends_it(streaming: str, fake: Any, loaded: Loaded) -> None:
     started = asyncio.Event()
 
     async def wait(stream: Any, text: str, emitter: Any) -> None:
@@ -140,9 +139,7 @@ async def test_cancelling_ends_it(streaming: str, fake: ModuleType, loaded: Load
         assert np.count_nonzero(await speak(tts, "Ok")) == 480
 
 
-async def test_characters_are_counted_and_the_budget_holds(
-    fake: ModuleType, loaded: Loaded
-) -> None:
+async def test_characters_are_counted_and_the_budget_holds(fake: Any, loaded: Loaded) -> None:
     account = Account({"characters": 10})
     async with loaded(LiveKitTTS, "fake") as tts:
         with working_for(account):

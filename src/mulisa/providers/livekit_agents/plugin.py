@@ -226,7 +226,8 @@ def _keep_secrets() -> None:
 
 def _variables(factory: Callable[..., Any]) -> tuple[str, ...]:
     """The variables that a constructor reads its keys from, as its source or its module's says."""
-    for thing in (getattr(factory, "__init__", factory), inspect.getmodule(factory)):
+    places: tuple[Any, ...] = (getattr(factory, "__init__", factory), inspect.getmodule(factory))
+    for thing in places:
         with suppress(OSError, TypeError):
             if found := _VARIABLE.findall(inspect.getsource(thing)):
                 return tuple(dict.fromkeys(found))

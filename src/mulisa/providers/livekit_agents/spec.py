@@ -1,4 +1,4 @@
-"""What of a plugin is meant, and the arguments that its constructor is given. Pure."""
+"""What of a plugin is meant, and the arguments that its constructor is given."""
 
 from __future__ import annotations
 

@@ -19,6 +19,7 @@ from mulisa.core.account import check_budget, spend
 from mulisa.core.audio import HEARING_RATE_HZ, Samples, silence
 from mulisa.core.errors import ProviderError, ProviderTimeout
 from mulisa.core.provider import Progress, STTStream, Transcription
+from mulisa.providers.livekit_agents.levels import Levels
 from mulisa.providers.livekit_agents.plugin import ANSWER_TIMEOUT, Plugin
 
 if TYPE_CHECKING:
@@ -29,11 +30,11 @@ log = logging.getLogger(__name__)
 PAUSE: Final = 0.5
 """Seconds of silence after the speech: a service that ends turns by itself needs to hear it."""
 SETTLED: Final = 0.3
-"""Seconds after the last final result, from a plugin that does not end its stream."""
+"""Seconds after a final result that covers all speech, if the plugin does not end its stream."""
 PATIENCE: Final = 0.8
 """Seconds after which an interim result is taken, if nothing else comes."""
-UNHEARD: Final = 2.0
-"""Seconds of audio that may have come after an interim result that is taken."""
+LAG: Final = 1.0
+"""Seconds that a result may lie behind, if it does not say where it ends."""
 
 
 class LiveKitSTT:
@@ -155,8 +156,11 @@ class _Stretch:
         self._stt = stt
         self._finals: list[str] = []
         self._interim = ""
-        self._unheard = 0
-        """Samples since the last result."""
+        self._levels = Levels()
+        self._heard = 0
+        """Samples that the last result covers, as far as is known."""
+        self._knows_times = False
+        """Results say where they end."""
         self._is_alive = False
         """The plugin has told something, though it may be without words."""
         self._is_settling = False
@@ -175,7 +179,7 @@ class _Stretch:
 
     def push(self, samples: Samples) -> None:
         """Append audio."""
-        self._unheard += len(samples)
+        self._levels.push(samples)
         spend(self._stt.plugin.name, "seconds", len(samples) / HEARING_RATE_HZ)
         with suppress(RuntimeError):  # it has ended already; the reader knows why
             self._source.push_frame(_frame(samples))
@@ -213,10 +217,14 @@ class _Stretch:
     def _patience(self) -> float:
         """Seconds without news after which it is done, or will never be."""
         ends = self._stt.ends_streams
-        if self._is_settling and not self._interim and not ends:
-            return SETTLED
+        is_all = self._levels.is_quiet_since(self._heard)
+        if self._finals and not self._interim and (self._knows_times or not ends):
+            if is_all or self._is_settling:
+                return SETTLED
         if self.text:
-            return PATIENCE if self._unheard <= UNHEARD * HEARING_RATE_HZ else ANSWER_TIMEOUT
+            unheard = (self._levels.samples - self._heard) / HEARING_RATE_HZ
+            is_nearly_all = not self._knows_times and unheard <= LAG
+            return PATIENCE if is_all or is_nearly_all else ANSWER_TIMEOUT
         return PATIENCE if self._is_alive and not ends else ANSWER_TIMEOUT
 
     def _give_up(self, *, is_late: bool) -> None:
@@ -252,13 +260,15 @@ class _Stretch:
     def _understand(self, result: Any, *, is_final: bool) -> None:
         if not isinstance(result.text, str):
             raise ProviderError(f"{self._stt.plugin.name} sent what is no text")
-        self._unheard = 0
+        end = round(result.end_time * HEARING_RATE_HZ)
+        self._knows_times = end > 0  # 0 is what plugins say that do not know it
+        self._heard = min(end or self._levels.samples, self._levels.samples)
         self._interim = result.text
         if is_final:
             self._finals.append(result.text)
             self._interim = ""
             self._is_settling = self.is_ended
-            if result.confidence > 0:  # 0 is what plugins say that do not know it
+            if result.confidence > 0:  # nor this
                 self.confidences.append((len(result.text), result.confidence))
 
     def _tell(self) -> None:

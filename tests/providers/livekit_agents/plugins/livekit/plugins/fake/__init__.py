@@ -119,8 +119,8 @@ class STT(stt.STT):
         self.closed += 1
 
 
-def event(kind: str, text: Any, confidence: float = 0.0) -> stt.SpeechEvent:
-    data = stt.SpeechData(language="en", text=text, confidence=confidence)
+def event(kind: str, text: Any, confidence: float = 0.0, end: float = 0.0) -> stt.SpeechEvent:
+    data = stt.SpeechData(language="en", text=text, confidence=confidence, end_time=end)
     return stt.SpeechEvent(type=stt.SpeechEventType(kind), alternatives=[data])
 
 
@@ -152,11 +152,11 @@ class SpeechStream(stt.RecognizeStream):
         return self._input_ch
 
     @property
-    def main(self) -> asyncio.Task[None]:
+    def main(self) -> Any:
         return self._task
 
-    def say(self, kind: str, text: Any, confidence: float = 0.0) -> None:
-        self._event_ch.send_nowait(event(kind, text, confidence))
+    def say(self, kind: str, text: Any, confidence: float = 0.0, end: float = 0.0) -> None:
+        self._event_ch.send_nowait(event(kind, text, confidence, end))
 
     def report(self, seconds: float) -> None:
         usage = stt.RecognitionUsage(audio_duration=seconds)
@@ -204,7 +204,7 @@ class ChunkedStream(tts.ChunkedStream):
         return self._tts
 
     @property
-    def main(self) -> asyncio.Task[None]:
+    def main(self) -> Any:
         return self._synthesize_task
 
     async def _run(self, output_emitter: tts.AudioEmitter) -> None:
@@ -218,7 +218,7 @@ class SynthesizeStream(tts.SynthesizeStream):
         return self._tts
 
     @property
-    def main(self) -> asyncio.Task[None]:
+    def main(self) -> Any:
         return self._task
 
     async def _run(self, output_emitter: tts.AudioEmitter) -> None:
@@ -249,7 +249,7 @@ class LLM(llm.LLM):
 
 class ThoughtStream(llm.LLMStream):
     @property
-    def main(self) -> asyncio.Task[None]:
+    def main(self) -> Any:
         return self._task
 
     def send(self, text: str = "", *calls: llm.FunctionToolCall, tokens: int = 0) -> None:
