@@ -5,6 +5,7 @@ PY := .venv/bin/python
 NPM := sh scripts/npm.sh
 RUN := .venv/.installed-run
 DEV := .venv/.installed-dev
+PLUGINS := .venv-plugins/.installed
 BROWSER := .venv/.chromium
 TURN := .venv/.turnserver
 NFT := .venv/.nft
@@ -17,7 +18,8 @@ ARGS ?=
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help run test slow unit browser check fix bench golden livekit mediasoup lock wheel clean
+.PHONY: help run test slow unit browser check fix bench golden livekit mediasoup plugins lock wheel \
+	clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -30,7 +32,7 @@ test: $(DEV) $(NODE_MODULES) $(PAGE) $(BROWSER) ## all but the slow tests
 	$(PY) -m pytest -m "unit and not slow" -n auto --dist worksteal $(ARGS) || test $$? -eq 5
 	$(PY) -m pytest -m "not unit and not slow" $(ARGS) || test $$? -eq 5
 
-slow: $(DEV) $(PAGE) $(BROWSER) $(TURN) $(NFT) livekit mediasoup ## what is too long for `make test`
+slow: $(DEV) $(PAGE) $(BROWSER) $(TURN) $(NFT) livekit mediasoup plugins ## what is too long for `make test`
 	$(PY) -m pytest -m "slow and unit" -n auto --dist worksteal $(ARGS) || test $$? -eq 5
 	$(PY) -m pytest -m "slow and not unit" $(ARGS) || test $$? -eq 5
 
@@ -67,6 +69,9 @@ livekit: | $(DEV) ## a real LiveKit server for the tests; needs Go
 mediasoup: | $(DEV) ## mediasoup's worker for the tests and the example; needs a C++ compiler
 	@sh scripts/mediasoup.sh
 
+plugins: $(PLUGINS) ## engines of LiveKit Agents, in an environment of their own
+	.venv-plugins/bin/python -m pytest tests/providers/livekit_agents $(ARGS) || test $$? -eq 5
+
 lock: ## pin again what pyproject.toml asks for (ARGS=--upgrade for the newest)
 	@sh scripts/lock.sh $(ARGS)
 
@@ -75,7 +80,7 @@ wheel: $(RUN) ## dist/*.whl with the pages inside
 	@. scripts/environment.sh && $(PY) -m hatchling build -t wheel
 
 clean: ## everything that was made here, but not the caches
-	rm -rf .venv .tools web/node_modules src/mulisa/server/page src/mulisa/compare/page dist build
+	rm -rf .venv .venv-plugins .tools web/node_modules src/mulisa/server/page src/mulisa/compare/page dist build
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache test-results
 
 $(RUN): requirements/run.lock $(SETUP)
@@ -86,6 +91,10 @@ $(RUN): requirements/run.lock $(SETUP)
 $(DEV): requirements/dev.lock requirements/run.lock $(SETUP)
 	@sh scripts/bootstrap.sh dev
 	@touch $(RUN) $@
+
+$(PLUGINS): requirements/plugins.lock $(SETUP)
+	@sh scripts/bootstrap.sh plugins
+	@touch $@
 
 # Written only when a browser was found, so that the next run tries again.
 $(BROWSER): | $(DEV)

@@ -1,6 +1,7 @@
 #!/bin/sh
-# bootstrap.sh run|dev: makes .venv from requirements/run.lock or dev.lock with the system's Python.
-# Never downloads an interpreter. Removes nothing that is in .venv already.
+# bootstrap.sh run|dev|plugins: makes .venv from requirements/run.lock or dev.lock with the system's
+# Python, or .venv-plugins from plugins.lock: LiveKit Agents pins other versions than we do.
+# Never downloads an interpreter. Removes nothing that is there already.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/environment.sh
@@ -44,6 +45,8 @@ install_uv() {
 }
 
 lock=requirements/$1.lock
+venv=.venv
+[ "$1" != plugins ] || venv=.venv-plugins
 python=$(find_python)
 uv=$(command -v uv || true)
 if [ -z "$uv" ]; then
@@ -51,11 +54,11 @@ if [ -z "$uv" ]; then
     if [ ! -x "$uv" ]; then install_uv; fi
 fi
 
-export UV_PYTHON_DOWNLOADS=never UV_NO_PROGRESS=1 VIRTUAL_ENV="$PWD/.venv"
-if [ ! -x .venv/bin/python ]; then
-    echo "venv: .venv with $("$python" --version)"
-    "$uv" venv --quiet --no-project --python "$python" .venv ||
-        fail ".venv could not be made; remove it and try again"
+export UV_PYTHON_DOWNLOADS=never UV_NO_PROGRESS=1 VIRTUAL_ENV="$PWD/$venv"
+if [ ! -x "$venv/bin/python" ]; then
+    echo "venv: $venv with $("$python" --version)"
+    "$uv" venv --quiet --no-project --python "$python" "$venv" ||
+        fail "$venv could not be made; remove it and try again"
 fi
 echo "packages: $lock"
 "$uv" pip install --quiet --require-hashes -r "$lock" ||

@@ -112,6 +112,19 @@ def test_a_pure_module_neither_waits_nor_does_io(module: str) -> None:
     assert sorted(impurities(module)) == []
 
 
+def test_livekit_agents_is_known_to_one_adapter() -> None:
+    """Which import contracts cannot say: to them all of `livekit` is one package."""
+    agents = ("livekit.agents", "livekit.plugins")
+    adapter = "mulisa.providers.livekit_agents"
+    strangers = [
+        module
+        for module in our_modules()
+        if not f"{module}.".startswith(f"{adapter}.")
+        and any(name.startswith(agents) for name in imports(module))
+    ]
+    assert strangers == []
+
+
 @pytest.mark.parametrize("module", ["mulisa", "mulisa.core.provider", "mulisa.cli"])
 def test_importing_is_cheap(module: str) -> None:
     program = f"import json, sys, {module}; print(json.dumps(sorted(sys.modules)))"
