@@ -10,7 +10,7 @@ from aiortc.rtp import RtcpByePacket, RtpPacket
 
 from mulisa.core.audio import FRAME_DURATION
 from mulisa.transport.mesh.receiving import SUPERSEDED, VoiceReceiver
-from tests.transport.mesh.test_stream import WITH_FEC
+from tests.transport.rtp.test_stream import WITH_FEC
 
 pytestmark = pytest.mark.unit
 
