@@ -17,8 +17,8 @@ give_up() {
     exit 0
 }
 
-# Without the environment that its application gives it, it only says that this is missing.
-works() { [ -x "$1" ] && "$1" 2>&1 </dev/null | grep -q MEDIASOUP_VERSION; }
+# Without the environment that its application gives it, it only says that it misses its father.
+works() { [ -x "$1" ] && "$1" 2>&1 </dev/null | grep -q "mediasoup-worker::main"; }
 
 # The sources are of 2021: their gyp wants a name that Python has moved since, and SIGSTKSZ, which
 # with today's glibc is no constant any more, must be one. Both are given to this build only.
