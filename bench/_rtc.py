@@ -12,7 +12,7 @@ import base64
 import secrets
 import struct
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
@@ -284,8 +284,17 @@ class Client:
 class Crowd:
     """The clients of one room. Enter it; `join` as often as wanted."""
 
-    def __init__(self, url: str, profiles: Sequence[str] = tuple(PROFILES)) -> None:
-        """`profiles` are those of SRTP that its clients offer; those of browsers by default."""
+    def __init__(
+        self,
+        url: str,
+        profiles: Sequence[str] = tuple(PROFILES),
+        make: Callable[..., Client] = Client,
+    ) -> None:
+        """`profiles` are those of SRTP that its clients offer; those of browsers by default.
+
+        `make` makes a client as `Client` is made: one of another protocol.
+        """
+        self._make = make
         self.publishers: list[Client] = []
         self.subscribers: list[Client] = []
         self._url, self._profiles = url, profiles
@@ -297,7 +306,7 @@ class Crowd:
         """They come one after the other."""
         group = self.publishers if is_publisher else self.subscribers
         for token in tokens:
-            client = Client(self._http, self._url, token, len(group), self._profiles)
+            client = self._make(self._http, self._url, token, len(group), self._profiles)
             group.append(client)
             await client.join(
                 is_publisher=is_publisher, receiving=0 if is_publisher else len(self.publishers)

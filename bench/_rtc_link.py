@@ -46,6 +46,8 @@ class Link:
         on_rtp: Callable[[bytes], None],
         on_rtcp: Callable[[bytes], None],
         profiles: Sequence[str] = tuple(PROFILES),
+        *,
+        has_channels: bool = True,
     ) -> None:
         """`profiles` are those of SRTP that it offers, the preferred one first."""
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
@@ -68,6 +70,7 @@ class Link:
         self._on_rtp = on_rtp
         self._on_rtcp = on_rtcp
         self._profiles = profiles
+        self._has_channels = has_channels
         self._theirs: Theirs | None = None
         self._tie_breaker = secrets.randbits(64)
         self._addresses: dict[tuple[str, int], None] = {}
@@ -213,6 +216,8 @@ class Link:
         self.outbound = _session(sends, number, pylibsrtp.Policy.SSRC_ANY_OUTBOUND)
         self.inbound = _session(receives, number, pylibsrtp.Policy.SSRC_ANY_INBOUND)
         self.connected.set()
+        if not self._has_channels:
+            return
         role = "server" if is_server else "client"
         self._sctp = _Channels(self._send_data, role, self.channels_open)
 

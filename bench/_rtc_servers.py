@@ -1,4 +1,4 @@
-"""The two SFUs of a paired measurement, each a process of its own, read from outside."""
+"""The SFUs of a paired measurement, each with processes of its own, read from outside."""
 
 from __future__ import annotations
 
@@ -17,15 +17,20 @@ from typing import Any, Literal, TypeAlias, get_args
 import psutil  # type: ignore[import-untyped]
 from bench._servers import Keys
 from tests.livekit_server import LiveKitServer
+from tests.mediasoup_server import MediasoupServer
 
 from mulisa.core.room import Identity, RoomName
 
-Stack: TypeAlias = Literal["livekit", "embedded"]
-STACKS: tuple[Stack, ...] = get_args(Stack)
+Stack: TypeAlias = Literal["livekit", "embedded", "mediasoup"]
+FORWARDERS: tuple[Stack, ...] = get_args(Stack)
+STACKS: tuple[Stack, ...] = ("livekit", "embedded")
+"""Those that speak LiveKit's protocol."""
 MIB = 2**20
 
 _LIVEKIT = Path(__file__).parents[1] / ".venv" / ".livekit"
 """Where `make livekit` writes the path of the server that it built."""
+_MEDIASOUP = Path(__file__).parents[1] / ".venv" / ".mediasoup"
+"""And `make mediasoup` that of the worker."""
 _ENDING = 20.0
 
 
@@ -69,19 +74,23 @@ def running(stacks: Sequence[Stack]) -> Iterator[Mapping[Stack, Sfu]]:
         yield {stack: servers.enter_context(_START[stack]()) for stack in stacks}
 
 
-def stacks_of(asked: Sequence[Stack] | None) -> Sequence[Stack]:
+def stacks_of(asked: Sequence[Stack] | None, known: Sequence[Stack] = STACKS) -> Sequence[Stack]:
     """Those that were asked for, all that are here by default; ends us if one of them is not."""
-    if os.access(_program(), os.X_OK) or asked == ["embedded"]:
-        return asked or STACKS
-    if asked:
-        sys.exit("no LiveKit server here: run `make livekit`, or say --stacks embedded")
-    print("no LiveKit server here: run `make livekit`; only ours is measured", file=sys.stderr)
-    return ("embedded",)
+    programs = {"livekit": _program(_LIVEKIT), "mediasoup": _program(_MEDIASOUP)}
+    missing = [
+        stack for stack in asked or known if not os.access(programs.get(stack, "."), os.X_OK)
+    ]
+    for stack in missing:
+        what = f"no {stack} here: run `make {stack}`"
+        if asked:
+            sys.exit(f"{what}, or leave it out of --stacks")
+        print(f"{what}; it is not measured", file=sys.stderr)
+    return [stack for stack in asked or known if stack not in missing]
 
 
 @contextmanager
 def _livekit() -> Iterator[Sfu]:
-    with LiveKitServer(_program()) as server:
+    with LiveKitServer(_program(_LIVEKIT)) as server:
         assert server.process
         process = psutil.Process(server.process.pid)
         yield Sfu("livekit", server.http_url, server.token, process)
@@ -108,15 +117,27 @@ def _embedded() -> Iterator[Sfu]:
                 process.wait()
 
 
-_START: Mapping[Stack, Callable[[], Any]] = {"livekit": _livekit, "embedded": _embedded}
+@contextmanager
+def _mediasoup() -> Iterator[Sfu]:
+    with MediasoupServer(_program(_MEDIASOUP)) as server:
+        assert server.process
+        process = psutil.Process(server.process.pid)
+        yield Sfu("mediasoup", server.url, lambda identity, room: f"{room} {identity}", process)
+
+
+_START: Mapping[Stack, Callable[[], Any]] = {
+    "livekit": _livekit,
+    "embedded": _embedded,
+    "mediasoup": _mediasoup,
+}
 
 
 def _tokens(keys: Keys) -> Callable[[str, str], str]:
     return lambda identity, room: keys.token(Identity(identity), RoomName(room))
 
 
-def _program() -> str:
-    return _LIVEKIT.read_text().strip() if _LIVEKIT.exists() else ""
+def _program(note: Path) -> str:
+    return note.read_text().strip() if note.exists() else ""
 
 
 def _until_ready(process: subprocess.Popen[str]) -> str:

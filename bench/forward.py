@@ -1,8 +1,8 @@
-"""What a forwarded packet costs an SFU: the embedded one and a real LiveKit server, paired.
+"""What a forwarded packet costs an SFU: the embedded one, LiveKit's and mediasoup, in one run.
 
     .venv/bin/python bench/forward.py                       all sizes; about 10 minutes
     .venv/bin/python bench/forward.py --sizes 1x100 4x50    publishers x subscribers
-    .venv/bin/python bench/forward.py --stacks embedded     without a LiveKit server
+    .venv/bin/python bench/forward.py --stacks embedded     without other servers
 
 Publishers send 80 bytes of Opus every 20 ms, subscribers hear all of them; nobody is both. They are
 bare clients (`bench/_rtc.py`) in this process, with signalling, ICE, DTLS-SRTP, data channels and
@@ -10,7 +10,10 @@ reports as SDKs have them; the servers are other processes, fresh for each size.
 measured in rounds, in which one server after the other works while the clients of the other are
 connected and silent, so that both meet the same machine.
 
-A figure is all the CPU time that the server's process used in a round (/proc, user and system) by
+mediasoup is examples/mediasoup: its worker in C++, and Node for the signalling; its clients speak
+protoo and have no data channels.
+
+A figure is all the CPU time that the server's processes used in a round (/proc, user and system) by
 the packets that came to subscribers. What did not come is the SFU's loss, or the receivers' if the
 kernel dropped it at their sockets. Every fiftieth packet is decrypted and compared with what was
 sent. Memory is the growth of the server's resident set by subscribers; the idle cost is the CPU
@@ -37,9 +40,10 @@ from rich.table import Table
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from bench._report import circumstances, write
-from bench._rtc import PACKET_DURATION, Crowd, kernel_drops
+from bench._rtc import PACKET_DURATION, Client, Crowd, kernel_drops
 from bench._rtc_link import PROFILES
-from bench._rtc_servers import STACKS, Sfu, Stack, running, stacks_of
+from bench._rtc_mediasoup import MediasoupClient
+from bench._rtc_servers import FORWARDERS, Sfu, Stack, running, stacks_of
 
 SIZES = ("1x10", "1x25", "1x50", "1x100", "4x10", "4x50", "4x100")
 TARGETS = dict.fromkeys(SIZES, 40.0) | {"4x50": 50.0, "4x100": 50.0}
@@ -120,7 +124,7 @@ class Row:
 def main() -> None:
     """Measure, print a table, and keep it as JSON if asked."""
     options = parse()
-    options.stacks = stacks_of(options.stacks)
+    options.stacks = stacks_of(options.stacks, FORWARDERS)
     rows = [row for size in options.sizes for row in asyncio.run(measure(size, options))]
     result = {
         "benchmark": "forward",
@@ -139,7 +143,9 @@ def parse() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--sizes", type=size_of, nargs="+", default=SIZES, metavar="PxS")
-    parser.add_argument("--stacks", choices=STACKS, nargs="+", help="all that are here by default")
+    parser.add_argument(
+        "--stacks", choices=FORWARDERS, nargs="+", help="all that are here by default"
+    )
     parser.add_argument("--rounds", type=int, default=3, help="of each server, in turn")
     parser.add_argument("--seconds", type=float, default=6.0, help="of speech in a round")
     parser.add_argument(
@@ -180,7 +186,7 @@ async def measure(size: str, options: argparse.Namespace) -> list[Row]:
     with running(options.stacks) as sfus:
         async with AsyncExitStack() as stack:
             crowds = {
-                sfu.stack: await stack.enter_async_context(Crowd(sfu.url, options.srtp))
+                sfu.stack: await stack.enter_async_context(crowd_of(sfu, options.srtp))
                 for sfu in sfus.values()
             }
             idles = options.idle if publishers == 1 and subscribers > 1 else 0.0
@@ -196,6 +202,11 @@ async def measure(size: str, options: argparse.Namespace) -> list[Row]:
                 rows[name].idle_after = cpu
             await speak_in_turn(sfus, crowds, rows, options)
     return list(rows.values())
+
+
+def crowd_of(sfu: Sfu, profiles: Sequence[str]) -> Crowd:
+    """Clients that speak its language."""
+    return Crowd(sfu.url, profiles, MediasoupClient if sfu.stack == "mediasoup" else Client)
 
 
 async def begin(sfu: Sfu, crowd: Crowd, row: Row) -> None:
@@ -284,27 +295,33 @@ def now() -> float:
 
 
 def paired(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
-    """By size: the embedded SFU's cost as percent of LiveKit's, and what was aimed at."""
+    """By size: the embedded SFU's cost as percent of the others', and what was aimed at."""
     by = {(row.size, row.stack): row.figures() for row in rows}
-    result = {}
+    result: dict[str, dict[str, Any]] = {}
     for size in dict.fromkeys(row.size for row in rows):
-        ours, theirs = by.get((size, "embedded")), by.get((size, "livekit"))
-        if not (ours and theirs):
-            continue
-        percent = 100 * ours["us_per_packet"] / theirs["us_per_packet"]
-        target = TARGETS.get(size)
-        idle = ours["idle_percent_per_subscriber"]
-        result[size] = {
-            "percent_of_livekit": round(percent, 1),
-            "target": target,
-            "is_met": (
-                (target is None or percent <= target)
-                and not ours["lost_by_sfu"]
-                and ours["mib_per_subscriber"] <= MEMORY_TARGET
-                and (idle is None or idle <= IDLE_TARGET)
-            ),
-        }
+        ours = by.get((size, "embedded"))
+        for other in ("livekit", "mediasoup"):
+            theirs = by.get((size, other))
+            if ours and theirs:
+                percent = 100 * ours["us_per_packet"] / theirs["us_per_packet"]
+                result.setdefault(size, {})[f"percent_of_{other}"] = round(percent, 1)
+        if ours and "percent_of_livekit" in result.get(size, {}):
+            result[size] |= judged(size, ours, result[size]["percent_of_livekit"])
     return result
+
+
+def judged(size: str, ours: Mapping[str, Any], percent: float) -> dict[str, Any]:
+    """What was aimed at, and whether all of it was reached."""
+    target, idle = TARGETS.get(size), ours["idle_percent_per_subscriber"]
+    return {
+        "target": target,
+        "is_met": (
+            (target is None or percent <= target)
+            and not ours["lost_by_sfu"]
+            and ours["mib_per_subscriber"] <= MEMORY_TARGET
+            and (idle is None or idle <= IDLE_TARGET)
+        ),
+    }
 
 
 def show(result: Mapping[str, Any]) -> None:
@@ -312,7 +329,7 @@ def show(result: Mapping[str, Any]) -> None:
     table = Table(box=None, padding=(0, 1), title="per forwarded packet, and per subscriber")
     for heading in ("size", "SFU"):
         table.add_column(heading, no_wrap=True)
-    for heading in ("us", "pkt/s", "lost", "MiB", "idle %", "% of LK", "target"):
+    for heading in ("us", "pkt/s", "lost", "MiB", "idle %", "% of LK", "% of ms", "target"):
         table.add_column(heading, justify="right", no_wrap=True)
     for row in result["rows"]:
         pair = result["paired"].get(row["size"], {}) if row["stack"] == "embedded" else {}
@@ -324,7 +341,7 @@ def show(result: Mapping[str, Any]) -> None:
             ""
             if row["idle_percent_per_subscriber"] is None
             else row["idle_percent_per_subscriber"],
-            f"{pair['percent_of_livekit']:.0f}" if pair else "",
+            *(percent(pair, other) for other in ("livekit", "mediasoup")),
             verdict(pair),
         )
         table.add_row(row["size"], row["stack"], *map(str, cells))
@@ -336,6 +353,12 @@ def show(result: Mapping[str, Any]) -> None:
     srtp = dict.fromkeys(f"{row['stack']}: {row['srtp']}" for row in result["rows"])
     console.print("; ".join(srtp))
     console.print(f"{decrypted} packets decrypted, {wrong} of them not what was sent")
+
+
+def percent(pair: Mapping[str, Any], other: Stack) -> str:
+    """Ours of another one's; empty where that was not measured."""
+    found = pair.get(f"percent_of_{other}")
+    return "" if found is None else f"{found:.0f}"
 
 
 def verdict(pair: Mapping[str, Any]) -> str:

