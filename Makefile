@@ -1,5 +1,5 @@
-# Everything a clone needs is installed on the way, into .venv, .tools and web/node_modules;
-# downloads are kept in the user's cache folder. `make` alone lists the targets.
+# Everything a clone needs is installed on the way, into .venv, .venv-plugins, .tools and
+# web/node_modules; downloads are kept in the user's cache folder. `make` alone lists the targets.
 
 PY := .venv/bin/python
 NPM := sh scripts/npm.sh

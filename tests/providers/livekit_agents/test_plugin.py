@@ -68,7 +68,7 @@ async def test_a_missing_key_is_named_by_the_plugin(
     kind: Any, fake: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("FAKE_API_KEY")
-    with pytest.raises(ProviderUnavailable, match="FAKE_API_KEY"):
+    with pytest.raises(ProviderUnavailable, match="; set FAKE_API_KEY"):
         await kind("fake").load(lambda *_: None)
 
 
@@ -200,7 +200,7 @@ async def test_any_other_failure(fake: Any, loaded: Loaded) -> None:
 @pytest.mark.parametrize(
     ("source", "words"),
     [
-        ("import nobody_has_this", "needs the package nobody_has_this"),
+        ("import nobody_has_this", "needs a package; pip install nobody_has_this"),
         ("raise RuntimeError('too old')", "cannot be imported: too old"),
     ],
 )

@@ -197,6 +197,26 @@ async def test_nobody_waits_for_the_words_of_silence(
         await stream.aclose()
 
 
+@pytest.mark.parametrize("kind", ["final_transcript", "interim_transcript"])
+async def test_a_slow_service_is_waited_for_while_words_are_missing(
+    kind: str, fake: Any, loaded: Loaded
+) -> None:
+    async def be_slow(stream: Any) -> None:
+        async for _ in stream.input:
+            pass
+        stream.say(kind, "one", end=0.3)
+        await asyncio.sleep(2 * PATIENCE)
+        stream.say("final_transcript", "and two", end=0.9)
+        await asyncio.Event().wait()
+
+    async with loaded(LiveKitSTT, "fake") as stt:
+        stt.ends_streams = False
+        fake.hear = be_slow
+        stream = stt.stream()
+        assert (await hear(stream, 1.0)).endswith("and two")
+        await stream.aclose()
+
+
 async def test_an_interim_result_is_taken_where_no_final_one_comes(
     fake: Any, loaded: Loaded
 ) -> None:

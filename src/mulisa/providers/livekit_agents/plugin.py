@@ -9,7 +9,7 @@ import inspect
 import logging
 import os
 import re
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, suppress
 from contextvars import Context
 from typing import Any, Final, Literal, TypeAlias, TypeVar
@@ -133,7 +133,7 @@ class Plugin:
         except ImportError as error:
             _check_installed(self.name)
             raise ProviderUnavailable(
-                f"the plugin {self.name} needs the package {error.name or error}; pip install it"
+                f"the plugin {self.name} needs a package; pip install {error.name or error}"
             ) from error
         except Exception as error:  # a plugin may do anything when it is imported
             raise ProviderUnavailable(
@@ -150,14 +150,15 @@ class Plugin:
         base = getattr(getattr(self._agents, self._base.lower()), self._base)
         if not (inspect.isclass(found) and issubclass(found, base)):
             name = ".".join((self.name, *self.spec.path))
-            raise ConfigError(f"LiveKit's plugin {name} has no {self._base} engine")
+            raise ConfigError(f"LiveKit's plugin {name} has no {self._base} engine; name another")
         engine: Callable[..., Any] = found
         return engine
 
     async def _construct(self, factory: Callable[..., Any]) -> None:
         _keep_secrets()
+        variables = _variables(factory)
         given = arguments(factory, self.spec, self._defaults)
-        self._translation = Translation(self._agents, self.name, " or ".join(_variables(factory)))
+        self._translation = Translation(self._agents, self.name, " or ".join(variables))
         self._context = Context()  # a plugin works for all rooms, so for none
         self._stack = AsyncExitStack()
         try:
@@ -165,8 +166,9 @@ class Plugin:
             self._engine = self.call(factory, **given)
         except Exception as error:  # a plugin may raise anything
             await self.aclose()
+            mend = f"; set {variables[0]}" if variables and not _is_set(variables) else ""
             raise ProviderUnavailable(
-                f"the plugin {self.name} does not start: {said_by(error)}"
+                f"the plugin {self.name} does not start: {said_by(error)}{mend}"
             ) from error
         self._stack.push_async_callback(_close, self._engine)
 
@@ -206,7 +208,7 @@ def _check_installed(name: str) -> None:
         if not is_there:
             package = f"livekit-plugins-{name.replace('_', '-')}"
             raise ProviderUnavailable(
-                f"livekit:{name} needs a plugin: pip install livekit-agents {package}"
+                f"livekit:{name} needs packages; pip install livekit-agents {package}"
             )
 
 
@@ -222,6 +224,10 @@ def _keep_secrets() -> None:
     for name, value in os.environ.items():
         if _VARIABLE.fullmatch(name):
             keep_secret(value)
+
+
+def _is_set(variables: Sequence[str]) -> bool:
+    return any(os.environ.get(variable) for variable in variables)
 
 
 def _variables(factory: Callable[..., Any]) -> tuple[str, ...]:

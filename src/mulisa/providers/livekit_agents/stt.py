@@ -218,9 +218,9 @@ class _Stretch:
         """Seconds without news after which it is done, or will never be."""
         ends = self._stt.ends_streams
         is_all = self._levels.is_quiet_since(self._heard)
-        if self._finals and not self._interim and (self._knows_times or not ends):
-            if is_all or self._is_settling:
-                return SETTLED
+        is_settled = is_all if self._knows_times else not ends and (is_all or self._is_settling)
+        if self._finals and not self._interim and is_settled:
+            return SETTLED
         if self.text:
             unheard = (self._levels.samples - self._heard) / HEARING_RATE_HZ
             is_nearly_all = not self._knows_times and unheard <= LAG
