@@ -102,7 +102,7 @@ async def speaking(
 
 def packets_of(transport: MediasoupTransport) -> int:
     """Packets of voices that have come, whether or not anybody listened."""
-    return sum(each.packets for each in transport._stay._hearings.values())
+    return sum(each.packets for each in transport._stay.consuming)
 
 
 async def eventually(is_true: Callable[[], bool]) -> None:

@@ -79,7 +79,7 @@ async def test_a_room_that_was_rebuilt_has_everything_as_before(
         await asyncio.gather(*coming_back)
         await witness.until(TrackUnsubscribed(ALICE), TrackSubscribed(ALICE))
         await talk(alice, mulisa, 400.0)
-        await eventually(lambda: alice._stay.hearing(MULISA).ear is not None)
+        await eventually(lambda: alice._stay.consuming.hearing(MULISA).ear is not None)
         await talk(mulisa, alice, 600.0)
         assert mulisa.routing == routing
         attributes = alice.participants[MULISA].attributes

@@ -184,7 +184,7 @@ async def test_the_first_words_of_a_whisper_are_whole(mediasoup: MediasoupServer
     async with call(mediasoup, BOB, MULISA) as room:
         mulisa, bob = room.transports[MULISA], room.transports[BOB]
         send = await mulisa.whisper(BOB)
-        await eventually(lambda: bob._stay.follows(MULISA))
+        await eventually(lambda: bob._stay.consuming.follows(MULISA))
         hearing = asyncio.create_task(hear(bob, MULISA, 50))
         for samples in tone(900.0, 50):
             send(samples)

@@ -198,13 +198,13 @@ async def test_of_two_voices_the_newest_is_heard_and_then_the_other(app: Applica
     async with mulisa_at(app) as mulisa:
         assert await app.offer("alice", "c1", 7)
         assert await app.offer("alice", "c2", 8)
-        await eventually(lambda: mulisa._stay.follows(ALICE))
+        await eventually(lambda: mulisa._stay.consuming.follows(ALICE))
         assert app.asked[-1] == ("pauseConsumer", {"consumerId": "c1"})
-        ear = mulisa._stay.hearing(ALICE).ear
+        ear = mulisa._stay.consuming.hearing(ALICE).ear
         assert ear is not None and ear.consumer.id == "c2"
         await app.notify("consumerClosed", consumerId="c2")
         await eventually(lambda: app.asked[-1] == ("resumeConsumer", {"consumerId": "c1"}))
-        await eventually(lambda: mulisa._stay.follows(ALICE))
+        await eventually(lambda: mulisa._stay.consuming.follows(ALICE))
 
 
 @pytest.mark.parametrize(
@@ -229,7 +229,7 @@ async def test_consumers_that_cannot_be_are_declined(
         assert not await app.request("newDataConsumer", {"id": "d1"})
         assert await app.offer("alice", "c2", 8), "the next one is taken"
         assert not await app.offer("alice", "c2", 9), "but not twice"
-        await eventually(lambda: mulisa._stay.follows(ALICE))
+        await eventually(lambda: mulisa._stay.consuming.follows(ALICE))
 
 
 async def test_garbage_is_ignored_and_the_room_goes_on(app: Application) -> None:

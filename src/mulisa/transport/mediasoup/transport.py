@@ -104,7 +104,7 @@ class MediasoupTransport:
 
     async def frames(self, identity: Identity) -> AsyncIterator[AudioFrame]:
         """Decoded voice of one participant until their present subscription ends."""
-        if (ear := self._stay.hearing(identity).ear) is not None:
+        if (ear := self._stay.consuming.hearing(identity).ear) is not None:
             async for frame in ear.subscription.frames():
                 yield frame
 
@@ -129,10 +129,10 @@ class MediasoupTransport:
         """Resume somebody's consumer or pause it; TransportError after `ROUTING_TIME`."""
         stay = self._stay
         stay.routing = stay.routing.changed(RoutingChange(hear={identity: on}))
-        stay.settle(identity)
+        stay.consuming.settle(identity)
         try:
             async with asyncio.timeout(ROUTING_TIME):
-                await stay.watch.until(lambda: stay.follows(identity))
+                await stay.watch.until(lambda: stay.consuming.follows(identity))
                 await self._show_routing()
         except TimeoutError as error:
             wish = "resumed" if on else "paused"
@@ -197,7 +197,7 @@ class MediasoupTransport:
 
     def stats(self, identity: Identity) -> SubscriptionStats:
         """Counters of all subscriptions to one participant."""
-        return self._stay.hearing(identity).stats()
+        return self._stay.consuming.hearing(identity).stats()
 
     async def _show_routing(self) -> None:
         text = self._stay.routing.as_attribute()
