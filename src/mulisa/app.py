@@ -56,6 +56,11 @@ class EngineChoice:
     missing: str = ""
     """It was asked for, and cannot be had here: what was found, and the mend."""
 
+    @property
+    def same(self) -> tuple[EngineSpec, frozenset[tuple[str, str]]]:
+        """Two choices with the same are one engine."""
+        return self.spec, frozenset(self.options.items())
+
     def create(self) -> Provider:
         """Make it without loading it.
 
@@ -91,8 +96,8 @@ async def choose_engines(
     None for a kind that is not wanted. Raises ConfigError for a name that nothing provides.
     """
     chosen = [await _choose(kind, spec, config, language) for spec in config.chain(kind)]
-    first_of_each = {choice.spec: choice for choice in reversed(chosen)}
-    return tuple(choice for choice in chosen if first_of_each[choice.spec] is choice)
+    first_of_each = {choice.same: choice for choice in reversed(chosen)}
+    return tuple(choice for choice in chosen if first_of_each[choice.same] is choice)
 
 
 async def build_engines(config: Config, persona: Persona, progress: EngineProgress) -> Engines:
@@ -309,7 +314,7 @@ async def _wish_llm(spec: EngineSpec, config: Config) -> EngineChoice:
     models = await find_ollama_models(config.ollama_url)
     if models:
         base_url = f"{config.ollama_url.rstrip('/')}/v1"
-        ollama = {"api_key": "ollama", "base_url": base_url}
+        ollama = {"api_key": "ollama", "base_url": base_url, "free": "yes"}
         why = f"an Ollama answers at {config.ollama_url}"
         return EngineChoice("llm", EngineSpec("openai", spec.model or models[0]), ollama, why)
     if spec.name == "ollama":

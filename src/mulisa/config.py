@@ -584,7 +584,14 @@ def _keep_secrets(config: Config) -> None:
         value = getattr(config, name)
         if isinstance(value, SecretStr):
             keep_secret(value.get_secret_value())
-    for url in (config.openai_base_url, config.ollama_url, *config.webhooks):
+    addresses = (
+        config.openai_base_url,
+        config.ollama_url,
+        config.azure_openai_endpoint,
+        config.azure_speech_endpoint,
+        config.azure_voice_live_endpoint,
+    )
+    for url in (*addresses, *config.webhooks):
         _keep_credentials(url)
     for server in config.ice_servers:
         keep_secret(IceServerSpec.parse(server).credential)

@@ -15,6 +15,9 @@ from typing import Final, Literal, TypeAlias
 
 from mulisa.core.errors import BudgetSpent
 
+MOST_AT_ONCE: Final = 1e7
+"""Of any unit; a service that tells of more is not believed."""
+
 Stage: TypeAlias = Literal["stt", "llm", "tts", "realtime"]
 Unit: TypeAlias = Literal["seconds", "tokens", "characters"]
 """Of audio sent to or got from a service, of a language model, of text to be spoken."""
@@ -99,7 +102,7 @@ def is_first_to_tell() -> bool:
 
 def spend(engine: str, unit: Unit, amount: float) -> None:
     """Something was used that costs money; to be reported even if that exceeds the budget."""
-    if (account := _account.get()) is not None and amount > 0:
+    if (account := _account.get()) is not None and 0 < amount < MOST_AT_ONCE:
         account.spent[unit] += amount
         account.on_spent(engine, unit, amount)
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
-from mulisa.core.account import Trouble
+from mulisa.core.account import Account, Trouble, check_budget, working_for
 from mulisa.core.audio import HEARING_RATE_HZ, Samples
 from mulisa.core.errors import BudgetSpent, ProviderError
 from mulisa.core.provider import STTStream
@@ -182,3 +182,22 @@ async def test_an_engine_may_fail_at_any_place(place: str) -> None:
     await watching
     assert (shown[-1:] == ["one two"]) is (place != "aclose"), "the successor's are shown"
     assert bad.open_streams == local.open_streams == 0
+
+
+async def test_a_slow_free_engine_has_time_when_the_budget_is_spent() -> None:
+    class Paid(FaultySTT):
+        def stream(self, names: Sequence[str] = ()) -> ScriptedSTTStream:
+            check_budget()
+            return super().stream(names)
+
+    cloud = Paid("Cloud", script=SCRIPT, latency=0.1)
+    slow = FaultySTT("Local", script=SCRIPT, latency=1.8)
+    stt = STTChain([cloud, slow])
+    account = Account(budget={"seconds": 1.0})
+    account.spent["seconds"] = 2.0
+    with working_for(account):
+        for _ in range(3):
+            stream = stt.stream()
+            stream.push(say(1))
+            assert (await stream.flush()).text == "one"
+            await stream.aclose()

@@ -15,10 +15,11 @@ from openai.types.chat.chat_completion_chunk import (
     ChoiceDeltaToolCallFunction,
 )
 
-from mulisa.core.account import Account, working_for
+from mulisa.core.account import Account, check_budget, spend, working_for
 from mulisa.core.errors import ProviderError, ProviderUnavailable
 from mulisa.core.provider import ChatRequest, Delta, Message, TextDelta, ToolCall, ToolSpec
 from mulisa.providers.openai.chat_completions import CallAssembly
+from mulisa.providers.openai.connection import Tokens
 from mulisa.providers.openai.llm import OpenAILLM
 from tests.services.faults import Fault
 from tests.services.openai_service import KEY, Body, OpenAIService
@@ -84,6 +85,45 @@ async def test_tokens_are_counted_and_the_budget_holds(model: str) -> None:
                 await reply(llm)
     assert account.spent["tokens"] > 10
     assert used == [("OpenAI", "tokens")]
+
+
+@INTERFACES
+async def test_an_interrupted_answer_is_paid_for_too(model: str) -> None:
+    service = OpenAIService(lambda body: ["word " * 40, "word " * 40])
+    endpoint = "responses" if "responses" in model else "chat"
+    service.faults.next(endpoint, Fault("silence", after=3))
+    account = Account()
+    async with asking(service, model) as llm, asyncio.timeout(10):
+        with working_for(account):
+            deltas = llm.chat(ChatRequest(TALK))
+            await anext(deltas)
+            await deltas.aclose()  # type: ignore[attr-defined]
+    assert 40 < account.spent["tokens"] < 200
+
+
+async def test_a_count_that_nobody_believes() -> None:
+    tokens = Tokens(ChatRequest(TALK))
+    tokens.add(TextDelta("hello there"))
+    for total in (7, 12, 12.0, 11, "many", None):
+        tokens.tell(total)
+    assert tokens.used == 12, "running totals are no sum"
+    tokens.tell(float("inf"))
+    account = Account(budget={"tokens": 10})
+    with working_for(account):
+        spend("OpenAI", "tokens", tokens.used)
+        check_budget()
+    assert account.spent["tokens"] == 0
+
+
+async def test_what_is_free_has_no_budget() -> None:
+    account = Account(budget={"tokens": 0})
+    async with OpenAIService().serving() as url:
+        llm = OpenAILLM("m", base_url=url, api_key=KEY, free="yes")
+        await llm.load(lambda *_: None)
+        with working_for(account):
+            assert await reply(llm)
+        await llm.aclose()
+    assert account.spent["tokens"] == 0
 
 
 async def test_a_server_that_does_not_count() -> None:

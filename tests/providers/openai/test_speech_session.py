@@ -330,6 +330,8 @@ async def test_a_service_that_does_not_stop_is_left() -> None:
         {"type": "response.output_audio.delta", "delta": "AAAA"},
         {"type": "response.output_item.added", "response_id": "r1", "item": []},
         {"type": "response.done", "response": {"id": "r1", "usage": {"total_tokens": "many"}}},
+        {"type": "response.done", "response": {"id": "r1", "usage": {"total_tokens": 10**400}}},
+        {"type": "response.output_audio_transcript.delta", "response_id": "r1", "delta": "\ud83d"},
         {"type": "error", "error": "oh"},
     ],
     ids=lambda event: f"{event['type']}-{len(str(event))}",

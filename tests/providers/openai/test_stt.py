@@ -200,6 +200,21 @@ async def test_everything_is_down_and_comes_back() -> None:
         await stream.aclose()
 
 
+async def test_sessions_that_say_nothing_are_not_waited_for_again_and_again() -> None:
+    service = OpenAIRealtimeService(digits)
+    service.plain._transcribe = digits
+    service.faults.always("realtime", Fault("silence"))
+    async with hearing(service) as stt:
+        stream = stt.stream()
+        push(stream, said(1, 2))
+        for _ in range(2):
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(1.0):  # as a chain does
+                    await stream.flush()
+        assert (await stream.flush()).text == "word1 word2", "it is asked plainly"
+        await stream.aclose()
+
+
 async def test_who_goes_away_while_it_is_connected() -> None:
     service = OpenAIRealtimeService(digits)
     service.faults.always("realtime", Fault("silence"))

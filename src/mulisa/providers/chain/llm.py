@@ -18,7 +18,7 @@ CONTINUE: Final = (
     "Your last message was cut off in the middle. Go on exactly where it ends: say none of its "
     "words again and do not mention the interruption."
 )
-NO_TEXT: Final = re.compile(r"[\x00-\x08\x0e-\x1f\x7f\ufffd]")
+NO_TEXT: Final = re.compile(r"[\x00-\x08\x0e-\x1f\x7f\ud800-\udfff\ufffd]")
 """Characters that no engine means to say."""
 
 

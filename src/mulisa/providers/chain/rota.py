@@ -18,7 +18,7 @@ from tenacity import (
 )
 from tenacity.wait import wait_base
 
-from mulisa.core.account import Stage, Trouble, report
+from mulisa.core.account import Stage, Trouble, budget_is_spent, report
 from mulisa.core.errors import (
     BudgetSpent,
     ConfigError,
@@ -83,6 +83,8 @@ class Member(Generic[E]):
     """Seconds that it usually takes until its first piece; None: not known yet."""
     allowance: float = 1.0
     """More while it takes longer than that; it may only be slow today."""
+    broke: str = ""
+    """What it said when a room's budget was used up; for such a room it is not there."""
     was_troubled: bool = False
     """It was reported once; so its recovery is, too."""
 
@@ -128,8 +130,12 @@ class Rota(Generic[E]):
         Raises ProviderUnavailable that names every failure, and ConfigError.
         """
         await self._stop_loading()
-        failures = await asyncio.gather(*(self._load(m, progress) for m in self._members))
-        errors = [error for error in failures if error is not None]
+        loading = (self._load(member, progress) for member in self._members)
+        failures = await asyncio.gather(*loading, return_exceptions=True)
+        for failure in failures:
+            if failure is not None and not isinstance(failure, ProviderError):
+                raise failure
+        errors = [failure for failure in failures if isinstance(failure, ProviderError)]
         if len(errors) == len(self._members):
             raise _as_one(errors)
         for error in errors:
@@ -238,8 +244,14 @@ class Rota(Generic[E]):
 
     def ready(self) -> list[Member[E]]:
         """Those that are loaded and do not rest, in order."""
-        now = _now()
-        return [m for m in self._members if m.is_loaded and not m.health.rests(now)]
+        now, is_spent = _now(), budget_is_spent()
+        return [
+            member
+            for member in self._members
+            if member.is_loaded
+            and not member.health.rests(now)
+            and not (is_spent and member.broke)
+        ]
 
     def gap(self, takeovers: int) -> float:
         """Seconds that may pass between two pieces of a result that broke off so many times."""
@@ -251,7 +263,9 @@ class Rota(Generic[E]):
     ) -> ProviderError:
         """It failed in a request of this room, which goes to `successor`; in our words."""
         failure = self.translated(member, error)
-        if not isinstance(failure, BudgetSpent):  # its own affair, and not the engine's
+        if isinstance(failure, BudgetSpent):  # the room's own affair, and not the engine's
+            member.broke = str(failure)
+        else:
             member.health.failed(failure, _now())
         log.info("%s failed: %s", member.label, failure)
         self._report(member, str(failure), successor)
@@ -292,7 +306,8 @@ class Rota(Generic[E]):
         """All that do not rest; if all do, all: they cannot do worse than nobody."""
         available = self._available() or self._members
         for member in self._members[: self._members.index(available[0])]:
-            self._report(member, member.health.reason, available[0])
+            broke = member.broke if budget_is_spent() else ""
+            self._report(member, broke or member.health.reason, available[0])
         return sorted(available, key=lambda member: (member is last, member is not first))
 
     def _report(self, member: Member[E], reason: str, successor: Member[E] | None) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from mulisa.core.errors import ProviderError
 from mulisa.core.provider import ChatRequest, Delta, Message, TextDelta, ToolCall
-from mulisa.providers.openai.connection import Stream, Used, opened
+from mulisa.providers.openai.connection import Stream, Tokens, opened
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -31,7 +31,7 @@ class ChatCompletions:
         """Until the service says that it does not know ``stream_options``."""
 
     async def deltas(
-        self, client: AsyncOpenAI, model: str, request: ChatRequest, used: Used
+        self, client: AsyncOpenAI, model: str, request: ChatRequest, tokens: Tokens
     ) -> AsyncIterator[Delta]:
         """Text as it comes, then the tool calls, complete; raises what the SDK raises, and
         ProviderError for an answer that ends in the middle or holds a call nobody can read.
@@ -41,7 +41,7 @@ class ChatCompletions:
         finished = False
         async for chunk in stream:
             if chunk.usage:
-                used(chunk.usage.total_tokens)
+                tokens.tell(chunk.usage.total_tokens)
             for choice in (chunk.choices or ())[:1]:
                 finished = finished or choice.finish_reason is not None
                 calls.add(choice.delta.tool_calls or [])

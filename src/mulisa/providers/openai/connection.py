@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from mulisa.core.errors import ProviderError, ProviderTimeout, ProviderUnavailable
+from mulisa.core.provider import ChatRequest, Delta, TextDelta
 
 if TYPE_CHECKING:
     from openai import APIStatusError, AsyncOpenAI
@@ -20,6 +21,8 @@ ANSWER_TIMEOUT: Final = 10.0
 """Seconds until the first byte of an answer, and between two of them."""
 LONGEST_PATIENCE: Final = 3600.0
 """Seconds; a service that wants to be left alone for longer is not believed."""
+CHARS_PER_TOKEN: Final = 4
+"""Of English text, about."""
 NO_KEY: Final = "none"
 """Sent to servers that ask for no key: the SDK wants one, and so do headers."""
 
@@ -40,9 +43,35 @@ class NotThere(ProviderUnavailable):
     """The service does not have what it was asked for: an address, an interface, a model."""
 
 
-Used: TypeAlias = Callable[[int], None]
-"""Told how many tokens an answer took."""
 Stream: TypeAlias = AsyncIterator[Any]
+
+
+class Tokens:
+    """What one answer takes: as the service tells at its end, until then as far as is known.
+
+    An answer that is interrupted is paid for, too, and some servers tell nothing.
+    """
+
+    def __init__(self, request: ChatRequest) -> None:
+        self._told = 0.0
+        self._chars = sum(len(message.content) for message in request.messages)
+        self._is_answered = False
+
+    def add(self, delta: Delta) -> None:
+        """A piece of the answer."""
+        self._is_answered = True
+        self._chars += len(delta.text) if isinstance(delta, TextDelta) else len(str(delta))
+
+    def tell(self, total: object) -> None:
+        """The service's own count so far."""
+        if isinstance(total, int | float):
+            self._told = max(self._told, total)
+
+    @property
+    def used(self) -> float:
+        """Tokens; nothing while there is no answer."""
+        estimate = self._chars / CHARS_PER_TOKEN if self._is_answered else 0.0
+        return self._told or estimate
 
 
 @dataclass(frozen=True, slots=True)

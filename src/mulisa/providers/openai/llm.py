@@ -11,7 +11,7 @@ from mulisa.core.account import check_budget, spend
 from mulisa.core.errors import ProviderError, ProviderUnavailable
 from mulisa.core.provider import ChatRequest, Delta, Progress
 from mulisa.providers.openai.chat_completions import ChatCompletions
-from mulisa.providers.openai.connection import ANSWER_TIMEOUT, Service, connect
+from mulisa.providers.openai.connection import ANSWER_TIMEOUT, Service, Tokens, connect
 from mulisa.providers.openai.responses import Responses
 
 if TYPE_CHECKING:
@@ -32,10 +32,14 @@ class OpenAILLM:
     service has; ``responses/MODEL`` asks by Responses, which some models of OpenAI demand.
     """
 
-    def __init__(self, model: str = "", base_url: str = "", api_key: str = "") -> None:
+    def __init__(
+        self, model: str = "", base_url: str = "", api_key: str = "", free: str = ""
+    ) -> None:
+        """With anything for `free` it costs nothing: no budget holds for it."""
         self._model = model.removeprefix(RESPONSES)
         self._base_url = base_url
         self._api_key = api_key
+        self._is_free = bool(free)
         self._client: AsyncOpenAI | None = None
         self._service = Service("OpenAI", base_url or "OpenAI", "OPENAI_API_KEY", "OPENAI_BASE_URL")
         has_responses = model.startswith(RESPONSES)
@@ -85,17 +89,21 @@ class OpenAILLM:
         ProviderUnavailable when the server refuses us or the budget is spent, ProviderError for
         anything else.
         """
-        check_budget()
+        if not self._is_free:
+            check_budget()
         client = self._loaded()
         if not self._model:
             await self._choose_model()
 
-        def used(tokens: int) -> None:
-            spend(self._service.name, "tokens", tokens)
-
-        with self._service.translation():
-            async for delta in self._interface.deltas(client, self._model, request, used):
-                yield delta
+        tokens = Tokens(request)
+        try:
+            with self._service.translation():
+                async for delta in self._interface.deltas(client, self._model, request, tokens):
+                    tokens.add(delta)
+                    yield delta
+        finally:
+            if not self._is_free:
+                spend(self._service.name, "tokens", tokens.used)
 
     async def aclose(self) -> None:
         """Close the connections. Idempotent."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mulisa.core.errors import ProviderError, ProviderUnavailable
 from mulisa.core.provider import ChatRequest, Delta, Message, TextDelta, ToolCall
 from mulisa.providers.openai.chat_completions import parse_arguments
-from mulisa.providers.openai.connection import Used, opened
+from mulisa.providers.openai.connection import Tokens, opened
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -24,7 +24,7 @@ class Responses:
         self._where = where
 
     async def deltas(
-        self, client: AsyncOpenAI, model: str, request: ChatRequest, used: Used
+        self, client: AsyncOpenAI, model: str, request: ChatRequest, tokens: Tokens
     ) -> AsyncIterator[Delta]:
         """Text as it comes, each tool call when it is complete; raises as `ChatCompletions`."""
         async for event in await opened(client.responses.create(**_body(model, request))):
@@ -37,7 +37,7 @@ class Responses:
                     yield ToolCall(item.call_id, item.name, arguments)
                 case "response.completed" | "response.incomplete":
                     if event.response.usage:
-                        used(event.response.usage.total_tokens)
+                        tokens.tell(event.response.usage.total_tokens)
                     return
                 case "response.failed":
                     raise self._failure(event.response.error)

@@ -31,6 +31,15 @@ log = logging.getLogger(__name__)
 
 PIECE: Final = RATE_HZ
 """Samples per message of speech."""
+_BROKEN: Final = (
+    LookupError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    ArithmeticError,
+    RecursionError,
+)
+"""What reading an event may raise that is not as it should be."""
 MAX_TOKENS: Final = 1e6
 """More than that is no count of one response."""
 MAX_RESPONSE: Final = 10 * 60 * RATE_HZ * 2
@@ -266,7 +275,7 @@ class Link:
             return
         try:
             handler(self, event)
-        except (LookupError, TypeError, ValueError, AttributeError) as error:
+        except _BROKEN as error:
             raise ProviderError(f"{self._engine} sent a broken {name}") from error
 
     def _current(self, event: Mapping[str, Any]) -> _Response | None:
@@ -520,4 +529,5 @@ def _tool_call(item: Mapping[str, Any]) -> ToolCall:
 def _text(value: object) -> str:
     if not isinstance(value, str):
         raise ValueError("no text")
+    value.encode()  # raises ValueError for half a surrogate, which nobody could send on
     return value

@@ -38,6 +38,10 @@ PLAIN_MODELS: Final = ("whisper-1", "gpt-4o-transcribe-diarize")
 """Known to the plain interface, and not worth a session: they hear nothing before the end."""
 PLAIN: Final = "plain/"
 """In front of a model: it is asked by the plain interface."""
+SILENT_SESSIONS: Final = 2
+"""So many in a row that say nothing, and the plain interface is asked first."""
+NOTICEABLE: Final = 0.8
+"""Seconds without words after which a session counts as silent, if it is given up."""
 TRIES: Final = 2
 """Sessions that an utterance may use up before the plain interface is asked."""
 
@@ -55,6 +59,8 @@ class OpenAISTT:
         self._language = language
         self.is_plain = model.startswith(PLAIN) or self._model in PLAIN_MODELS
         """The plain interface is asked; also once a service has shown that it has no other."""
+        self.silent_sessions = 0
+        """In a row; they connect, and nothing comes: a proxy may swallow it."""
         self._service = Service("OpenAI", base_url or "OpenAI", "OPENAI_API_KEY", "OPENAI_BASE_URL")
         self._client: AsyncOpenAI | None = None
 
@@ -157,7 +163,8 @@ class _Stream:
         """
         async with self._flushing:
             parts = self._recording.commit()
-            for _ in range(TRIES):
+            tries = TRIES if self._stt.silent_sessions < SILENT_SESSIONS else 0
+            for _ in range(tries):
                 if self._recording.pending and not self._stt.is_plain:
                     await self._try_session(self._recording.pending)
             for part in self._recording.pending:
@@ -174,6 +181,7 @@ class _Stream:
         """Wait for a session to understand these; raises only what another try meets again."""
         session = self._session = self._session or asyncio.create_task(self._attend())
         waiting = asyncio.create_task(self._recording.wait_understood(parts))
+        began = asyncio.get_running_loop().time()
         try:
             await asyncio.wait(
                 {session, waiting},
@@ -182,10 +190,13 @@ class _Stream:
             )
             if waiting.done():
                 return
-            error = session.exception() if session.done() else None
-            await self._end_session()
         finally:
+            waited = asyncio.get_running_loop().time() - began
+            if not (waiting.done() or session.done()) and waited > NOTICEABLE:
+                self._stt.silent_sessions += 1
             waiting.cancel()
+        error = session.exception() if session.done() else None
+        await self._end_session()
         if isinstance(error, NotThere):
             self._stt.is_plain = True
             log.info("%s; its plain audio interface is asked from now on", error)
@@ -235,6 +246,7 @@ class _Stream:
         async for part, text, is_final in session.transcripts():
             if is_final and part is not None:
                 self._recording.understand(part, text)
+                self._stt.silent_sessions = 0
             self._interims.put_nowait(self._recording.text_with(part, text))
 
 

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
 RATE_HZ: Final = 24_000
+MAX_CHARS: Final = 20_000
+"""Of one transcript; an utterance is half a minute."""
+MAX_ITEMS: Final = 1_000
 _TRANSCRIPT: Final = "conversation.item.input_audio_transcription."
 _FATAL: Final = ("insufficient_quota", "invalid_api_key", "model_not_found", "access_denied")
 """Error codes that another try meets again."""
@@ -101,6 +104,8 @@ class TranscriptionSession:
     def _with_delta(self, event: Mapping[str, Any]) -> tuple[Part | None, str, bool]:
         item_id = str(event.get("item_id"))
         words = self._words.get(item_id, "") + _text(event.get("delta"))
+        if len(words) > MAX_CHARS or len(self._words) > MAX_ITEMS:
+            raise ProviderError(f"{self._service.where} does not come to an end")
         self._words[item_id] = words
         return self._items.get(item_id), words, False
 
