@@ -119,6 +119,34 @@ def test_numbers_of_a_plugin_whose_hints_are_for_type_checkers(option: str, valu
     assert arguments(cartesia.STT, spec, {}) == {option: value}
 
 
+async def refuse(_: web.Request) -> web.StreamResponse:
+    raise web.HTTPUnauthorized
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "variable"),
+    [
+        (LiveKitSTT, "deepgram", "DEEPGRAM_API_KEY"),
+        (LiveKitTTS, "deepgram", "DEEPGRAM_API_KEY"),
+        (LiveKitSTT, "cartesia", "CARTESIA_API_KEY"),
+        (LiveKitTTS, "cartesia/sonic-3", "CARTESIA_API_KEY"),
+        (LiveKitSTT, "elevenlabs/scribe_v2_realtime", "ELEVEN_API_KEY"),
+        (LiveKitTTS, "elevenlabs", "ELEVEN_API_KEY"),
+        (LiveKitLLM, "openai", "OPENAI_API_KEY"),
+    ],
+)
+async def test_a_key_that_its_vendor_refuses(
+    kind: Any, text: str, variable: str, loaded: Loaded
+) -> None:
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", refuse)
+    async with serving(app) as url:
+        with pytest.raises(ProviderUnavailable, match=f"refuses the key.*{variable}") as caught:
+            async with loaded(kind, f"{text}?base_url={quote(url)}"):
+                pass
+    assert not caught.value.retryable and KEY not in str(caught.value)
+
+
 # OpenAI's plugin, from end to end
 
 
