@@ -6,7 +6,10 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
+from multidict import CIMultiDict, CIMultiDictProxy
+from yarl import URL
 
 from mulisa.core.errors import ConfigError, ProviderError, ProviderUnavailable
 from mulisa.providers.livekit_agents import LiveKitLLM, LiveKitSTT, LiveKitTTS
@@ -187,6 +190,32 @@ async def test_refusals(
             async for _ in tts.synthesize("hello"):
                 pass
     assert caught.value.retryable is retryable
+
+
+def handshake(status: int) -> Exception:
+    """Refused before there was a WebSocket, at an address that has the key in it."""
+    url = URL(f"wss://fake.example/listen?api_key={KEY}")
+    asked = aiohttp.RequestInfo(url, "GET", CIMultiDictProxy(CIMultiDict()), url)
+    return aiohttp.WSServerHandshakeError(asked, (), status=status, message="no")
+
+
+@pytest.mark.parametrize("kind", [LiveKitSTT, LiveKitTTS])
+@pytest.mark.parametrize("hidden", [False, True])
+async def test_a_refusal_that_the_plugin_did_not_understand(
+    kind: Any, hidden: bool, fake: Any, loaded: Loaded
+) -> None:
+    from livekit.agents import APIConnectionError
+
+    async def fail(*_: Any) -> None:
+        if hidden:
+            raise APIConnectionError("could not connect") from handshake(401)
+        raise handshake(401)
+
+    fake.hear = fake.speak = fail
+    with pytest.raises(ProviderUnavailable, match="refuses the key: no; .*FAKE_API_KEY") as caught:
+        async with loaded(kind, "fake"):
+            pass
+    assert not caught.value.retryable and "api_key=" not in str(caught.value)
 
 
 async def test_any_other_failure(fake: Any, loaded: Loaded) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -27,6 +28,7 @@ from mulisa.core.provider import (
 )
 from mulisa.providers.chain.stt import STTChain
 from mulisa.providers.livekit_agents import LiveKitLLM, LiveKitSTT, LiveKitTTS
+from mulisa.providers.livekit_agents.spec import PluginSpec, arguments
 from mulisa.providers.scripted import ScriptedSTT
 from mulisa.providers.tones import tone
 from tests.providers.livekit_agents.conftest import Loaded
@@ -108,6 +110,41 @@ async def test_what_a_plugin_does_not_have() -> None:
         await LiveKitLLM("deepgram").load(lambda *_: None)
     with pytest.raises(ConfigError, match="no option 'loudness'.*speed"):
         await LiveKitTTS("cartesia?loudness=1").load(lambda *_: None)
+
+
+@pytest.mark.parametrize(("option", "value"), [("sample_rate", 8_000), ("turn_end_threshold", 0.5)])
+def test_numbers_of_a_plugin_whose_hints_are_for_type_checkers(option: str, value: float) -> None:
+    cartesia = importlib.import_module("livekit.plugins.cartesia")
+    spec = PluginSpec.parse(f"cartesia?{option}={value}")
+    assert arguments(cartesia.STT, spec, {}) == {option: value}
+
+
+async def refuse(_: web.Request) -> web.StreamResponse:
+    raise web.HTTPUnauthorized
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "variable"),
+    [
+        (LiveKitSTT, "deepgram", "DEEPGRAM_API_KEY"),
+        (LiveKitTTS, "deepgram", "DEEPGRAM_API_KEY"),
+        (LiveKitSTT, "cartesia", "CARTESIA_API_KEY"),
+        (LiveKitTTS, "cartesia/sonic-3", "CARTESIA_API_KEY"),
+        (LiveKitSTT, "elevenlabs/scribe_v2_realtime", "ELEVEN_API_KEY"),
+        (LiveKitTTS, "elevenlabs", "ELEVEN_API_KEY"),
+        (LiveKitLLM, "openai", "OPENAI_API_KEY"),
+    ],
+)
+async def test_a_key_that_its_vendor_refuses(
+    kind: Any, text: str, variable: str, loaded: Loaded
+) -> None:
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", refuse)
+    async with serving(app) as url:
+        with pytest.raises(ProviderUnavailable, match=f"refuses the key.*{variable}") as caught:
+            async with loaded(kind, f"{text}?base_url={quote(url)}"):
+                pass
+    assert not caught.value.retryable and KEY not in str(caught.value)
 
 
 # OpenAI's plugin, from end to end

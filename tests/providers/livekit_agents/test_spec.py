@@ -148,3 +148,14 @@ def test_hints_that_cannot_be_read_are_text() -> None:
         ...
 
     assert arguments(make, PluginSpec.parse("x?voice=1"), {}) == {"voice": "1"}
+
+
+def test_a_hint_that_cannot_be_read_does_no_harm_to_others() -> None:
+    def construct(
+        volume: "NobodyHasThis" = 1.0,  # type: ignore[name-defined]  # noqa: F821, UP037
+        speed: "float | None" = None,  # noqa: UP037
+        voice: "NobodyHasThis" = None,  # type: ignore[name-defined]  # noqa: F821, UP037
+    ) -> None: ...
+
+    given = arguments(construct, PluginSpec.parse("x?speed=1.5&volume=2&voice=7"), {})
+    assert given == {"speed": 1.5, "volume": 2.0, "voice": "7"}

@@ -326,14 +326,17 @@ async def test_one_that_hangs_up_in_the_middle(fake: Any, loaded: Loaded) -> Non
         await stream.aclose()
 
 
+@pytest.mark.parametrize("streaming", ["true", "false"])
 @pytest.mark.parametrize("garbage", [None, 7, b"\xff"])
-async def test_garbage_does_no_harm(garbage: Any, fake: Any, loaded: Loaded) -> None:
+async def test_garbage_does_no_harm(
+    garbage: Any, streaming: str, fake: Any, loaded: Loaded
+) -> None:
     async def talk_rubbish(stream: Any) -> None:
         async for _ in stream.input:
             pass
         stream.say("final_transcript", garbage)
 
-    async with loaded(LiveKitSTT, "fake") as stt:
+    async with loaded(LiveKitSTT, f"fake?streaming={streaming}") as stt:
         fake.hear = talk_rubbish
         stream = stt.stream()
         with pytest.raises(ProviderError, match="no text"):

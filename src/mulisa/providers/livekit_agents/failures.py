@@ -36,6 +36,8 @@ class Translation:
                 return error
             case TimeoutError() | agents.APITimeoutError():
                 return ProviderTimeout(f"{where} did not answer in time")
+            case _ if (answer := _answer(error)) is not None:
+                return self._refused(_status(answer) or 0, said_by(answer))
             case agents.APIStatusError():
                 return self._refused(error.status_code, said_by(error))
             case agents.APIConnectionError():
@@ -72,10 +74,27 @@ class Translation:
         return ProviderError(f"{where} {answered}: {said}", retryable=not is_ours)
 
 
+def _answer(error: BaseException | None) -> Exception | None:
+    """HTTP's own refusal, which some plugins let through, or hide behind a lost connection."""
+    while isinstance(error, Exception):
+        if 400 <= (_status(error) or 0) < 600:
+            return error
+        error = error.__cause__
+    return None
+
+
+def _status(error: Exception) -> int | None:
+    """As `livekit.agents` and SDKs call it, or as aiohttp does."""
+    for name in ("status_code", "status"):
+        if isinstance(status := getattr(error, name, None), int):
+            return status
+    return None
+
+
 def said_by(error: Exception) -> str:
     """What was said, on one line."""
     body = getattr(error, "body", None)
     said = body.get("message") if isinstance(body, dict) else None
-    cause = str(error) if getattr(error, "status_code", None) is None else ""
+    cause = str(error) if _status(error) is None else ""  # some status's text has the address
     said = said or cause or getattr(error, "message", "") or type(error).__name__
     return " ".join(str(said).split())[:MAX_SAID]

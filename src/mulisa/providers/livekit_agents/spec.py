@@ -5,9 +5,11 @@ from __future__ import annotations
 import inspect
 import json
 import re
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any, Final, Literal, Self, get_args, get_origin, get_type_hints
 from urllib.parse import parse_qs, urlsplit
 
@@ -94,18 +96,30 @@ def arguments(
 
 
 def _hints(factory: Callable[..., Any]) -> dict[str, Any]:
-    """Type of each parameter that has a name; `str` for what cannot be found out."""
-    function = factory.__init__ if inspect.isclass(factory) else factory
-    try:
-        known = get_type_hints(function)
-    except Exception:  # names that only a type checker imports, or anything else
-        known = {}
+    """Type of each parameter that has a name; a guess for what cannot be found out."""
+    function = inspect.unwrap(factory.__init__ if inspect.isclass(factory) else factory)
+    # LiveKit's own words, which some plugins import for a type checker only
+    names = vars(sys.modules.get("livekit.agents.types", object))
+    names = {**names, **getattr(function, "__globals__", {})}
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     return {
-        name: known.get(name, str)
+        name: _hint(parameter, names)
         for name, parameter in inspect.signature(factory).parameters.items()
         if parameter.kind in named
     }
+
+
+def _hint(parameter: inspect.Parameter, names: dict[str, Any]) -> Any:
+    """By itself: another one's may be a name that only a type checker imports."""
+    default = type(parameter.default)
+    guess = default if default in (bool, int, float) else str
+    if parameter.annotation is inspect.Parameter.empty:
+        return guess
+    holder = SimpleNamespace(__annotations__={"it": parameter.annotation})
+    try:
+        return get_type_hints(holder, globalns=names)["it"]
+    except Exception:  # such a name, or anything else
+        return guess
 
 
 def _model_argument(hints: Mapping[str, Any], spec: PluginSpec) -> str:

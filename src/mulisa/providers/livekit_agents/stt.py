@@ -258,18 +258,17 @@ class _Stretch:
         self._tell()
 
     def _understand(self, result: Any, *, is_final: bool) -> None:
-        if not isinstance(result.text, str):
-            raise ProviderError(f"{self._stt.plugin.name} sent what is no text")
+        text = _checked(result.text, self._stt.plugin)
         end = round(result.end_time * HEARING_RATE_HZ)
         self._knows_times = end > 0  # 0 is what plugins say that do not know it
         self._heard = min(end or self._levels.samples, self._levels.samples)
-        self._interim = result.text
+        self._interim = text
         if is_final:
-            self._finals.append(result.text)
+            self._finals.append(text)
             self._interim = ""
             self._is_settling = self.is_ended
             if result.confidence > 0:  # nor this
-                self.confidences.append((len(result.text), result.confidence))
+                self.confidences.append((len(text), result.confidence))
 
     def _tell(self) -> None:
         self._news.set()
@@ -305,15 +304,22 @@ class _WholeUtterance:
         with plugin.translation:
             async with asyncio.timeout(ANSWER_TIMEOUT):
                 event = await plugin.run(asked)
-        spend(plugin.name, "seconds", len(samples) / HEARING_RATE_HZ)
-        for best in event.alternatives[:1]:
-            return Transcription(best.text, best.confidence or 1.0)
+            spend(plugin.name, "seconds", len(samples) / HEARING_RATE_HZ)
+            for best in event.alternatives[:1]:
+                return Transcription(_checked(best.text, plugin), best.confidence or 1.0)
         return Transcription("")
 
     async def aclose(self) -> None:
         """Forget it. Idempotent."""
         self._audio.clear()
         self._closed.set()
+
+
+def _checked(text: object, plugin: Plugin) -> str:
+    """Raises ProviderError."""
+    if not isinstance(text, str):
+        raise ProviderError(f"{plugin.name} sent what is no text")
+    return text
 
 
 async def _close(source: Any) -> None:
