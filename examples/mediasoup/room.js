@@ -35,6 +35,7 @@ export class Room {
     Object.assign(this, { name, worker, router, levels, speakers, listenIp });
     this.peers = new Map();
     this.closed = false;
+    this.dominant = null;
     levels.on("volumes", (volumes) => {
       const peerVolumes = volumes.map(({ producer, volume }) => {
         return { peerId: producer.appData.peerId, volume };
@@ -43,7 +44,8 @@ export class Room {
     });
     levels.on("silence", () => this.tell("speakingPeers", { peerVolumes: [] }));
     speakers.on("dominantspeaker", ({ producer }) => {
-      this.tell("dominantSpeaker", { peerId: producer.appData.peerId });
+      this.dominant = producer.appData.peerId;
+      this.tell("dominantSpeaker", { peerId: this.dominant });
     });
   }
 
@@ -68,6 +70,7 @@ export class Room {
     if (this.peers.get(peer.id) !== peer) return;
     this.peers.delete(peer.id);
     for (const transport of peer.transports.values()) transport.close();
+    if (this.dominant === peer.id) this.dominant = null;
     if (peer.isJoined) this.tell("peerClosed", { peerId: peer.id });
   }
 
@@ -227,6 +230,8 @@ const HANDLERS = {
     const others = room.joined.filter((each) => each !== peer);
     room.tell("newPeer", peer.shown, peer);
     setImmediate(() => {
+      // The observer only tells of changes.
+      if (room.dominant) peer.protoo.notify("dominantSpeaker", { peerId: room.dominant });
       for (const other of others) {
         for (const producer of other.producers.values()) offerLater(room, producer, peer);
       }

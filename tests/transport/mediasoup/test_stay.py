@@ -22,6 +22,7 @@ from mulisa.core.events import (
 )
 from mulisa.core.room import Identity, Participant, RoomName
 from mulisa.core.routing import Routing
+from mulisa.transport import path as path_module
 from mulisa.transport.mediasoup import media as media_module
 from mulisa.transport.mediasoup import protoo_link as link_module
 from mulisa.transport.mediasoup import speaking as speaking_module
@@ -313,6 +314,41 @@ async def test_media_over_tcp_alone_is_told(app: Application) -> None:
             pass
 
 
+async def test_an_address_that_is_of_no_use_does_no_harm(app: Application) -> None:
+    usual = app._usual
+
+    async def with_more(method: str, data: Any) -> Any:
+        answer = await usual(method, data)
+        if method == "createWebRtcTransport":
+            (good,) = answer["iceCandidates"]
+            others = ("2001:db8::1", "192.0.2.1")
+            answer["iceCandidates"] = [
+                *(good | {"ip": each, "priority": 5_000} for each in others),
+                good | {"protocol": "tcp"},
+                good | {"address": "localhost"},
+            ]
+        return answer
+
+    app._usual = with_more  # type: ignore[method-assign]
+    async with mulisa_at(app) as mulisa:
+        assert mulisa._stay.connection is not None
+
+
+async def test_a_name_without_an_address_is_told(app: Application) -> None:
+    usual = app._usual
+
+    async def nowhere(method: str, data: Any) -> Any:
+        answer = await usual(method, data)
+        if method == "createWebRtcTransport":
+            answer["iceCandidates"][0] |= {"address": "nowhere.invalid"}
+        return answer
+
+    app._usual = nowhere  # type: ignore[method-assign]
+    with pytest.raises(NegotiationError, match=r"nowhere\.invalid, which has no address"):
+        async with mulisa_at(app):
+            pass
+
+
 async def test_a_media_end_that_is_somebody_else_is_not_trusted(app: Application) -> None:
     usual = app._usual
 
@@ -373,6 +409,31 @@ async def test_what_is_lost_is_made_anew(app: Application, how: str) -> None:
         assert all(each["appData"]["listeners"] == ["alice"] for each in produced)
         assert mulisa.participants.keys() == {ALICE}
         assert not [each for each in witness.seen if isinstance(each, ParticipantLeft)]
+
+
+@pytest.mark.parametrize("direction", ["send", "recv"])
+async def test_a_path_that_falls_silent_is_replaced(
+    app: Application, direction: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = {"QUIET": 0.1, "UNANSWERED": 0.2, "ASK_INTERVAL": 0.05, "LOST_QUIET": 0.4}
+    for name, seconds in times.items():
+        monkeypatch.setattr(path_module, name, seconds)
+    app.joined = {"peers": [PEER]}
+    async with mulisa_at(app) as mulisa:
+        await Witness(mulisa).until(ParticipantJoined)
+        app.endpoints[direction].is_deaf = True
+        await eventually(lambda: app.connections == 2 and mulisa._stay.connection is not None)
+        assert await app.offer("alice", "c1", 7)
+
+
+async def test_a_stay_that_ends_because_its_path_died_begins_again(app: Application) -> None:
+    async with mulisa_at(app) as mulisa:
+        connection = mulisa._stay.connection
+        assert connection is not None
+        for media in connection._media.values():
+            media._is_closed = True  # as when nothing came for seconds, just before it is told
+        await app.close(4000)
+        await eventually(lambda: app.connections == 2 and mulisa._stay.connection is not None)
 
 
 async def test_a_room_that_refuses_us_for_good_is_lost(app: Application) -> None:

@@ -56,6 +56,8 @@ class MediaConnection:
     ) -> None:
         """Callbacks come from within the loop; `on_lost` once, when the path is of no use."""
         self._options = options
+        self._families: set[socket.AddressFamily] = set()
+        """Of the server's addresses."""
         self._on_rtp = on_rtp
         self._on_rtcp = on_rtcp
         self._on_lost = on_lost
@@ -180,7 +182,10 @@ class MediaConnection:
 
     async def _candidates(self, component: int, addresses: list[str], timeout: int = 5) -> Any:
         """In place of aioice's: the server learns our address from our packets (RFC 8445, 2.5)."""
-        protocols = [await self._open(family) for family in sorted(self._families)]
+        protocols = []
+        for family in sorted(self._families):
+            with suppress(OSError):  # a server may have an address of a kind that we have not
+                protocols.append(await self._open(family))
         self._ice._protocols += protocols
         return [protocol.local_candidate for protocol in protocols]
 
