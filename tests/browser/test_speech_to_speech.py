@@ -43,6 +43,10 @@ class Stage:
 Serving = Callable[[str], AbstractAsyncContextManager[Stage]]
 
 
+SFU_ONLY = pytest.mark.parametrize("serving", ["sfu"], indirect=True)
+"""What is the same in both topologies: the engine does not know them."""
+
+
 @pytest.fixture(params=["mesh", "sfu"])
 def serving(request: pytest.FixtureRequest, tmp_path: Path) -> Serving:
     """A server in this topology, for a vendor."""
@@ -88,7 +92,11 @@ async def _started(
     return await asyncio.to_thread(start)
 
 
-@pytest.mark.parametrize("vendor", ["openai", "azure"])
+@pytest.mark.parametrize(
+    ("serving", "vendor"),
+    [("mesh", "openai"), ("sfu", "openai"), ("sfu", "azure")],
+    indirect=["serving"],
+)
 async def test_people_talk_and_she_answers_in_the_models_voice(
     vendor: str, serving: Serving, studio: Studio, chromium: str
 ) -> None:
@@ -151,6 +159,7 @@ def _truncations(stage: Stage) -> Callable[[], Coroutine[Any, Any, list[Event]]]
     return found
 
 
+@SFU_ONLY
 async def test_a_silent_service_does_not_silence_her(
     serving: Serving, studio: Studio, chromium: str
 ) -> None:

@@ -102,7 +102,7 @@ def test_every_valid_result_makes_a_report(result: Result) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=3000)
+@settings(max_examples=1_000)
 @given(results())
 def test_every_valid_result_makes_a_report_at_length(result: Result) -> None:
     check(result)

@@ -188,7 +188,7 @@ def test_whatever_is_signed_is_refused_in_order_or_typed(
 
 @pytest.mark.slow
 @given(CLAIMS, VIDEO)
-@settings(max_examples=20_000, suppress_health_check=list(HealthCheck))
+@settings(max_examples=8_000, suppress_health_check=list(HealthCheck))
 def test_much_that_is_signed(claims: dict[str, Any], video: dict[str, Any]) -> None:
     check_claims(claims, video)
 

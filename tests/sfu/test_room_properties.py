@@ -317,6 +317,6 @@ def test_a_room_keeps_its_promises(cast: list[int], script: Script) -> None:
 
 @pytest.mark.slow
 @given(CASTS, SCRIPTS)
-@settings(max_examples=30_000)
+@settings(max_examples=12_000)
 def test_a_room_keeps_its_promises_for_long(cast: list[int], script: Script) -> None:
     play(cast, script)

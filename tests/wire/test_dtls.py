@@ -257,7 +257,7 @@ def test_a_damaged_handshake_fails_or_succeeds(
 
 
 @pytest.mark.slow
-@settings(max_examples=10_000)
+@settings(max_examples=4_000)
 @given(CHANGES, st.integers(0, 2000), st.integers(1, 5))
 def test_damaged_handshakes_in_great_number(
     changes: list[tuple[int, int]], length: int, which: int

@@ -55,7 +55,7 @@ def test_any_bytes_are_refused_or_have_blocks(payload: bytes, payload_type: int)
 
 
 @pytest.mark.slow
-@settings(max_examples=20000)
+@settings(max_examples=8_000)
 @given(st.binary(max_size=80), st.integers(0, 127))
 def test_any_bytes_are_refused_or_have_blocks_however_many(
     payload: bytes,

@@ -157,7 +157,7 @@ def test_any_bytes_can_be_parsed(data: bytes, damage: list[tuple[int, int]]) -> 
 
 
 @pytest.mark.slow
-@settings(max_examples=20000)
+@settings(max_examples=8_000)
 @given(st.binary(max_size=150) | _some.map(joined), _damage)
 def test_any_bytes_can_be_parsed_however_many(
     data: bytes,

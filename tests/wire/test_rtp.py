@@ -137,7 +137,7 @@ def test_no_bytes_lead_outside_the_packet(data: bytes) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=20000)
+@settings(max_examples=8_000)
 @given(st.binary(max_size=120) | st.binary(max_size=60).map(WITH_EXTENSION.__add__))
 def test_no_bytes_lead_outside_the_packet_however_many(
     data: bytes,

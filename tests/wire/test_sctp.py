@@ -363,7 +363,7 @@ async def test_any_messages_are_survived(chunks: list[bytes]) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=10_000)
+@settings(max_examples=4_000)
 @given(chunks=st.lists(CHUNKS, min_size=1, max_size=8))
 async def test_any_chunks_are_survived_in_great_number(chunks: list[bytes]) -> None:
     await survive(chunks)

@@ -183,7 +183,7 @@ def test_any_attributes_are_read_or_refused(
 
 
 @pytest.mark.slow
-@settings(max_examples=30_000)
+@settings(max_examples=12_000)
 @given(
     st.lists(st.tuples(st.integers(0, len(check_by_aioice()) - 1), st.integers(0, 255)), max_size=4)
 )

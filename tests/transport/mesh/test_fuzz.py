@@ -54,7 +54,7 @@ FROM_CLIENTS = list(FROM_CLIENT.values())
 FROM_GATEWAYS = [json.loads(s.encode(message)) for message in FROM_GATEWAY]
 
 
-@settings(max_examples=10_000, suppress_health_check=list(HealthCheck))
+@settings(max_examples=4_000, suppress_health_check=list(HealthCheck))
 @given(damaged(FROM_CLIENTS))
 def test_a_damaged_message_of_a_client_is_refused_or_is_what_it_says(text: str) -> None:
     try:
@@ -66,7 +66,7 @@ def test_a_damaged_message_of_a_client_is_refused_or_is_what_it_says(text: str) 
     assert again == message
 
 
-@settings(max_examples=10_000, suppress_health_check=list(HealthCheck))
+@settings(max_examples=4_000, suppress_health_check=list(HealthCheck))
 @given(damaged(FROM_GATEWAYS))
 def test_a_damaged_message_of_a_gateway_is_refused_or_is_what_it_says(text: str) -> None:
     try:

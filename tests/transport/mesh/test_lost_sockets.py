@@ -446,5 +446,5 @@ def test_any_order_of_losing_and_resuming() -> None:
 
 @pytest.mark.slow
 def test_any_order_of_losing_and_resuming_for_long() -> None:
-    limits = settings(max_examples=2_000, stateful_step_count=60, deadline=None)
+    limits = settings(max_examples=1_000, stateful_step_count=60, deadline=None)
     run_state_machine_as_test(Storm, settings=limits)
