@@ -31,7 +31,7 @@ from tests.sfu.recordings import OURS, RECORDINGS, offers, wanted_track
 pytestmark = pytest.mark.unit
 
 EXAMPLES = 150
-MANY = 10_000
+MANY = 4_000
 WANTED = (wanted_track("a"), wanted_track("b"), wanted_track("v", "video"))
 EXPECTED = (
     ExpectedTrack(TrackSid("TR_mic"), "mic", "audio"),
