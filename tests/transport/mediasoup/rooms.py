@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import count
 
+from mulisa.core.audio import FRAME_SAMPLES, Samples
 from mulisa.core.events import TrackSubscribed
 from mulisa.core.room import Identity, Participant, RoomName
 from mulisa.core.routing import Routing
@@ -81,16 +82,17 @@ async def call(server: MediasoupServer, *identities: Identity) -> AsyncIterator[
 
 @asynccontextmanager
 async def speaking(
-    send: SendFrame, frequency: float = 500.0, *, syllables: bool = False
+    send: SendFrame, frequency: float = 500.0, *, words: Samples | None = None
 ) -> AsyncIterator[None]:
-    """Without a pause, until the block ends; `syllables`: now loud, now soft, as people speak."""
+    """A tone, or these words (48 kHz) again and again, until the block ends."""
+    sound = tone(frequency, 50) if words is None else frames_of(words)
 
     async def go_on() -> None:
         loop = asyncio.get_running_loop()
-        begin, sound = loop.time(), tone(frequency, 50)
+        begin = loop.time()
         for n in range(10_000):
             await asyncio.sleep(max(0.0, begin + n * 0.02 - loop.time()))
-            send(sound[n % 50] // 64 if syllables and n % 15 >= 10 else sound[n % 50])
+            send(sound[n % len(sound)])
 
     task = asyncio.create_task(go_on())
     try:
@@ -98,6 +100,12 @@ async def speaking(
     finally:
         task.cancel()
         await asyncio.wait({task})
+
+
+def frames_of(samples: Samples) -> list[Samples]:
+    """In frames of 20 ms; what is left over is not said."""
+    n_frames = len(samples) // FRAME_SAMPLES
+    return list(samples[: n_frames * FRAME_SAMPLES].reshape(n_frames, FRAME_SAMPLES))
 
 
 def packets_of(transport: MediasoupTransport) -> int:

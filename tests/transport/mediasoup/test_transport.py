@@ -24,6 +24,8 @@ from mulisa.core.transport import Caption, ChatMessage, SubscriptionStats
 from mulisa.transport.mediasoup.demo import DemoSignalling
 from mulisa.transport.mediasoup.transport import MediasoupTransport
 from mulisa.transport.rtp.spurts import TAIL_FRAMES
+from tests.browser import speech
+from tests.browser.speech import Studio
 from tests.mediasoup_server import MediasoupServer
 from tests.network import free_port
 from tests.transport.mediasoup.rooms import (
@@ -37,6 +39,8 @@ from tests.transport.mediasoup.rooms import (
 from tests.transport.mesh.rooms import PATIENCE, Witness, hear, pitch, say, tone
 
 pytestmark = [pytest.mark.network, pytest.mark.slow]
+
+BUDGET = "I think we should move the budget review to Friday."
 
 
 async def test_tones_arrive_apart_and_with_their_pitch(mediasoup: MediasoupServer) -> None:
@@ -136,9 +140,10 @@ async def test_text_reaches_everybody_or_one(mediasoup: MediasoupServer) -> None
 async def test_the_server_says_how_loud_everybody_is_and_who_speaks(
     mediasoup: MediasoupServer,
 ) -> None:
+    (words,) = await Studio().speak(speech.BOB, BUDGET)  # a tone is no speech to the observer
     async with call(mediasoup, ALICE, BOB, MULISA) as room:
         mulisa = room.transports[MULISA]
-        async with speaking(room.transports[BOB].send_frame, syllables=True):
+        async with speaking(room.transports[BOB].send_frame, words=words):
             await eventually(lambda: mulisa.levels.get(BOB, -127.0) > -30.0)
             assert ALICE not in mulisa.levels
             await eventually(lambda: mulisa.dominant_speaker == BOB)
