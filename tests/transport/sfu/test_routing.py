@@ -57,11 +57,17 @@ async def packets_of(transport: SFUTransport) -> int:
     return sum(each.packets_received for each in inbound.values())
 
 
-async def packets_come(client: PlainClient) -> None:
+async def packets_come(listener: PlainClient | SFUTransport) -> None:
     """A server looks for subscriptions that are allowed again every few seconds."""
+
+    async def received() -> int:
+        if isinstance(listener, PlainClient):
+            return await listener.all_packets()
+        return await packets_of(listener)
+
     async with asyncio.timeout(PATIENCE):
-        before = await client.all_packets()
-        while await client.all_packets() - before < 20:  # noqa: ASYNC110
+        before = await received()
+        while await received() - before < 20:
             await asyncio.sleep(0.1)
 
 
