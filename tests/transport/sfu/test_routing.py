@@ -67,7 +67,7 @@ async def packets_come(listener: PlainClient | SFUTransport) -> None:
 
     async with asyncio.timeout(PATIENCE):
         before = await received()
-        while await received() - before < 20:
+        while await received() - before < 20:  # noqa: ASYNC110
             await asyncio.sleep(0.1)
 
 
