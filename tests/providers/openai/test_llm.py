@@ -242,13 +242,32 @@ async def test_an_answer_that_just_ends() -> None:
             await reply(llm)
 
 
-@pytest.mark.parametrize(
-    "garbage", [b"data: {nonsense\n\n", b'data: {"error": {"message": "out of memory"}}\n\n']
-)
-async def test_garbage(garbage: bytes) -> None:
-    async with serving(Server(chunk({"content": "x"}), garbage, STOP).chat) as llm:
+async def test_garbage() -> None:
+    server = Server(chunk({"content": "x"}), b"data: {nonsense\n\n", STOP)
+    async with serving(server.chat) as llm:
         with pytest.raises(ProviderError, match="no answer"):
             await reply(llm)
+
+
+@pytest.mark.parametrize(
+    ("error", "words", "retryable"),
+    [
+        ({"message": "out of memory"}, "could not answer: out of memory", True),
+        ({"message": "no credit", "code": "insufficient_quota"}, "no credit; .*billing", False),
+    ],
+)
+async def test_an_error_in_the_middle(error: Any, words: str, retryable: bool) -> None:
+    told = f"data: {json.dumps({'error': error})}\n\n".encode()
+    async with serving(Server(chunk({"content": "x"}), told, STOP).chat) as llm:
+        with pytest.raises(ProviderError, match=words) as caught:
+            await reply(llm)
+    assert caught.value.retryable is retryable
+
+
+async def test_a_model_that_refuses_says_so() -> None:
+    server = Server(chunk({"content": None, "refusal": "I must not."}), STOP, DONE)
+    async with serving(server.chat) as llm:
+        assert await reply(llm) == [TextDelta("I must not.")]
 
 
 @pytest.mark.parametrize("hang_after", [0, 1])

@@ -8,17 +8,10 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from openai.types.chat.chat_completion_chunk import (
-    ChoiceDeltaToolCall,
-    ChoiceDeltaToolCallFunction,
-)
 
 from mulisa.core.account import Account, check_budget, spend, working_for
 from mulisa.core.errors import ProviderError, ProviderUnavailable
 from mulisa.core.provider import ChatRequest, Delta, Message, TextDelta, ToolCall, ToolSpec
-from mulisa.providers.openai.chat_completions import CallAssembly
 from mulisa.providers.openai.connection import Tokens
 from mulisa.providers.openai.llm import OpenAILLM
 from tests.services.faults import Fault
@@ -185,30 +178,3 @@ def test_what_the_service_sends_has_the_published_shape() -> None:
     assert events[-1] == "response.completed"
     with pytest.raises(ValueError):
         list(service._chunks({"model": 3}, []))
-
-
-PIECES = st.builds(
-    ChoiceDeltaToolCall,
-    index=st.integers(0, 3),
-    id=st.one_of(st.none(), st.sampled_from(["", "a", "b"])),
-    function=st.one_of(
-        st.none(),
-        st.builds(
-            ChoiceDeltaToolCallFunction,
-            name=st.one_of(st.none(), st.text(max_size=5)),
-            arguments=st.one_of(st.none(), st.text('{}[]":a1,', max_size=8)),
-        ),
-    ),
-)
-
-
-@settings(max_examples=60)
-@given(st.lists(PIECES, max_size=12))
-def test_any_pieces_are_calls_or_an_error(pieces: list[ChoiceDeltaToolCall]) -> None:
-    calls = CallAssembly()
-    calls.add(pieces)
-    try:
-        complete = calls.complete()
-    except ProviderError:
-        return
-    assert all(call.name and call.call_id for call in complete)

@@ -45,8 +45,8 @@ class ChatCompletions:
             for choice in (chunk.choices or ())[:1]:
                 finished = finished or choice.finish_reason is not None
                 calls.add(choice.delta.tool_calls or [])
-                if choice.delta.content:
-                    yield TextDelta(choice.delta.content)
+                if said := choice.delta.content or choice.delta.refusal:
+                    yield TextDelta(text_of(said))
         if not finished:
             raise ProviderError(f"{self._where} ended its answer in the middle")
         for call in calls.complete():
@@ -99,8 +99,7 @@ class PartialCall:
 
     def complete(self, number: int) -> ToolCall:
         """Raises ProviderError if it cannot be read."""
-        arguments = parse_arguments(self.name, self.arguments)
-        return ToolCall(self.call_id or f"call_{number}", self.name, arguments)
+        return call_of(self.call_id or f"call_{number}", self.name, self.arguments)
 
 
 class CallAssembly:
@@ -123,14 +122,7 @@ class CallAssembly:
 
     def complete(self) -> list[ToolCall]:
         """All calls, in order. Raises ProviderError if one cannot be read."""
-        return [
-            ToolCall(
-                call.call_id or f"call_{number}",
-                call.name,
-                parse_arguments(call.name, call.arguments),
-            )
-            for number, call in enumerate(self._calls)
-        ]
+        return [call.complete(number) for number, call in enumerate(self._calls)]
 
     def _call_of(self, delta: Any) -> PartialCall:
         for call in reversed(self._calls):
@@ -140,10 +132,27 @@ class CallAssembly:
         return self._calls[-1]
 
 
+def text_of(said: object) -> str:
+    """What can be spoken, shown and sent on. Raises ProviderError."""
+    try:
+        if isinstance(said, str) and said.encode():
+            return said
+    except UnicodeEncodeError:  # half of a surrogate pair
+        pass
+    raise ProviderError(f"the model said what is no text: {said!r:.60}")
+
+
+def call_of(call_id: object, name: object, arguments: object) -> ToolCall:
+    """A call as the service words it. Raises ProviderError."""
+    called = text_of(name)
+    return ToolCall(text_of(call_id), called, parse_arguments(called, text_of(arguments or "{}")))
+
+
 def parse_arguments(name: str, text: str) -> dict[str, Any]:
-    """What a tool is called with. Raises ProviderError."""
+    """What a tool is called with; JSON again when it is sent on. Raises ProviderError."""
     try:
         arguments = json.loads(text or "{}")
+        json.dumps(arguments, allow_nan=False, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise ProviderError(f"the model called {name!r} with broken JSON") from error
     if not isinstance(arguments, dict) or not name:

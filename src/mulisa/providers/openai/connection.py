@@ -23,6 +23,8 @@ LONGEST_PATIENCE: Final = 3600.0
 """Seconds; a service that wants to be left alone for longer is not believed."""
 CHARS_PER_TOKEN: Final = 4
 """Of English text, about."""
+SPENT: Final = "insufficient_quota"
+"""The code of an error that money mends."""
 NO_KEY: Final = "none"
 """Sent to servers that ask for no key: the SDK wants one, and so do headers."""
 
@@ -177,11 +179,11 @@ class Translation:
                     f"{where} refuses the key: {said_by(error)}; check {service.key}"
                 )
             case openai.RateLimitError():
-                spent = error.code == "insufficient_quota"
-                mend = "check plan and billing of the account" if spent else "try again later"
+                if error.code == SPENT:
+                    return told(where, error.code, said_by(error), _retry_after(error))
                 return ProviderUnavailable(
-                    f"{where} has had enough of us: {said_by(error)}; {mend}",
-                    retryable=not spent,
+                    f"{where} has had enough of us: {said_by(error)}; try again later",
+                    retryable=True,
                     retry_after=_retry_after(error),
                 )
             case openai.NotFoundError():
@@ -195,8 +197,20 @@ class Translation:
                     retryable=error.status_code >= 500,
                     retry_after=_retry_after(error),
                 )
+            case openai.APIError(body=dict()):
+                return told(where, error.code, said_by(error))
             case _:
                 return ProviderError(f"{where} sent what is no answer: {said_by(error)}")
+
+
+def told(where: str, code: object, said: str, retry_after: float | None = None) -> ProviderError:
+    """What a service says in place of an answer, or in the middle of one."""
+    if code == SPENT:
+        mend = "check plan and billing of the account"
+        return ProviderUnavailable(
+            f"{where} has had enough of us: {said}; {mend}", retry_after=retry_after
+        )
+    return ProviderError(f"{where} could not answer: {said}")
 
 
 def _retry_after(error: APIStatusError) -> float | None:

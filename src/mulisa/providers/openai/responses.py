@@ -6,15 +6,13 @@ import json
 from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Any
 
-from mulisa.core.errors import ProviderError, ProviderUnavailable
-from mulisa.core.provider import ChatRequest, Delta, Message, TextDelta, ToolCall
-from mulisa.providers.openai.chat_completions import parse_arguments
-from mulisa.providers.openai.connection import Tokens, opened
+from mulisa.core.errors import ProviderError
+from mulisa.core.provider import ChatRequest, Delta, Message, TextDelta
+from mulisa.providers.openai.chat_completions import call_of, text_of
+from mulisa.providers.openai.connection import Tokens, opened, told
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
-
-_SPENT = "insufficient_quota"
 
 
 class Responses:
@@ -29,12 +27,11 @@ class Responses:
         """Text as it comes, each tool call when it is complete; raises as `ChatCompletions`."""
         async for event in await opened(client.responses.create(**_body(model, request))):
             match event.type:
-                case "response.output_text.delta" if event.delta:
-                    yield TextDelta(event.delta)
+                case "response.output_text.delta" | "response.refusal.delta" if event.delta:
+                    yield TextDelta(text_of(event.delta))
                 case "response.output_item.done" if event.item.type == "function_call":
                     item = event.item
-                    arguments = parse_arguments(item.name, item.arguments)
-                    yield ToolCall(item.call_id, item.name, arguments)
+                    yield call_of(item.call_id, item.name, item.arguments)
                 case "response.completed" | "response.incomplete":
                     if event.response.usage:
                         tokens.tell(event.response.usage.total_tokens)
@@ -47,10 +44,7 @@ class Responses:
 
     def _failure(self, error: Any) -> ProviderError:
         said = " ".join(str(getattr(error, "message", "") or "it says not why").split())[:300]
-        if getattr(error, "code", "") == _SPENT:
-            mend = "check plan and billing of the account"
-            return ProviderUnavailable(f"{self._where} has had enough of us: {said}; {mend}")
-        return ProviderError(f"{self._where} could not answer: {said}")
+        return told(self._where, getattr(error, "code", ""), said)
 
 
 def _body(model: str, request: ChatRequest) -> dict[str, Any]:
