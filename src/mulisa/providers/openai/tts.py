@@ -7,24 +7,20 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
-
 from mulisa.core.account import check_budget, spend
 from mulisa.core.audio import Samples
 from mulisa.core.errors import ConfigError, ProviderError, ProviderUnavailable
 from mulisa.core.provider import Progress
 from mulisa.providers.openai.connection import ANSWER_TIMEOUT, Service, connect, is_known, timed
+from mulisa.providers.openai.sound import RATE_HZ, Sound
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
-RATE_HZ: Final = 24_000
 DEFAULT_MODEL: Final = "gpt-4o-mini-tts"
 DEFAULT_VOICE: Final = "coral"
 PIECE_BYTES: Final = RATE_HZ // 10 * 2
 """100 ms."""
-WAV_HEADER_BYTES: Final = 44
-"""What compatible servers may put in front, though raw samples were asked for."""
 
 
 class OpenAITTS:
@@ -71,10 +67,10 @@ class OpenAITTS:
         check_budget()
         if self._client is None:
             raise ProviderUnavailable(f"the connection to {self._service.where} is not loaded")
-        spend(self._service.name, "characters", len(text))
         with self._service.translation():
-            async for samples in _samples(self._bytes(self._client, text)):
-                yield samples
+            async for samples in self._stream(self._client, text):
+                if len(samples):
+                    yield samples
 
     async def aclose(self) -> None:
         """Close the connections. Idempotent."""
@@ -82,7 +78,7 @@ class OpenAITTS:
         if client is not None:
             await client.close()
 
-    async def _bytes(self, client: AsyncOpenAI, text: str) -> AsyncIterator[bytes]:
+    async def _stream(self, client: AsyncOpenAI, text: str) -> AsyncIterator[Samples]:
         deadline = asyncio.get_running_loop().time() + ANSWER_TIMEOUT
         asked = client.audio.speech.with_streaming_response.create(
             model=self._model, voice=self._voice, input=text, response_format="pcm"
@@ -90,26 +86,11 @@ class OpenAITTS:
         async with AsyncExitStack() as stack:
             async with asyncio.timeout_at(deadline):
                 response = await stack.enter_async_context(asked)
-            if "json" in response.headers.get("content-type", ""):
+            content_type = response.headers.get("content-type", "")
+            if "json" in content_type or content_type.startswith("text/"):
                 raise ProviderError(f"{self._service.where} sent no sound")
+            spend(self._service.name, "characters", len(text))
+            sound = Sound(self._service.where, content_type)
             async for piece in timed(aiter(response.iter_bytes(PIECE_BYTES)), deadline):
-                yield piece
-
-
-async def _samples(pieces: AsyncIterator[bytes]) -> AsyncIterator[Samples]:
-    """Whole samples of bytes that were cut anywhere, without a WAV header."""
-    rest = b""
-    is_first = True
-    async for piece in pieces:
-        rest += piece
-        if is_first:
-            if len(rest) < WAV_HEADER_BYTES:
-                continue
-            is_first = False
-            rest = rest[WAV_HEADER_BYTES if rest.startswith(b"RIFF") else 0 :]
-        whole = len(rest) // 2 * 2
-        if whole:
-            yield np.frombuffer(rest[:whole], dtype="<i2").astype(np.int16)
-        rest = rest[whole:]
-    if is_first and len(rest) >= 2:
-        yield np.frombuffer(rest[: len(rest) // 2 * 2], dtype="<i2").astype(np.int16)
+                yield sound.push(piece)
+            yield sound.end()
