@@ -11,12 +11,15 @@ import io
 import itertools
 import json
 import wave
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeAlias
 
 import numpy as np
+import soxr  # type: ignore[import-untyped]
 from aiohttp import web
+from openai.types import ErrorObject, Model
+from openai.types.audio import Transcription
 from openai.types.chat import ChatCompletionChunk
 from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import TypeAdapter
@@ -104,12 +107,9 @@ class OpenAIService:
 
     async def _list_models(self, request: web.Request) -> web.StreamResponse:
         fault = await self._admit(request, "models", {})
-        if fault and fault.kind != "status":
-            return await self._stream(request, [b"{}"], fault, "application/json")
-        data = [
-            {"id": name, "object": "model", "created": 1, "owned_by": "us"} for name in self._models
-        ]
-        return web.json_response({"object": "list", "data": data})
+        data = [_model(name) for name in self._models]
+        listed = json.dumps({"object": "list", "data": data}).encode()
+        return await self._stream(request, [listed], fault, "application/json")
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
         body = await _json(request)
@@ -137,12 +137,16 @@ class OpenAIService:
     async def _hear(self, request: web.Request) -> web.StreamResponse:
         form = await request.post()
         fields = {name: value for name, value in form.items() if isinstance(value, str)}
-        fault = await self._admit(request, "transcriptions", fields)
         upload = form["file"]
         assert isinstance(upload, web.FileField)
-        samples = _at_24_khz(upload.file.read())
-        text = json.dumps({"text": await self._transcribe(samples)}).encode()
-        return await self._stream(request, [text], fault, "application/json")
+        with upload.file as file:
+            sound = file.read()
+        fault = await self._admit(request, "transcriptions", fields)
+        samples = _at_24_khz(sound)
+        duration = {"type": "duration", "seconds": len(samples) / RATE_HZ}
+        heard = {"text": await self._transcribe(samples), "usage": duration}
+        Transcription.model_validate(heard, strict=True)
+        return await self._stream(request, [json.dumps(heard).encode()], fault, "application/json")
 
     # What may go wrong
 
@@ -189,9 +193,12 @@ class OpenAIService:
 
     # What is said
 
-    def _chunks(self, body: Body, answer: list[str | ToolCall]) -> Iterable[Body]:
+    def _chunks(self, body: Body, answer: Sequence[str | ToolCall]) -> Iterable[Body]:
         base = {"id": f"chatcmpl-{next(self._numbers)}", "created": 1, "model": body["model"]}
         base |= {"object": "chat.completion.chunk"}
+        counts = bool((body.get("stream_options") or {}).get("include_usage"))
+        if counts:
+            base |= {"usage": None}
 
         def chunk(delta: Body, finish: str | None = None) -> Body:
             choice = {"index": 0, "delta": delta, "finish_reason": finish}
@@ -205,10 +212,10 @@ class OpenAIService:
         for index, call in enumerate(calls):
             yield from (chunk(delta) for delta in _call_deltas(index, call))
         yield chunk({}, "tool_calls" if calls else "stop")
-        if (body.get("stream_options") or {}).get("include_usage"):
+        if counts:
             yield _checked_chunk(base | {"choices": [], "usage": _usage(body, answer)})
 
-    def _events(self, body: Body, answer: list[str | ToolCall]) -> Iterable[Body]:
+    def _events(self, body: Body, answer: Sequence[str | ToolCall]) -> Iterable[Body]:
         numbers = itertools.count()
         items: list[Body] = []
 
@@ -221,6 +228,7 @@ class OpenAIService:
             return _response(body, status, items, answer)
 
         yield event("response.created", response=response("in_progress"))
+        yield event("response.in_progress", response=response("in_progress"))
         text = [part for part in answer if isinstance(part, str)]
         if text:
             yield from _text_events(event, len(items), text, items)
@@ -244,7 +252,13 @@ async def serving(app: web.Application) -> AsyncIterator[str]:
 
 def refused(status: int, code: str, message: str, retry_after: float = 0) -> web.HTTPException:
     """An error as OpenAI words it."""
-    body = {"error": {"message": message, "type": "error", "param": None, "code": code or None}}
+    kinds = {429: "requests", 403: "request_forbidden"}
+    type_ = kinds.get(status, "invalid_request_error" if status < 500 else "server_error")
+    error = {"message": message, "type": type_, "param": None, "code": code or None}
+    if code == "insufficient_quota":
+        error["type"] = code
+    ErrorObject.model_validate(error, strict=True)
+    body = {"error": error}
     headers = {"Retry-After": f"{retry_after:g}"} if status == 429 else {}
     kind = type("Refusal", (web.HTTPException,), {"status_code": status})
     refusal: web.HTTPException = kind(
@@ -260,6 +274,12 @@ async def _json(request: web.Request) -> Body:
 
 def _sse(event: Mapping[str, Any]) -> bytes:
     return b"data: " + json.dumps(event).encode() + b"\n\n"
+
+
+def _model(name: str) -> Body:
+    wire: Body = {"id": name, "object": "model", "created": 1, "owned_by": "us"}
+    Model.model_validate(wire, strict=True)
+    return wire
 
 
 def _checked_chunk(wire: Body) -> Body:
@@ -278,12 +298,12 @@ def _call_deltas(index: int, call: ToolCall) -> Iterable[Body]:
         yield {"tool_calls": [{"index": index, "function": {"arguments": piece}}]}
 
 
-def _usage(body: Body, answer: list[str | ToolCall]) -> Body:
+def _usage(body: Body, answer: Sequence[str | ToolCall]) -> Body:
     asked, said = len(json.dumps(body)) // 4, len(answer)
     return {"prompt_tokens": asked, "completion_tokens": said, "total_tokens": asked + said}
 
 
-def _response(body: Body, status: str, items: list[Body], answer: list[str | ToolCall]) -> Body:
+def _response(body: Body, status: str, items: list[Body], answer: Sequence[str | ToolCall]) -> Body:
     usage = _usage(body, answer)
     wire: Body = {
         "id": "resp_1",
@@ -317,11 +337,13 @@ def _text_events(
     yield event(
         "response.output_item.added", output_index=index, item=item | {"status": "in_progress"}
     )
+    part: Body = {"type": "output_text", "text": "", "annotations": []}
+    yield event("response.content_part.added", part=part, **place)
     for delta in text:
         yield event("response.output_text.delta", delta=delta, logprobs=[], **place)
-    whole = "".join(text)
-    yield event("response.output_text.done", text=whole, logprobs=[], **place)
-    part = {"type": "output_text", "text": whole, "annotations": []}
+    part = part | {"text": "".join(text)}
+    yield event("response.output_text.done", text=part["text"], logprobs=[], **place)
+    yield event("response.content_part.done", part=part, **place)
     done = item | {"status": "completed", "content": [part]}
     items.append(done)
     yield event("response.output_item.done", output_index=index, item=done)
@@ -336,24 +358,23 @@ def _call_events(
     yield event(
         "response.output_item.added", output_index=index, item=item | {"status": "in_progress"}
     )
+    place = {"item_id": item_id, "output_index": index}
     half = len(arguments) // 2
     for delta in (arguments[:half], arguments[half:]):
-        yield event(
-            "response.function_call_arguments.delta",
-            item_id=item_id,
-            output_index=index,
-            delta=delta,
-        )
+        yield event("response.function_call_arguments.delta", delta=delta, **place)
+    yield event("response.function_call_arguments.done", arguments=arguments, **place)
     done = item | {"status": "completed", "arguments": arguments}
     items.append(done)
     yield event("response.output_item.done", output_index=index, item=done)
 
 
 def _at_24_khz(upload: bytes) -> Samples:
-    import soxr  # type: ignore[import-untyped]
-
-    with wave.open(io.BytesIO(upload)) as file:
-        assert file.getnchannels() == 1 and file.getsampwidth() == 2
-        samples = np.frombuffer(file.readframes(file.getnframes()), dtype="<i2").astype(np.int16)
-        out: Samples = soxr.resample(samples, file.getframerate(), RATE_HZ)
-        return out
+    try:
+        with wave.open(io.BytesIO(upload)) as file:
+            sound, rate_hz = file.readframes(file.getnframes()), file.getframerate()
+            assert file.getnchannels() == 1 and file.getsampwidth() == 2
+    except (wave.Error, EOFError) as error:
+        raise refused(400, "invalid_value", "Invalid file format.") from error
+    samples = np.frombuffer(sound, dtype="<i2").astype(np.int16)
+    out: Samples = soxr.resample(samples, rate_hz, RATE_HZ)
+    return out
