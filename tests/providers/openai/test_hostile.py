@@ -99,7 +99,7 @@ def events(interface: str) -> list[Body]:
     """A whole answer."""
     service = OpenAIService()
     body: Body = {"model": "m", "stream_options": {"include_usage": True}}
-    answer = ["Let me ", "look: é 🎉.", *CALLS]
+    answer: list[str | ToolCall] = ["Let me ", "look: é 🎉.", *CALLS]
     return list(service._events(body, answer) if interface else service._chunks(body, answer))
 
 
