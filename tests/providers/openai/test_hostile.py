@@ -151,6 +151,28 @@ async def test_answers_of_anything(interface: str, data: st.DataObject) -> None:
     await survives(interface, *data.draw(st.lists(anything | known, max_size=5)))
 
 
+FAILED = [
+    ({"type": "error", "code": "server_error", "message": "oh"}, "could not answer: oh", True),
+    ({"type": "error", "code": "insufficient_quota", "message": "oh"}, "oh; .*billing", False),
+    ({"type": "error", "error": {"code": "insufficient_quota", "message": "oh"}}, "billing", False),
+    ({"type": "response.failed", "response": {"error": {"message": "oh"}}}, "answer: oh", True),
+    ({"type": "response.failed", "response": {}}, "could not answer", True),
+]
+
+
+@pytest.mark.parametrize(("event", "words", "is_retryable"), FAILED)
+async def test_responses_that_fail(event: Body, words: str, is_retryable: bool) -> None:
+    with pytest.raises(ProviderError, match=words) as caught:
+        await reply("responses/", sse(*events("responses/")[:5], event))
+    assert caught.value.retryable is is_retryable
+
+
+async def test_responses_that_are_refused_or_cut_short() -> None:
+    said = {"type": "response.refusal.delta", "delta": "I must not."}
+    incomplete = {"type": "response.incomplete", "response": {"usage": None}}
+    assert await reply("responses/", sse(said, incomplete)) == [TextDelta("I must not.")]
+
+
 ARGUMENTS = st.dictionaries(st.text(max_size=5), st.text(max_size=5) | st.integers(), max_size=3)
 
 

@@ -67,7 +67,8 @@ async def served() -> AsyncIterator[str]:
                 await asyncio.sleep(0.2)
         yield url
     finally:
-        process.kill()
+        if process.returncode is None:
+            process.kill()
         await process.wait()
 
 
@@ -94,3 +95,4 @@ async def test_it_answers_a_question() -> None:
     answer = "".join(delta.text for delta in deltas if isinstance(delta, TextDelta))
     assert "Paris" in answer
     assert len(deltas) > 1, "it streams"
+    assert account.spent["tokens"] > 10, "estimated: this server does not count streamed answers"

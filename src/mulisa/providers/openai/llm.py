@@ -28,8 +28,12 @@ class OpenAILLM:
     """A language model behind an OpenAI-compatible endpoint.
 
     Without `base_url` it is OpenAI, which needs `api_key`. Without `model` it is gpt-4.1-mini,
-    or, elsewhere, the first that the server has. It is asked by chat completions, which every
-    service has; ``responses/MODEL`` asks by Responses, which some models of OpenAI demand.
+    or, elsewhere, the first that the server has.
+
+    It is asked by chat completions: every service has them, they carry the speakers' names as a
+    field of their own, and what they lack (OpenAI's own tools, memory at the service, reasoning
+    between calls) has no place in a spoken answer. ``responses/MODEL`` asks by Responses, which
+    some models of OpenAI demand; nobody else is ever asked so without these words.
     """
 
     def __init__(
