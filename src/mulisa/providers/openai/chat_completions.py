@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from mulisa.core.errors import ProviderError
 from mulisa.core.provider import ChatRequest, Delta, Message, TextDelta, ToolCall
 from mulisa.providers.openai.connection import Stream, Tokens, opened
+from mulisa.providers.openai.thoughts import Spoken
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -38,6 +39,7 @@ class ChatCompletions:
         """
         stream = await self._open(client, model, request)
         calls = CallAssembly()
+        spoken = Spoken()
         finished = False
         async for chunk in stream:
             if chunk.usage:
@@ -45,10 +47,13 @@ class ChatCompletions:
             for choice in (chunk.choices or ())[:1]:
                 finished = finished or choice.finish_reason is not None
                 calls.add(choice.delta.tool_calls or [])
-                if said := choice.delta.content or choice.delta.refusal:
-                    yield TextDelta(text_of(said))
+                said = choice.delta.content or choice.delta.refusal
+                if said and (aloud := spoken.push(text_of(said))):
+                    yield TextDelta(aloud)
         if not finished:
             raise ProviderError(f"{self._where} ended its answer in the middle")
+        if aloud := spoken.end():
+            yield TextDelta(aloud)
         for call in calls.complete():
             yield call
 
