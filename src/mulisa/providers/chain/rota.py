@@ -248,9 +248,7 @@ class Rota(Generic[E]):
         return [
             member
             for member in self._members
-            if member.is_loaded
-            and not member.health.rests(now)
-            and not (is_spent and member.broke)
+            if member.is_loaded and not member.health.rests(now) and not (is_spent and member.broke)
         ]
 
     def gap(self, takeovers: int) -> float:
