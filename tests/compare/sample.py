@@ -8,7 +8,7 @@ from random import Random
 from typing import Final
 
 from mulisa.compare.impairments import IMPAIRMENTS
-from mulisa.compare.metrics import METRICS, TOPOLOGIES, Metric, Topology
+from mulisa.compare.metrics import COMPARED, METRICS, Metric, Topology
 from mulisa.compare.result import (
     SCHEMA,
     Figure,
@@ -67,7 +67,7 @@ def sample_result(sizes: tuple[int, ...] = (2, 3, 4, 6), *, full: bool = True) -
         for metric in METRICS
         for condition in _conditions(metric, full)
         for size in (sizes if metric.conditions else (len(CALLS.get(condition, _THREE)),))
-        for topology in TOPOLOGIES
+        for topology in COMPARED
         for figure in _figures(metric, topology, size, condition, random)
     ]
     return Result(
@@ -134,5 +134,5 @@ def _about(metric: Metric, topology: Topology, size: int) -> float | None:
     both = _ABOUT.get(metric.name)
     if both is None:
         return None
-    base, each = both[TOPOLOGIES.index(topology)]
+    base, each = both[COMPARED.index(topology)]
     return base + each * size

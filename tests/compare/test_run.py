@@ -15,11 +15,11 @@ import pytest
 
 from mulisa.compare.browser import chromium
 from mulisa.compare.metrics import (
+    COMPARED,
     SILENCE,
     SPEAK_TO_ONE,
     SPEECH,
     STOP_HEARING,
-    TOPOLOGIES,
     RowName,
     Topology,
 )
@@ -73,7 +73,7 @@ def test_connections_are_those_of_theory(result: Result) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root: looks at the wire")
 def test_bandwidth_is_what_the_encoders_made_and_its_overhead(result: Result) -> None:
-    for topology in TOPOLOGIES:
+    for topology in COMPARED:
         for condition in (SPEECH, SILENCE):
             explained = figure(result, topology, "bandwidth", "upload_explained", condition)
             assert len(explained.samples) == PEOPLE
@@ -83,7 +83,7 @@ def test_bandwidth_is_what_the_encoders_made_and_its_overhead(result: Result) ->
 
 
 def test_an_acknowledged_change_holds(result: Result) -> None:
-    for topology in TOPOLOGIES:
+    for topology in COMPARED:
         late = figure(result, topology, "control", "packets_after_acknowledgement", SPEAK_TO_ONE)
         assert not any(late.samples)
         assert figure(result, topology, "control", "time_until_it_holds", STOP_HEARING).samples
@@ -91,20 +91,20 @@ def test_an_acknowledged_change_holds(result: Result) -> None:
 
 def test_a_change_is_one_operation_with_two_people(result: Result) -> None:
     """One connection of hers renegotiated or silent, or one wish to the SFU."""
-    for topology in TOPOLOGIES:
+    for topology in COMPARED:
         for change in (STOP_HEARING, SPEAK_TO_ONE):
             assert min(figure(result, topology, "control", "operations", change).samples) == 1
 
 
 def test_everybody_there_negotiates_when_she_comes(result: Result) -> None:
-    for topology in TOPOLOGIES:
+    for topology in COMPARED:
         assert figure(result, topology, "joining", "people_who_renegotiate").samples == (PEOPLE,)
         offers = figure(result, topology, "joining", "offers").samples
         assert offers == figure(result, topology, "joining", "answers").samples
 
 
 def test_the_load_of_the_machine_is_told(result: Result) -> None:
-    for topology in TOPOLOGIES:
+    for topology in COMPARED:
         (busy,) = figure(result, topology, "scalability", "machine_busy").samples
         assert 0 <= busy <= 100
 
@@ -117,7 +117,7 @@ def test_media_stacks_are_named(result: Result) -> None:
 
 
 def test_she_is_heard_by_all_and_answers(result: Result) -> None:
-    for topology in TOPOLOGIES:
+    for topology in COMPARED:
         heard = figure(result, topology, "joining", "time_until_everybody_hears_her")
         assert all(ms > 0 for ms in heard.samples)
         ears = figure(result, topology, "injection", "text_to_ear").samples

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mulisa.compare.metrics import TOPOLOGIES
+from mulisa.compare.metrics import COMPARED
 from mulisa.compare.scenario import (
     DEFAULT_SIZES,
     FULL_SIZES,
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.unit
 
 def test_each_size_is_measured_in_both_topologies_with_the_same_plan() -> None:
     mesh, sfu, *others = plans((4, 2, 4))
-    assert [mesh.topology, sfu.topology] == list(TOPOLOGIES)
+    assert [mesh.topology, sfu.topology] == list(COMPARED)
     assert mesh.participants == sfu.participants == 2
     assert {plan.participants for plan in others} == {4}
     assert mesh.people == sfu.people == VOICES[:2]

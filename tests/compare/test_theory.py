@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from mulisa.compare.metrics import (
+    COMPARED,
     JOIN,
     LEAVE,
     METRIC_OF,
@@ -16,7 +17,6 @@ from mulisa.compare.metrics import (
     SPEAK_TO_ONE,
     SPEECH,
     STOP_HEARING,
-    TOPOLOGIES,
     Topology,
 )
 from mulisa.compare.theory import DTX_STREAM, Stream, degree_of, expected
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.unit
 def of(row: str, name: str, people: int, condition: str = "") -> tuple[float | None, ...]:
     """Mesh and SFU."""
     metric = METRIC_OF[row, name]
-    return tuple(expected(metric, topology, people, condition) for topology in TOPOLOGIES)
+    return tuple(expected(metric, topology, people, condition) for topology in COMPARED)
 
 
 @pytest.mark.parametrize(
@@ -49,8 +49,8 @@ def test_everybody_hears_everybody_in_both() -> None:
 def test_growth_is_quadratic_where_it_is() -> None:
     total = METRIC_OF["connections", "connections_in_total"]
     server = METRIC_OF["scalability", "server_cpu"]
-    assert [degree_of(total, topology) for topology in TOPOLOGIES] == [2, 1]
-    assert [degree_of(server, topology) for topology in TOPOLOGIES] == [0, 2]
+    assert [degree_of(total, topology) for topology in COMPARED] == [2, 1]
+    assert [degree_of(server, topology) for topology in COMPARED] == [0, 2]
     assert degree_of(METRIC_OF["response", "response_latency"], "mesh") is None
 
 

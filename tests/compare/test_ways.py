@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mulisa.compare.metrics import METRIC_OF, TOPOLOGIES
+from mulisa.compare.metrics import COMPARED, METRIC_OF
 from mulisa.compare.theory import expected
 from mulisa.compare.ways import CALLS, NATS, Seen, needs_relay, rounds
 
@@ -17,7 +17,7 @@ def of(metric: str, condition: str) -> tuple[float | None, ...]:
     """Mesh and SFU."""
     people = len(CALLS[condition])
     return tuple(
-        expected(METRIC_OF["nats", metric], topology, people, condition) for topology in TOPOLOGIES
+        expected(METRIC_OF["nats", metric], topology, people, condition) for topology in COMPARED
     )
 
 

@@ -13,7 +13,7 @@ from mulisa.compare.calls import FAILURES, check_wanted
 from mulisa.compare.impairments import IMPAIRMENTS, UPLINK, Impairment
 from mulisa.compare.load import Load, Loads, late_percent, watching
 from mulisa.compare.measure import Bench, Book, now
-from mulisa.compare.metrics import TOPOLOGIES, Topology
+from mulisa.compare.metrics import COMPARED, Topology
 from mulisa.compare.result import Figure
 from mulisa.compare.scenario import VOICES, Voice
 from mulisa.compare.speech import MONOLOGUE
@@ -43,7 +43,7 @@ async def measure(
     bench: Bench,
     impairments: Sequence[Impairment] = IMPAIRMENTS,
     takes: int = TAKES,
-    topologies: Sequence[Topology] = TOPOLOGIES,
+    topologies: Sequence[Topology] = COMPARED,
 ) -> list[Figure]:
     """With the fewest people, and a narrow uplink with the most as well.
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Final
 
-from mulisa.compare.metrics import METRIC_OF, TOPOLOGIES, Metric, RowName, Topology
+from mulisa.compare.metrics import COMPARED, METRIC_OF, Metric, RowName, Topology
 from mulisa.compare.result import Figure, Result
 from mulisa.compare.statistics import Spread, spread
 
@@ -101,14 +101,14 @@ class Measured:
         self, metric: Metric, participants: int, condition: str = ""
     ) -> tuple[float, float] | None:
         """Medians of mesh and SFU; None if one of them was not measured."""
-        mesh, sfu = (self.median(metric, each, participants, condition) for each in TOPOLOGIES)
+        mesh, sfu = (self.median(metric, each, participants, condition) for each in COMPARED)
         return None if mesh is None or sfu is None else (mesh, sfu)
 
     def _pair(self, metric: Metric, size: int, condition: str) -> list[Figure]:
         """Mesh and SFU; empty if one of them was not measured."""
-        both = [self.figure(metric, topology, size, condition) for topology in TOPOLOGIES]
+        both = [self.figure(metric, topology, size, condition) for topology in COMPARED]
         found = [figure for figure in both if figure]
-        return found if len(found) == len(TOPOLOGIES) else []
+        return found if len(found) == len(COMPARED) else []
 
     def _of(self, metric: Metric) -> Iterable[Figure]:
         key = (metric.row, metric.name)

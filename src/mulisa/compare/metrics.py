@@ -10,9 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
-Topology = Literal["mesh", "sfu"]
-TOPOLOGIES: Final[tuple[Topology, ...]] = ("mesh", "sfu")
-NAMES: Final[dict[Topology, str]] = {"mesh": "mesh", "sfu": "SFU"}
+Topology = Literal["mesh", "sfu", "mediasoup"]
+"""The mesh, the embedded SFU, and a further SFU, which is measured when its address is given."""
+COMPARED: Final[tuple[Topology, ...]] = ("mesh", "sfu")
+"""What the question is about: always measured, and set against each other."""
+TOPOLOGIES: Final[tuple[Topology, ...]] = (*COMPARED, "mediasoup")
+NAMES: Final[dict[Topology, str]] = {"mesh": "mesh", "sfu": "SFU", "mediasoup": "mediasoup"}
 """For people."""
 
 RowName = Literal[

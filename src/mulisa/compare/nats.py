@@ -12,7 +12,7 @@ from mulisa.compare.browser import Person
 from mulisa.compare.calls import FAILURES, check_wanted
 from mulisa.compare.homes import paths_of
 from mulisa.compare.measure import MULISA, Bench, Book
-from mulisa.compare.metrics import TOPOLOGIES, Topology
+from mulisa.compare.metrics import COMPARED, Topology
 from mulisa.compare.result import Figure
 from mulisa.compare.street import Gateway, Street, street_of
 from mulisa.compare.ways import CALLS, Nat, Seen, rounds
@@ -46,7 +46,7 @@ async def measure(bench: Bench, calls: Mapping[str, Sequence[Nat]] = CALLS) -> l
     """All of these calls, in both topologies. Raises ConfigError where something is missing."""
     figures: list[Figure] = []
     async with street_of(calls.values()) as street:
-        for topology in TOPOLOGIES:
+        for topology in COMPARED:
             found = await _topology(street, topology, calls, bench)
             figures += _figures(topology, calls, found)
     bench.remark(

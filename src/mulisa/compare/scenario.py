@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from mulisa.compare.metrics import TOPOLOGIES, Topology
+from mulisa.compare.metrics import COMPARED, Topology
 from mulisa.core.errors import InputError
 
 DEFAULT_SIZES: Final = (2, 4)
@@ -125,5 +125,5 @@ def plans(sizes: Sequence[int], *, full: bool = False) -> tuple[Plan, ...]:
     return tuple(
         replace(plan, topology=topology, participants=size)
         for size in sorted(set(sizes))
-        for topology in TOPOLOGIES
+        for topology in COMPARED
     )

@@ -16,10 +16,10 @@ from mulisa.compare.measured import (
     number,
 )
 from mulisa.compare.metrics import (
+    COMPARED,
     METRIC_OF,
     NAMES,
     ROWS,
-    TOPOLOGIES,
     Metric,
     Row,
     RowName,
@@ -154,7 +154,7 @@ def _table(measured: Measured, metric: Metric) -> Table:
 
 
 def _line(measured: Measured, metric: Metric, people: int, condition: str) -> TableLine:
-    mesh, sfu = (measured.figure(metric, each, people, condition) for each in TOPOLOGIES)
+    mesh, sfu = (measured.figure(metric, each, people, condition) for each in COMPARED)
     return TableLine(people, condition, _cell(measured, mesh), _cell(measured, sfu))
 
 

@@ -11,12 +11,12 @@ from typing import Final
 
 from mulisa.compare.measured import Measured, amount, number, ratio
 from mulisa.compare.metrics import (
+    COMPARED,
     JOIN,
     METRIC_OF,
     METRICS,
     SPEECH,
     STOP_HEARING,
-    TOPOLOGIES,
     Metric,
     RowName,
 )
@@ -138,7 +138,7 @@ def _worst(measured: Measured, metric: Metric) -> str | None:
 
 def _line(measured: Measured, metric: Metric, people: int, condition: str) -> SummaryLine | None:
     size = measured.telling_size(metric, condition, people) or 0
-    mesh, sfu = (measured.figure(metric, each, size, condition) for each in TOPOLOGIES)
+    mesh, sfu = (measured.figure(metric, each, size, condition) for each in COMPARED)
     if mesh is None or sfu is None:
         return None
     of_mesh, of_sfu = (measured.spread(figure).median for figure in (mesh, sfu))

@@ -6,6 +6,11 @@ both, everybody hears everybody, which is M(M - 1) streams received; in the mesh
 browser sends each of them, on the SFU the server does. So the SFU's work grows with the square of M
 as well, but on a machine with a data centre's uplink, and without encoding.
 
+mediasoup has a transport, and so a connection, per direction, which makes two of one; nothing that
+crosses its signalling is an offer or an answer (SDP), since each end makes its own of RTP
+parameters. Who copies is the same as on any SFU, but the example forwards everything: choosing the
+loudest is the application's to do.
+
 Beyond eight open microphones that stops: the SFU forwards the loudest five (`sfu.loudest`), so
 its work grows in proportion, and nobody's download grows at all. A mesh has no such place.
 
@@ -25,6 +30,7 @@ from mulisa.compare.metrics import (
     SILENCE,
     SPEAK_TO_ONE,
     STOP_HEARING,
+    TOPOLOGIES,
     Metric,
     Topology,
 )
@@ -80,10 +86,13 @@ NONE: Final[Growth] = (0,)
 ONE: Final[Growth] = (1,)
 OTHERS: Final[Growth] = (-1, 1)
 """N - 1: all people but oneself."""
+TWO: Final[Growth] = (2,)
 ALL: Final[Growth] = (0, 1)
 """N: all participants but oneself, or all people."""
 EVERYBODY: Final[Growth] = (1, 1)
 """M, with Mulisa."""
+TWO_EACH: Final[Growth] = (2, 2)
+"""2 M."""
 PAIRS: Final[Growth] = (0, 0.5, 0.5)
 """M(M - 1) / 2."""
 STREAMS: Final[Growth] = (0, 1, 1)
@@ -94,57 +103,57 @@ publish; each of N others offers once, to receive her."""
 VISITOR: Final[Growth] = (2, 1)
 """A page is given what others publish in the answer to its first offer, and offers to publish."""
 
-_COUNTS: Final[Mapping[tuple[str, str], tuple[Growth, Growth]]] = {
-    # (row, metric): (mesh, SFU)
-    ("connections", "peer_connections"): (ALL, ONE),
-    ("connections", "remote_endpoints"): (ALL, ONE),
-    ("connections", "connections_of_mulisa"): (ALL, ONE),
-    ("connections", "connections_in_total"): (PAIRS, EVERYBODY),
-    ("connections", "streams_sent"): (ALL, ONE),
-    ("connections", "streams_received"): (ALL, ALL),
+_COUNTS: Final[Mapping[tuple[str, str], tuple[Growth, Growth, Growth]]] = {
+    # (row, metric): (mesh, SFU, mediasoup)
+    ("connections", "peer_connections"): (ALL, ONE, TWO),
+    ("connections", "remote_endpoints"): (ALL, ONE, TWO),
+    ("connections", "connections_of_mulisa"): (ALL, ONE, TWO),
+    ("connections", "connections_in_total"): (PAIRS, EVERYBODY, TWO_EACH),
+    ("connections", "streams_sent"): (ALL, ONE, ONE),
+    ("connections", "streams_received"): (ALL, ALL, ALL),
     # A pair in the mesh is one offer and one answer. On the SFU each person's one connection is
     # renegotiated for an m-line of hers, beside her own: fewer connections, not fewer offers.
-    ("joining", "offers"): (ALL, NEWCOMER),
-    ("joining", "answers"): (ALL, NEWCOMER),
-    ("joining", "people_who_renegotiate"): (ALL, ALL),
-    ("joining", "connections_made"): (ALL, ONE),
-    ("injection", "encodes_per_frame"): (ONE, ONE),
-    ("injection", "tracks"): (ALL, ONE),
-    ("injection", "packets_per_frame"): (ALL, ONE),
-    ("scalability", "streams_in_total"): (STREAMS, STREAMS),
+    ("joining", "offers"): (ALL, NEWCOMER, NONE),
+    ("joining", "answers"): (ALL, NEWCOMER, NONE),
+    ("joining", "people_who_renegotiate"): (ALL, ALL, ALL),
+    ("joining", "connections_made"): (ALL, ONE, TWO),
+    ("injection", "encodes_per_frame"): (ONE, ONE, ONE),
+    ("injection", "tracks"): (ALL, ONE, ONE),
+    ("injection", "packets_per_frame"): (ALL, ONE, ONE),
+    ("scalability", "streams_in_total"): (STREAMS, STREAMS, STREAMS),
 }
 
-_UNDER: Final[Mapping[tuple[str, str, str], tuple[Growth, Growth | None]]] = {
-    # (row, metric, condition): (mesh, SFU)
-    ("control", "operations", STOP_HEARING): (ONE, ONE),
-    ("control", "operations", SPEAK_TO_ONE): (OTHERS, ONE),
+_UNDER: Final[Mapping[tuple[str, str, str], tuple[Growth, Growth | None, Growth | None]]] = {
+    # (row, metric, condition): (mesh, SFU, mediasoup)
+    ("control", "operations", STOP_HEARING): (ONE, ONE, ONE),
+    ("control", "operations", SPEAK_TO_ONE): (OTHERS, ONE, ONE),
     # The mesh: an offer and an answer, each to the relay and from it. The SFU: what she wants, that
     # her connection needs another m-line now, her offer, its answer. Then both show it to all: she
     # tells it, and each participant is told; on the SFU she gets a receipt and a new token.
-    ("control", "signalling_messages", STOP_HEARING): ((6, 1), (8, 1)),
+    ("control", "signalling_messages", STOP_HEARING): ((6, 1), (8, 1), None),
     # In the mesh there is nothing to agree on; she shows it to all.
-    ("control", "signalling_messages", SPEAK_TO_ONE): ((2, 1), None),
-    ("control", "packets_after_acknowledgement", STOP_HEARING): (NONE, NONE),
-    ("control", "packets_after_acknowledgement", SPEAK_TO_ONE): (NONE, NONE),
+    ("control", "signalling_messages", SPEAK_TO_ONE): ((2, 1), None, None),
+    ("control", "packets_after_acknowledgement", STOP_HEARING): (NONE, NONE, NONE),
+    ("control", "packets_after_acknowledgement", SPEAK_TO_ONE): (NONE, NONE, NONE),
     # N counts who came, or who went: N - 1 other people and Mulisa have it to do with them.
-    ("churn", "renegotiations", JOIN): (ALL, VISITOR),
-    ("churn", "people_who_renegotiate", JOIN): (OTHERS, OTHERS),
-    ("churn", "connections_made", JOIN): (ALL, ONE),
-    ("churn", "connections_closed", JOIN): (NONE, NONE),
-    ("churn", "renegotiations", LEAVE): (NONE, NONE),
-    ("churn", "people_who_renegotiate", LEAVE): (NONE, NONE),
-    ("churn", "connections_made", LEAVE): (NONE, NONE),
-    ("churn", "connections_closed", LEAVE): (ALL, ONE),
+    ("churn", "renegotiations", JOIN): (ALL, VISITOR, NONE),
+    ("churn", "people_who_renegotiate", JOIN): (OTHERS, OTHERS, OTHERS),
+    ("churn", "connections_made", JOIN): (ALL, ONE, TWO),
+    ("churn", "connections_closed", JOIN): (NONE, NONE, NONE),
+    ("churn", "renegotiations", LEAVE): (NONE, NONE, NONE),
+    ("churn", "people_who_renegotiate", LEAVE): (NONE, NONE, OTHERS),
+    ("churn", "connections_made", LEAVE): (NONE, NONE, NONE),
+    ("churn", "connections_closed", LEAVE): (ALL, ONE, TWO),
 }
 
-_DEGREES: Final[Mapping[tuple[str, str], tuple[int, int]]] = {
-    # What has no formula, but a law: the degree in N on (mesh, SFU).
-    ("scalability", "browser_cpu"): (1, 1),
-    ("scalability", "mulisa_cpu"): (1, 1),
-    ("scalability", "mulisa_media_cpu"): (1, 1),
-    ("scalability", "server_cpu"): (0, 2),
-    ("bandwidth", "upload_on_wire"): (1, 0),
-    ("bandwidth", "download_on_wire"): (1, 1),
+_DEGREES: Final[Mapping[tuple[str, str], tuple[int, int, int]]] = {
+    # What has no formula, but a law: the degree in N on (mesh, SFU, mediasoup).
+    ("scalability", "browser_cpu"): (1, 1, 1),
+    ("scalability", "mulisa_cpu"): (1, 1, 1),
+    ("scalability", "mulisa_media_cpu"): (1, 1, 1),
+    ("scalability", "server_cpu"): (0, 2, 2),
+    ("bandwidth", "upload_on_wire"): (1, 0, 0),
+    ("bandwidth", "download_on_wire"): (1, 1, 1),
 }
 
 
@@ -185,7 +194,7 @@ def growth_of(metric: Metric, topology: Topology, condition: str = "") -> Growth
     """The formula of what can be counted; None for what cannot."""
     key = (metric.row, metric.name)
     both = _UNDER.get((*key, condition)) or _COUNTS.get(key)
-    return both and both[_side(topology)]
+    return both and both[TOPOLOGIES.index(topology)]
 
 
 def degree_of(metric: Metric, topology: Topology) -> int | None:
@@ -194,16 +203,12 @@ def degree_of(metric: Metric, topology: Topology) -> int | None:
     if growth is not None:
         return len(growth) - 1
     both = _DEGREES.get((metric.row, metric.name))
-    return None if both is None else both[_side(topology)]
+    return None if both is None else both[TOPOLOGIES.index(topology)]
 
 
 def value_at(growth: Growth, participants: float) -> float:
     """The polynomial at N."""
     return sum(factor * participants**power for power, factor in enumerate(growth))
-
-
-def _side(topology: Topology) -> int:
-    return 0 if topology == "mesh" else 1
 
 
 def _voice(condition: str, stream: Stream | None) -> Stream | None:
@@ -240,9 +245,9 @@ def _voices_received(topology: Topology, participants: int) -> int:
     return LOUDEST if chooses(topology, participants) else participants - 1
 
 
-def _voices_forwarded(participants: int) -> int:
+def _voices_forwarded(topology: Topology, participants: int) -> int:
     """Of people, to all participants: each to all others, or the loudest; to Mulisa, all."""
-    if chooses("sfu", participants):
+    if chooses(topology, participants):
         return LOUDEST * (participants - 1) + participants
     return participants * participants
 
@@ -251,12 +256,12 @@ def _forwarded(topology: Topology, participants: int, stream: Stream, hers: Stre
     """Packets a second: each person's to all others and to Mulisa, and hers to all people."""
     if topology == "mesh":
         return 0.0
-    voices = _voices_forwarded(participants) * stream.packets_per_second
+    voices = _voices_forwarded(topology, participants) * stream.packets_per_second
     return voices + participants * hers.packets_per_second
 
 
 _CHOSEN: Final[Mapping[tuple[str, str], Callable[[int], float]]] = {
     # What is counted in streams; Mulisa is always forwarded, and hears all.
     ("connections", "streams_received"): lambda people: LOUDEST + 1,
-    ("scalability", "streams_in_total"): lambda people: _voices_forwarded(people) + people,
+    ("scalability", "streams_in_total"): lambda people: _voices_forwarded("sfu", people) + people,
 }
