@@ -374,3 +374,10 @@ def test_sizes_that_cannot_be_compared_are_wrong_usage() -> None:
     result = run("compare", "--participants", "1")
     assert result.exit_code == 2
     assert "--participants" in result.stderr
+
+
+def test_a_further_sfu_must_be_a_websocket() -> None:
+    pytest.importorskip("playwright", reason="needs the extra: pip install 'mulisa[compare]'")
+    result = run("compare", "--mediasoup", "http://localhost:3000")
+    assert result.exit_code == 2
+    assert "is no WebSocket of a mediasoup application" in result.stderr

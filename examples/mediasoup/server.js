@@ -96,6 +96,7 @@ const files = {
 };
 
 const http = createServer((request, response) => {
+  response.setHeader("server", `mediasoup ${mediasoup.version}`);
   const { pathname } = new URL(request.url, "http://host");
   if (pathname in files && files[pathname] === null) {
     response.writeHead(NO_CONTENT).end();

@@ -551,6 +551,14 @@ def compare(
             "--out", metavar="DIR", help="Where report.html and result.json go; here by default."
         ),
     ] = Path("."),
+    mediasoup: Annotated[
+        str | None,
+        typer.Option(
+            "--mediasoup",
+            metavar="URL",
+            help="Measure a further SFU: ws://HOST:PORT of examples/mediasoup, which runs.",
+        ),
+    ] = None,
     source: Annotated[
         Path | None,
         typer.Option(
@@ -569,8 +577,10 @@ def compare(
     console = Console(as_json=as_json, quiet=quiet)
     _headline(console)
     configure_logging(debug=debug, quiet=True)
-    if source is not None and (full or participants):
-        _stop(console, "--from measures nothing: leave out --full and --participants", WRONG_USAGE)
+    if source is not None and (full or participants or mediasoup):
+        _stop(console, "--from measures nothing: leave out what else was said", WRONG_USAGE)
+    if mediasoup is not None:
+        _check_mediasoup(console, mediasoup)
     with _failures(console, debug=debug):
         if source is not None:
             from mulisa.compare.writing import report_again
@@ -589,7 +599,7 @@ def compare(
             sizes = parse_sizes(participants, full=full)
         except InputError as error:
             _stop(console, str(error), WRONG_USAGE)
-        run(console, sizes, full=full, folder=out)
+        run(console, sizes, full=full, mediasoup=mediasoup or "", folder=out)
 
 
 @app.command(short_help="Check what she needs; say how to mend it.")
@@ -695,7 +705,9 @@ def _check_server(console: Console, settings: Config) -> None:
         _stop(console, str(error), WRONG_USAGE)
 
 
-def _check_mediasoup(console: Console, mediasoup: str, *, url: str | None, relay: bool) -> None:
+def _check_mediasoup(
+    console: Console, mediasoup: str, *, url: str | None = None, relay: bool = False
+) -> None:
     """The same for a mediasoup application."""
     from mulisa.core.room import Identity, RoomName
     from mulisa.transport.mediasoup.address import room_url

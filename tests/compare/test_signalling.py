@@ -100,3 +100,39 @@ async def test_an_agent_process_waits_at_the_door() -> None:
         assert await coming == "come in"
         door.close()
         assert not door.knocked.is_set()
+
+
+async def test_who_comes_to_mediasoup_by_herself_waits_at_the_door() -> None:
+    async def application(request: web.Request) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse(protocols=["protoo"])
+        await socket.prepare(request)
+        async for message in socket:
+            await socket.send_str(message.data)
+        return socket
+
+    app = web.Application()
+    app.router.add_get("/", application)
+    signalling, door = Signalling(), Door()
+    left = json.dumps({"notification": True, "method": "peerClosed", "data": {}})
+    async with (
+        TestServer(app) as server,
+        tapped(f"http://127.0.0.1:{server.port}", signalling, door) as url,
+        aiohttp.ClientSession() as http,
+    ):
+
+        async def come(who: str) -> None:
+            there = f"{url}/?roomId=standup&peerId={who}"
+            async with http.ws_connect(there, protocols=["protoo"]) as socket:
+                await socket.send_str(left)
+                assert await socket.receive_str() == left
+
+        coming = asyncio.create_task(come("mulisa"))
+        await door.knocked.wait()
+        await come("alice")
+        assert not coming.done() and signalling.jobs == []
+        door.open()
+        await coming
+    assert len(signalling.jobs) == 1
+    said = [(each.who, each.way, each.kind) for each in signalling.messages]
+    assert said[:2] == [("alice", "up", "peerClosed"), ("alice", "down", "peerClosed")]
+    assert said[2:] == [("mulisa", "up", "peerClosed"), ("mulisa", "down", "peerClosed")]

@@ -1,6 +1,6 @@
 // A participant in a browser: mediasoup-client, and what is seen and heard of a room.
 
-import { Device } from "mediasoup-client";
+import { Device, version } from "mediasoup-client";
 import { Protoo } from "../protoo.js";
 import { Voices } from "./voices.js";
 
@@ -53,7 +53,7 @@ class Visit {
     const { rtpCapabilities } = device;
     const { peers } = await protoo.request("join", {
       displayName: this.name,
-      device: { flag: "browser" },
+      device: { flag: "browser", name: "mediasoup-client", version },
       rtpCapabilities,
     });
     for (const peer of peers) this.meet(peer);
@@ -199,6 +199,11 @@ class Visit {
     return Object.fromEntries(Object.entries(found).filter(([, each]) => each !== undefined));
   }
 
+  get heard() {
+    const entries = [...this.consumers.values()];
+    return Object.fromEntries(entries.map(({ consumer, peerId }) => [consumer.track.id, peerId]));
+  }
+
   async received(identity) {
     let packets = 0;
     for (const { consumer, peerId } of this.consumers.values()) {
@@ -261,6 +266,10 @@ window.mulisa = {
   },
   get connections() {
     return visit?.connections ?? {};
+  },
+  // By the id of a received track, whose voice it carries.
+  get voices() {
+    return visit?.heard ?? {};
   },
   received: (identity) => visit?.received(identity) ?? { packets: 0 },
 };

@@ -8,8 +8,9 @@ from typing import Final
 
 from mulisa.compare.browser import PATIENCE, Person, Span, WaitedInVain, until
 from mulisa.compare.capture import Packet
-from mulisa.compare.measure import MULISA, Call, now
-from mulisa.compare.scenario import TYPED
+from mulisa.compare.clock import now
+from mulisa.compare.measure import Call
+from mulisa.compare.scenario import MULISA, TYPED
 from mulisa.compare.server import cpu_shares, udp_ports
 from mulisa.compare.speech import ASKS, INTERRUPTS
 

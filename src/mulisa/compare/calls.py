@@ -8,18 +8,14 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Final
 
-import aiohttp
-from playwright.async_api import Error as PlaywrightError
-
 from mulisa.compare import answering, control, effort, joining, probe, traffic
+from mulisa.compare.clock import now
 from mulisa.compare.load import Load, late_percent
-from mulisa.compare.measure import MULISA, Call, now
+from mulisa.compare.measure import FAILURES, Call
 from mulisa.compare.metrics import RowName
-from mulisa.core.errors import MulisaError
+from mulisa.compare.scenario import MULISA
 
 Say = Callable[[str], None]
-FAILURES: Final = (MulisaError, PlaywrightError, aiohttp.ClientError, TimeoutError)
-"""What keeps something from being measured, and is told with its row."""
 _STAGE_TIME: Final = 300.0
 """Seconds after which something hangs: three times what a stage with many trials takes."""
 

@@ -6,15 +6,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mulisa.compare.result import Result, to_json
-from mulisa.compare.run import compare
+from mulisa.compare.run import Wanted, compare
 from mulisa.compare.scenario import parse_sizes
 from mulisa.compare.writing import RESULT, check, replace, write_report
 from mulisa.console import Console
 from mulisa.serving import run_until_interrupted
 
 
-def run(console: Console, sizes: Sequence[int], *, full: bool, folder: Path) -> None:
+def run(
+    console: Console, sizes: Sequence[int], *, full: bool, mediasoup: str, folder: Path
+) -> None:
     """Measure calls of these sizes and write both files. Raises MulisaError.
+
+    `mediasoup` is the address of a further SFU; empty for none.
 
     What was measured so far is kept, and drawn, whatever ends it.
     """
@@ -22,6 +26,9 @@ def run(console: Console, sizes: Sequence[int], *, full: bool, folder: Path) -> 
     command = "mulisa compare --full" if full else "mulisa compare"
     if sizes != parse_sizes(None, full=full):
         command += f" --participants {','.join(map(str, sizes))}"
+    if mediasoup:
+        command += f" --mediasoup {mediasoup}"
+    wanted = Wanted(command, sizes, full, mediasoup)
     kept: list[Result] = []
 
     def say(text: str) -> None:
@@ -32,7 +39,7 @@ def run(console: Console, sizes: Sequence[int], *, full: bool, folder: Path) -> 
         kept[:] = [result]
 
     try:
-        run_until_interrupted(compare(command, sizes, full=full, say=say, keep=keep))
+        run_until_interrupted(compare(wanted, say=say, keep=keep))
     finally:
         if kept:
             _write(console, kept[0], folder)

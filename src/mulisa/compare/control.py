@@ -7,15 +7,15 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
-import aiohttp
-
 from mulisa.compare.answering import first_after, over
 from mulisa.compare.browser import PATIENCE, Person
-from mulisa.compare.measure import MULISA, Call, now
+from mulisa.compare.clock import now
+from mulisa.compare.measure import FAILURES, Call
 from mulisa.compare.metrics import SPEAK_TO_ONE, STOP_HEARING, Topology
-from mulisa.compare.scenario import TYPED_FOR_LONG
+from mulisa.compare.scenario import MULISA, TYPED_FOR_LONG
 from mulisa.compare.server import udp_ports
 from mulisa.compare.speech import INTERRUPTS
+from mulisa.compare.venue import Change
 
 AFTERWARDS: Final = 0.4
 """Seconds in which a packet that is late would come."""
@@ -28,12 +28,18 @@ _FEW_PACKETS: Final = 0.1
 _WISHES: Final[Mapping[Topology, Collection[str]]] = {
     "mesh": ("offer",),
     "sfu": ("subscription", "subscription_permission"),
+    "mediasoup": ("pauseConsumer", "setListeners"),
 }
 _OPERATIONS: Final[Mapping[Topology, str]] = {
     "mesh": "connections that she renegotiates, or on which she stops sending",
     "sfu": "wishes that she sends to the SFU",
+    "mediasoup": "requests that she makes",
 }
-_MESSAGES: Final = "on all sockets, with those that show the change to everybody"
+_MESSAGES: Final[Mapping[Topology, str]] = {
+    "mesh": "on all sockets, with those that show the change to everybody",
+    "sfu": "on all sockets, with those that show the change to everybody",
+    "mediasoup": "on all sockets, with those that show that she answers aloud",
+}
 
 
 async def changes(call: Call) -> None:
@@ -42,23 +48,22 @@ async def changes(call: Call) -> None:
         for _ in range(call.plan.changes):
             await _stop_hearing(call)
         await _speak_to_one(call)
-    finally:
-        with suppress(aiohttp.ClientError):  # what failed must not spoil what is measured next
-            await call.route(hear={call.people[0].identity: True}, speak_to=None)
+    except (*FAILURES, asyncio.CancelledError):
+        with suppress(*FAILURES):  # what failed must not spoil what is measured next
+            await call.venue.take_back(call.room, call.people[0])
+        raise
 
 
 async def _stop_hearing(call: Call) -> None:
     """The first person, while all send packets: what still comes to her of theirs is late."""
     person = call.people[0]
-    begin = now()
-    took = await call.route(hear={person.identity: False})
-    held = now()
+    change = await call.venue.hear(call.room, person, on=False)
     await asyncio.sleep(AFTERWARDS)
-    _book(call, STOP_HEARING, took, begin, _asked(call, begin))
+    _book(call, STOP_HEARING, change, _asked(call, change))
     if call.capture is not None and call.mulisa is not None:
-        late = _late_to_her(call, begin, held)
+        late = _late_to_her(call, change)
         call.book.add("control", "packets_after_acknowledgement", [late], STOP_HEARING)
-    await call.route(hear={person.identity: True})
+    await call.venue.hear(call.room, person, on=True)
     await asyncio.sleep(BEFORE)
 
 
@@ -87,17 +92,16 @@ async def _narrow(call: Call) -> bool:
     chosen, *others = call.people
     if not await _are_reached(others):
         return False
-    begin = now()
-    took = await call.route(speak_to=[chosen.identity])
+    change = await call.venue.speak_to(call.room, chosen, only=True)
     before = await _packets(others)
     await asyncio.sleep(AFTERWARDS)
     after = await _packets(others)
     ended = sum(a == b for a, b in zip(before, after, strict=True))
-    operations = ended if call.plan.topology == "mesh" else _asked(call, begin)
-    _book(call, SPEAK_TO_ONE, took, begin, operations)
+    operations = ended if call.plan.topology == "mesh" else _asked(call, change)
+    _book(call, SPEAK_TO_ONE, change, operations)
     late = sum(after) - sum(before)
     call.book.add("control", "packets_after_acknowledgement", [late], SPEAK_TO_ONE)
-    await call.route(speak_to=None)
+    await call.venue.speak_to(call.room, chosen, only=False)
     await asyncio.sleep(BEFORE)
     return True
 
@@ -113,22 +117,28 @@ async def _packets(people: Sequence[Person]) -> list[int]:
     return [await person.packets_of(MULISA) for person in people]
 
 
-def _asked(call: Call, begin: float) -> int:
-    """How often she asked for a change: an offer in the mesh, a wish on the SFU."""
+def _asked(call: Call, change: Change) -> int:
+    """How often she asked for a change: an offer in the mesh, a wish on an SFU."""
     kinds = _WISHES[call.plan.topology]
-    said = call.signalling.since(begin)
+    said = call.venue.signalling.since(change.asked)
     return sum(x.kind in kinds and (x.who, x.way) == (MULISA, "up") for x in said)
 
 
-def _book(call: Call, condition: str, took: float, begin: float, operations: int) -> None:
+def _book(call: Call, condition: str, change: Change, operations: int) -> None:
     add = call.book.add
     add("control", "operations", [operations], condition, note=_OPERATIONS[call.plan.topology])
-    add("control", "time_until_it_holds", [1000 * took], condition)
-    messages = call.signalling.since(begin)
-    add("control", "signalling_messages", [len(messages)], condition, note=_MESSAGES)
+    add("control", "time_until_it_holds", [1000 * (change.held - change.asked)], condition)
+    messages = call.venue.signalling.since(change.asked)
+    add(
+        "control",
+        "signalling_messages",
+        [len(messages)],
+        condition,
+        note=_MESSAGES[call.plan.topology],
+    )
 
 
-def _late_to_her(call: Call, begin: float, held: float) -> int:
+def _late_to_her(call: Call, change: Change) -> int:
     """Packets, after it held, of the stream that no longer comes at the end."""
     assert call.capture is not None and call.mulisa is not None
     ports = udp_ports(call.mulisa.pid)
@@ -137,5 +147,7 @@ def _late_to_her(call: Call, begin: float, held: float) -> int:
         seen = call.capture.between(since, until) if call.capture else []
         return [p.ssrc for p in seen if p.ssrc is not None and p.target in ports]
 
-    ended = set(ssrcs(begin - BEFORE, begin)) - set(ssrcs(held + AFTERWARDS / 2, now()))
-    return sum(ssrc in ended for ssrc in ssrcs(held, now()))
+    ended = set(ssrcs(change.asked - BEFORE, change.asked)) - set(
+        ssrcs(change.held + AFTERWARDS / 2, now())
+    )
+    return sum(ssrc in ended for ssrc in ssrcs(change.held, now()))

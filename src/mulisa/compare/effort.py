@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import tokenize
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import resources
 from typing import Final
 
@@ -21,9 +21,11 @@ MODULES: Final[Mapping[Topology, tuple[str, ...]]] = {
         "transport/mesh/description.py",
     ),
     "sfu": ("transport/sfu/permissions.py", "transport/sfu/speaking.py"),
+    "mediasoup": ("transport/mediasoup/consuming.py", "transport/mediasoup/speaking.py"),
 }
 """In the mesh: directions and choices per connection, and the fan-out of her voice. On the SFU:
-permissions of her tracks, and that they hold.
+permissions of her tracks, and that they hold. On mediasoup: which consumers are taken and paused,
+and who may consume her producers.
 """
 _NO_CODE: Final = (
     tokenize.COMMENT,
@@ -43,14 +45,24 @@ def effort(call: Call) -> None:
     lines = sum(code_lines(_source(module)) for module in modules)
     names = ", ".join(modules)
     call.book.add("routing", "lines_of_own_code", [lines], note=f"{names}: without comments")
-    # A direction and a choice on each connection; on the SFU one permission for her track.
-    entries = 2 * people if topology == "mesh" else 1
+    entries = _ENTRIES[topology](people)
     call.book.add("routing", "state_entries", [entries], note=_STATE[topology])
+
+
+_ENTRIES: Final[Mapping[Topology, Callable[[int], int]]] = {
+    # A direction and a choice on each connection; one permission for her track; listeners of her
+    # producer, and each consumer.
+    "mesh": lambda people: 2 * people,
+    "sfu": lambda people: 1,
+    "mediasoup": lambda people: 1 + people,
+}
 
 
 _STATE: Final[Mapping[Topology, str]] = {
     "mesh": "read in the code, not counted: a direction and a choice on each of her connections",
     "sfu": "read in the code, not counted: who may subscribe to her track; the SFU keeps the rest",
+    "mediasoup": "read in the code, not counted: who may consume her producer, and a consumer of "
+    "each person that is paused or not",
 }
 
 

@@ -9,10 +9,11 @@ from typing import Final
 from mulisa.compare import probe
 from mulisa.compare.bad_network import IMPAIRED, Scene, scene
 from mulisa.compare.browser import Person, Span, person_in
-from mulisa.compare.calls import FAILURES, check_wanted
+from mulisa.compare.calls import check_wanted
+from mulisa.compare.clock import now
 from mulisa.compare.impairments import IMPAIRMENTS, UPLINK, Impairment
 from mulisa.compare.load import Load, Loads, late_percent, watching
-from mulisa.compare.measure import Bench, Book, now
+from mulisa.compare.measure import FAILURES, Bench, Book
 from mulisa.compare.metrics import COMPARED, Topology
 from mulisa.compare.result import Figure
 from mulisa.compare.scenario import VOICES, Voice

@@ -9,10 +9,13 @@ from typing import Final
 from mulisa.compare import probe
 from mulisa.compare.browser import until
 from mulisa.compare.capture import first_packets
-from mulisa.compare.measure import MULISA, Call, now
+from mulisa.compare.clock import now
+from mulisa.compare.measure import Call
 from mulisa.compare.metrics import JOIN, LEAVE, Topology
-from mulisa.compare.server import mulisa, udp_ports
+from mulisa.compare.scenario import MULISA
+from mulisa.compare.server import udp_ports
 from mulisa.compare.signalling import Message, descriptions
+from mulisa.compare.theory import HER_OWN
 
 SETTLING: Final = 1.5
 """Seconds after everybody hears everybody in which late messages still belong to a join."""
@@ -22,27 +25,26 @@ _NO_CAPTURE: Final = "needs root: what arrives at her is seen on the wire only"
 
 async def start_mulisa(call: Call, stack: AsyncExitStack) -> None:
     """Her process, which loads its engines and then waits at the door; until `stack` ends."""
-    call.door.close()
-    starting = mulisa(call.url, call.data, call.environment)
-    call.mulisa = await stack.enter_async_context(starting)
+    call.venue.door.close()
+    call.mulisa = await stack.enter_async_context(call.venue.mulisa(call.room))
 
 
 async def add_mulisa(call: Call) -> float:
     """Let her into a call in which all people speak; when she was asked to come."""
     assert call.mulisa is not None
     people, book = call.people, call.book
-    await call.mulisa.until(call.door.knocked)
+    await call.mulisa.until(call.venue.door.knocked)
     before = [await probe.counts(person) for person in people]
     async with call.all_speaking():
         early = [await probe.read(person) for person in people]
-        seen = len(call.signalling.jobs)
-        call.door.open()
+        seen = len(call.venue.signalling.jobs)
+        call.venue.door.open()
         asked = await _asked_at(call, seen)
         heard_at = await asyncio.gather(*(person.hears(MULISA) for person in people))
         await asyncio.gather(*(person.mulisa_is("listening") for person in people))
         await asyncio.sleep(SETTLING)
         late = [await probe.read(person) for person in people]
-    _count(call, call.signalling.since(asked))
+    _count(call, call.venue.signalling.since(asked))
     after = [await probe.counts(person) for person in people]
     book.add("joining", "connections_made", [_made_with_her(call, before, after)])
     negotiated = [b.negotiations - a.negotiations for a, b in zip(before, after, strict=True)]
@@ -52,10 +54,15 @@ async def add_mulisa(call: Call) -> float:
     gaps = [probe.concealed_ms(a, b) for a, b in zip(early, late, strict=True)]
     book.add("joining", "gap_for_the_others", gaps, note="sound made up since she was asked")
     _when_she_hears(call, asked)
-    clients = call.signalling.clients
-    sides = {"browser": people[0].identity, "Mulisa": MULISA}
-    book.clients = {side: clients[who] for side, who in sides.items() if who in clients}
+    _note_clients(call)
     return asked
+
+
+def _note_clients(call: Call) -> None:
+    """What each side said that it is."""
+    clients = call.venue.signalling.clients | {"": call.venue.software}
+    sides = {"browser": call.people[0].identity, "Mulisa": MULISA, "server": ""}
+    call.book.clients = {side: clients[who] for side, who in sides.items() if clients.get(who)}
 
 
 async def visits(call: Call) -> None:
@@ -86,10 +93,10 @@ async def _asked_at(call: Call, seen: int) -> float:
     """When the server offered her the room."""
 
     async def look() -> bool:
-        return len(call.signalling.jobs) > seen
+        return len(call.venue.signalling.jobs) > seen
 
     await until(look, bool, "Mulisa to be asked to come")
-    return call.signalling.jobs[seen]
+    return call.venue.signalling.jobs[seen]
 
 
 def _count(call: Call, messages: list[Message]) -> None:
@@ -107,9 +114,9 @@ def _whose(messages: list[Message], who: str, topology: Topology) -> str:
 
 
 def _made_with_her(call: Call, before: list[probe.Counts], after: list[probe.Counts]) -> int:
-    """In the mesh each connection of hers ends at a page; on the SFU she has one of her own."""
+    """In the mesh each connection of hers ends at a page; to an SFU she has her own."""
     seen = sum(b.made - a.made for a, b in zip(before, after, strict=True))
-    return seen if call.plan.topology == "mesh" else seen + 1
+    return seen + HER_OWN[call.plan.topology]
 
 
 def _when_she_hears(call: Call, asked: float) -> None:
@@ -139,7 +146,7 @@ async def _book_change(
 ) -> None:
     """Connections that come and go all have an end at that person, where they are counted."""
     after = await _counted(call)
-    messages = call.signalling.since(begin)
+    messages = call.venue.signalling.since(begin)
     offers = descriptions(messages, "offer", call.plan.topology)
     negotiated = [b.negotiations - a.negotiations for a, b in zip(before, after, strict=True)]
     add = call.book.add

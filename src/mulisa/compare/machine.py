@@ -15,7 +15,7 @@ from mulisa.compare.measure import Book
 from mulisa.compare.metrics import SPEECH, Topology
 from mulisa.compare.result import Machine, Stack
 
-_PACKAGES: Final = ("mulisa", "aiortc", "livekit", "av", "playwright")
+_PACKAGES: Final = ("mulisa", "aiortc", "aioice", "livekit", "av", "playwright")
 _NETEQ: Final = "NetEq, adaptive"
 _SIDES: Final[Mapping[Topology, tuple[tuple[str, tuple[str, ...], str], ...]]] = {
     # Side, packages by their names in `versions`, jitter buffer.
@@ -27,6 +27,11 @@ _SIDES: Final[Mapping[Topology, tuple[tuple[str, tuple[str, ...], str], ...]]] =
         ("browser", ("chromium",), _NETEQ),
         ("Mulisa", ("livekit",), _NETEQ),
         ("server", ("mulisa",), "none: it forwards what comes"),
+    ),
+    "mediasoup": (
+        ("browser", ("chromium",), _NETEQ),
+        ("Mulisa", ("aioice",), "her own, adaptive"),
+        ("server", (), "none: it forwards what comes"),
     ),
 }
 _TITLES: Final = {

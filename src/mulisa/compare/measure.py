@@ -6,12 +6,11 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Final
 
 import aiohttp
 from playwright.async_api import Browser
+from playwright.async_api import Error as PlaywrightError
 
 from mulisa.compare.browser import Person, person_in
 from mulisa.compare.capture import Capture
@@ -20,13 +19,14 @@ from mulisa.compare.metrics import METRIC_OF, SPEECH, RowName, Topology
 from mulisa.compare.result import Figure, Note, figure_of
 from mulisa.compare.scenario import Plan
 from mulisa.compare.server import Program
-from mulisa.compare.signalling import Door, Signalling
 from mulisa.compare.speech import MONOLOGUE
 from mulisa.compare.theory import Stream, expected
+from mulisa.compare.venue import Venue
 from mulisa.core.audio import Samples
+from mulisa.core.errors import MulisaError
 
-MULISA: Final = "mulisa"
-"""Her identity."""
+FAILURES: Final = (MulisaError, PlaywrightError, aiohttp.ClientError, TimeoutError)
+"""What keeps something from being measured, and is told with its row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +46,6 @@ class Bench:
 
 RowRunner = Callable[[Bench], Awaitable[list[Figure]]]
 """Measures one row in all topologies. A MulisaError says why nothing came of it ("needs root")."""
-
-
-def now() -> float:
-    """Seconds since 1970: what pages, kernel and this process all read."""
-    return datetime.now(UTC).timestamp()
 
 
 class Book:
@@ -125,24 +120,12 @@ class Call:
 
     plan: Plan
     browser: Browser
+    browser_pid: int
     speech: dict[str, dict[str, Samples]]
-    url: str
-    """Where people go: through the proxy that counts signalling."""
-    direct_url: str
-    """The server itself."""
-    signalling: Signalling
+    venue: Venue
     capture: Capture | None
     loads: Loads
-    door: Door
-    """Behind which Mulisa waits."""
-    server: Program
-    browser_pid: int
-    http: aiohttp.ClientSession
     book: Book
-    data: Path
-    """Folder of the server and of Mulisa."""
-    environment: dict[str, str]
-    """By which they know each other."""
     people: list[Person] = field(default_factory=list)
     mulisa: Program | None = None
     """Her process, once she was asked to come."""
@@ -155,7 +138,7 @@ class Call:
     async def enter(self, name: str) -> Person:
         """One more person, with a microphone, in the room."""
         person = await person_in(self.browser, name)
-        await person.enter(self.url, self.room, f"&topology={self.plan.topology}")
+        await person.enter(self.venue.url, self.room, self.venue.link_options(self.plan.topology))
         return person
 
     async def connected(self, people: Sequence[Person]) -> None:
@@ -163,15 +146,6 @@ class Call:
         await asyncio.gather(
             *(one.hears(other.identity) for one in people for other in people if one is not other)
         )
-
-    async def route(self, **change: object) -> float:
-        """`PUT .../routing` as the operator; how many seconds it took until it holds."""
-        begin = now()
-        path = f"{self.direct_url}/api/rooms/{self.room}/routing"
-        async with self.http.put(path, json=change) as response:
-            response.raise_for_status()
-            await response.read()
-        return now() - begin
 
     @asynccontextmanager
     async def all_speaking(self) -> AsyncIterator[None]:

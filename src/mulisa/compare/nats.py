@@ -9,11 +9,12 @@ from itertools import product
 from typing import Final
 
 from mulisa.compare.browser import Person
-from mulisa.compare.calls import FAILURES, check_wanted
+from mulisa.compare.calls import check_wanted
 from mulisa.compare.homes import paths_of
-from mulisa.compare.measure import MULISA, Bench, Book
+from mulisa.compare.measure import FAILURES, Bench, Book
 from mulisa.compare.metrics import COMPARED, Topology
 from mulisa.compare.result import Figure
+from mulisa.compare.scenario import MULISA
 from mulisa.compare.street import Gateway, Street, street_of
 from mulisa.compare.ways import CALLS, Nat, Seen, rounds
 

@@ -121,6 +121,8 @@
   const tracksOf = (audio) => audio.srcObject?.getAudioTracks() ?? [];
   /** Whose voice a received stream is. Who may have several tracks is heard through a mixer. */
   const speakerOf = (name, inbound) => {
+    const { voices } = window.mulisa ?? {}; // of a page that mixes all of them
+    if (voices !== undefined) return ({ trackIdentifier }) => voices[trackIdentifier] ?? "";
     const heard = [...document.querySelectorAll("audio[data-identity]")];
     if (heard.some(({ dataset }) => dataset.identity === name)) return () => name;
     const carries = (audio, { trackIdentifier }) =>

@@ -4,29 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import aiohttp
 import psutil  # type: ignore[import-untyped]
 from playwright.async_api import Browser
 
 from mulisa.compare import calls, impairment, nats
 from mulisa.compare.browser import browser_at, chromium, report_unhandled
-from mulisa.compare.calls import FAILURES, Say, check_wanted, why
+from mulisa.compare.calls import Say, check_wanted, why
 from mulisa.compare.capture import Capture, capturing
 from mulisa.compare.ledger import Keep, Ledger
 from mulisa.compare.load import Loads, watching
 from mulisa.compare.machine import versions
-from mulisa.compare.measure import Bench, Call, RowRunner
-from mulisa.compare.metrics import ROW_OF, RowName
+from mulisa.compare.measure import FAILURES, Bench, Call, RowRunner
+from mulisa.compare.metrics import COMPARED, NAMES, ROW_OF, RowName, Topology
 from mulisa.compare.scenario import VOICES, Plan, plans
-from mulisa.compare.server import Program, keys, server
-from mulisa.compare.signalling import Door, Signalling, tapped
 from mulisa.compare.speech import speeches
+from mulisa.compare.venue import Venue, gateway, mediasoup
 from mulisa.core.audio import Samples
 from mulisa.core.errors import MulisaError
 
@@ -38,6 +36,11 @@ _NETWORKS: Final[dict[RowName, RowRunner]] = {
 _WITHOUT: Final[dict[RowName, str]] = {
     "nats": "networks with NATs are measured with --full.",
     "impairment": "bad networks are measured with --full.",
+}
+_WITHOUT_A_GATEWAY: Final[dict[RowName, str]] = {
+    "joining": "On mediasoup nobody asks her to come: her times are from when she is let in.",
+    "control": "On mediasoup people ask her in writing, since there is no operator; timed is her "
+    "own request to the server, until its answer.",
 }
 _NO_CAPTURE: Final = "without root nothing was seen on the wire itself"
 Speech = dict[str, dict[str, Samples]]
@@ -52,41 +55,57 @@ class Tools:
     speech: Speech
     capture: Capture | None
     loads: Loads
-    data: Path
-    environment: dict[str, str]
-    server: Program
-    direct_url: str
-    url: str
-    signalling: Signalling
-    door: Door
-    http: aiohttp.ClientSession
+    venues: Mapping[Topology, Venue]
 
 
-async def compare(command: str, sizes: Sequence[int], *, full: bool, say: Say, keep: Keep) -> None:
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is to be compared."""
+
+    command: str
+    """By which the same can be had again."""
+    sizes: Sequence[int]
+    """Numbers of people."""
+    full: bool = False
+    mediasoup: str = ""
+    """Address of an application on mediasoup, as a further SFU."""
+
+    @property
+    def topologies(self) -> tuple[Topology, ...]:
+        """In the order of measuring."""
+        return (*COMPARED, "mediasoup") if self.mediasoup else COMPARED
+
+
+async def compare(wanted: Wanted, *, say: Say, keep: Keep) -> None:
     """Measure everything. `say` is told what is being done, `keep` all that was found so far.
 
     Raises ConfigError for what is missing on this machine, MulisaError if nothing came of it.
     """
     asyncio.get_running_loop().set_exception_handler(report_unhandled)
     try:
-        await _compare(command, sizes, full, say, keep)
+        await _compare(wanted, say, keep)
     except FAILURES as error:
         check_wanted(error)
         raise
 
 
-async def _compare(command: str, sizes: Sequence[int], full: bool, say: Say, keep: Keep) -> None:
+async def _compare(wanted: Wanted, say: Say, keep: Keep) -> None:
     say("people rehearse what they will say")
-    async with _tools(max(sizes)) as tools:
-        ledger = Ledger(command, sizes, full, versions(tools.browser.version))
+    async with _tools(wanted) as tools:
+        found = versions(tools.browser.version)
+        ledger = Ledger(wanted.command, wanted.sizes, wanted.full, found)
         if tools.capture is None:
             ledger.remark(None, _NO_CAPTURE)
-        await _calls(plans(sizes, full=full), tools, ledger, say, keep)
-    if full:
-        await _networks(tools.speech, sizes, ledger, say, keep)
+        if "mediasoup" in tools.venues:
+            for row, text in _WITHOUT_A_GATEWAY.items():
+                ledger.remark(row, text)
+        all_plans = plans(wanted.sizes, wanted.topologies, full=wanted.full)
+        await _calls(all_plans, tools, ledger, say, keep)
+    if wanted.full:
+        await _networks(tools.speech, wanted.sizes, ledger, say, keep)
     else:
-        for row, why in _WITHOUT.items():
-            ledger.remark(row, why)
+        for row, reason in _WITHOUT.items():
+            ledger.remark(row, reason)
     ledger.is_whole = True
     keep(ledger.result())
 
@@ -97,7 +116,7 @@ async def _calls(
     """A call that fails is told of; what it found before stays. Raises MulisaError if all do."""
     failed = 0
     for number, plan in enumerate(all_plans, start=1):
-        where = f"{number} of {len(all_plans)}: {plan.topology}, {plan.participants} people"
+        where = f"{number} of {len(all_plans)}: {NAMES[plan.topology]}, {plan.participants} people"
 
         def tell(doing: str, where: str = where) -> None:
             say(f"{where}: {doing}")
@@ -123,18 +142,11 @@ async def _call(plan: Plan, tools: Tools, ledger: Ledger, say: Say) -> None:
         plan=plan,
         browser=tools.browser,
         speech=tools.speech,
-        url=tools.url,
-        direct_url=tools.direct_url,
-        signalling=tools.signalling,
+        venue=tools.venues[plan.topology],
         capture=tools.capture,
         loads=tools.loads,
-        door=tools.door,
-        server=tools.server,
         browser_pid=tools.browser_pid,
-        http=tools.http,
         book=ledger.open(plan.topology, plan.participants),
-        data=tools.data,
-        environment=tools.environment,
     )
     async with AsyncExitStack() as stack:
         await calls.measure(call, stack, say)
@@ -162,32 +174,33 @@ async def _networks(
 
 
 @asynccontextmanager
-async def _tools(people: int) -> AsyncIterator[Tools]:
-    """Browser, server, voices and instruments; they are there until the block ends."""
+async def _tools(wanted: Wanted) -> AsyncIterator[Tools]:
+    """Browser, servers, voices and instruments; they are there until the block ends."""
     async with AsyncExitStack() as stack:
-        rehearsing = asyncio.create_task(speeches(VOICES[:people]), name="speeches")
+        venues = await _venues(wanted, stack)
+        rehearsing = asyncio.create_task(speeches(VOICES[: max(wanted.sizes)]), name="speeches")
         stack.push_async_callback(_ended, rehearsing)
         before = {child.pid for child in psutil.Process().children(recursive=True)}
         browser = await stack.enter_async_context(browser_at(chromium()))
-        browser_pid = _browser_pid(before)
-        data = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        environment, signalling, door = keys(), Signalling(), Door()
-        running, direct = await stack.enter_async_context(server(data, environment))
         yield Tools(
             browser=browser,
-            browser_pid=browser_pid,
+            browser_pid=_browser_pid(before),
             speech=await rehearsing,
             capture=stack.enter_context(capturing()),
             loads=await stack.enter_async_context(watching()),
-            data=data,
-            environment=environment,
-            server=running,
-            direct_url=direct,
-            url=await stack.enter_async_context(tapped(direct, signalling, door)),
-            signalling=signalling,
-            door=door,
-            http=await stack.enter_async_context(aiohttp.ClientSession()),
+            venues=venues,
         )
+
+
+async def _venues(wanted: Wanted, stack: AsyncExitStack) -> dict[Topology, Venue]:
+    """Servers that run until `stack` ends."""
+    data = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+    talking_room = await stack.enter_async_context(gateway(data))
+    venues: dict[Topology, Venue] = dict.fromkeys(COMPARED, talking_room)
+    if wanted.mediasoup:
+        application = mediasoup(wanted.mediasoup, data)
+        venues["mediasoup"] = await stack.enter_async_context(application)
+    return venues
 
 
 async def _ended(task: asyncio.Task[Speech]) -> None:

@@ -9,6 +9,8 @@ from typing import Final
 from mulisa.compare.metrics import COMPARED, Topology
 from mulisa.core.errors import InputError
 
+MULISA: Final = "mulisa"
+"""Her identity."""
 DEFAULT_SIZES: Final = (2, 4)
 FULL_SIZES: Final = (2, 3, 4, 6)
 
@@ -119,11 +121,13 @@ SHORT: Final = Plan("mesh", 2, speech=5.0, silence=3.0, sentences=2, turns=2, ch
 LONG: Final = Plan("mesh", 2, speech=10.0, silence=6.0, sentences=5, turns=10, changes=10, visits=3)
 
 
-def plans(sizes: Sequence[int], *, full: bool = False) -> tuple[Plan, ...]:
-    """All calls of a comparison, the small ones first, so that both topologies are seen early."""
+def plans(
+    sizes: Sequence[int], topologies: Sequence[Topology] = COMPARED, *, full: bool = False
+) -> tuple[Plan, ...]:
+    """All calls of a comparison, the small ones first, so that each topology is seen early."""
     plan = LONG if full else SHORT
     return tuple(
         replace(plan, topology=topology, participants=size)
         for size in sorted(set(sizes))
-        for topology in COMPARED
+        for topology in topologies
     )

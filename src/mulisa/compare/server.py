@@ -1,4 +1,4 @@
-"""The talking room of a comparison: `mulisa serve` without Mulisa, and `mulisa worker` for her."""
+"""Processes of a comparison: `mulisa` commands that are its children, and what they spend."""
 
 from __future__ import annotations
 
@@ -135,16 +135,6 @@ async def server(data: Path, environment: Mapping[str, str]) -> AsyncIterator[tu
         url = str((await running.wait_for("link"))["url"])
         running.read_on()
         yield running, url
-
-
-@asynccontextmanager
-async def mulisa(url: str, data: Path, environment: Mapping[str, str]) -> AsyncIterator[Program]:
-    """Her process, with its engines loaded; she goes into every room of the server."""
-    base = url.replace("http", "ws", 1)
-    options = ("--url", base, "--data", str(data), *ENGINES)
-    async with program("worker", *options, environment=environment) as running:
-        running.read_on()
-        yield running
 
 
 def processes(pid: int) -> list[psutil.Process]:

@@ -11,7 +11,7 @@ import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from functools import partial
 from typing import Final, Literal, TypeAlias
 
 import aiohttp
@@ -20,17 +20,24 @@ from aiohttp import web
 from livekit.protocol import agent as agent_wire
 from livekit.protocol import models, rtc
 
+from mulisa.compare.clock import now
 from mulisa.compare.metrics import Topology
+from mulisa.compare.protoo import Protoo
+from mulisa.compare.scenario import MULISA
 from mulisa.core.errors import InputError
 from mulisa.sfu.joining import Wish, read_wish
 
 Way: TypeAlias = Literal["up", "down"]
 """To the server, or from it."""
 
-PERIODIC: Final = frozenset(
-    {"ping", "pong", "ping_req", "pong_resp", "speakers_changed", "connection_quality", "witness"}
+UNCOUNTED: Final = frozenset(
+    {
+        *("ping", "pong", "ping_req", "pong_resp", "speakers_changed", "connection_quality"),
+        *("witness", "speakingPeers", "dominantSpeaker", "text"),
+    }
 )
-"""What is said all the time, whatever happens."""
+"""What is said all the time, whatever happens, and text, which other servers' data channels take.
+"""
 _HOP_BY_HOP: Final = {"connection", "upgrade", "transfer-encoding", "content-length"}
 _AGENT_PATH: Final = "/agent"
 _SFU_PATH: Final = "/rtc"
@@ -54,22 +61,27 @@ class Signalling:
     def __init__(self) -> None:
         self.messages: list[Message] = []
         self.jobs: list[float] = []
-        """When Mulisa was asked to come somewhere."""
+        """When Mulisa was asked to come somewhere, or was let in where she comes by herself."""
         self.clients: dict[str, str] = {}
         """By identity, which library came to the SFU, and its version."""
 
     def since(self, begin: float, end: float = float("inf")) -> list[Message]:
-        """What was said between two moments, without what is `PERIODIC`."""
-        return [x for x in self.messages if begin <= x.at <= end and x.kind not in PERIODIC]
+        """What was said between two moments, without what is `UNCOUNTED`."""
+        return [x for x in self.messages if begin <= x.at <= end and x.kind not in UNCOUNTED]
 
     def note(self, path: str, who: str, way: Way, data: str | bytes) -> None:
-        """A frame passed."""
-        now = datetime.now(UTC).timestamp()
+        """A frame passed on a socket of a gateway."""
         if path == _AGENT_PATH:
             if way == "down" and isinstance(data, bytes) and _is_job(data):
-                self.jobs.append(now)
+                self.jobs.append(now())
             return
-        self.messages.append(Message(now, who, way, kind_of(way, data)))
+        self.messages.append(Message(now(), who, way, kind_of(way, data)))
+
+    def note_protoo(self, protoo: Protoo, who: str, way: Way, data: str | bytes) -> None:
+        """A frame passed on this socket of a mediasoup application."""
+        self.messages.append(Message(now(), who, way, protoo.kind_of(way, data)))
+        if protoo.device:
+            self.clients[who] = protoo.device
 
 
 class Door:
@@ -101,7 +113,7 @@ def descriptions(messages: Sequence[Message], kind: str, topology: Topology) -> 
 
     A mesh's gateway relays: what comes down of it went up before. An SFU answers and offers itself.
     """
-    return sum(x.kind == kind and (topology == "sfu" or x.way == "up") for x in messages)
+    return sum(x.kind == kind and (topology != "mesh" or x.way == "up") for x in messages)
 
 
 def kind_of(way: Way, data: str | bytes) -> str:
@@ -131,9 +143,9 @@ async def tapped(target: str, signalling: Signalling, door: Door) -> AsyncIterat
         async def forward(request: web.Request) -> web.StreamResponse:
             url = f"{target}{request.rel_url}"
             headers = {k: v for k, v in request.headers.items() if k.lower() not in _HOP_BY_HOP}
-            if request.path == _AGENT_PATH and not await door.admits(request):
+            if _is_agent(request) and not await door.admits(request):
                 return web.Response(status=503)
-            if request.headers.get("Upgrade", "").lower() == "websocket":
+            if _is_socket(request):
                 return await _join(request, session, url, headers, signalling)
             body = await request.read()
             async with session.request(
@@ -167,19 +179,41 @@ async def _join(
     async with session.ws_connect(url, headers=kept, protocols=offered, max_msg_size=0) as there:
         here = web.WebSocketResponse(protocols=offered, max_msg_size=0)
         await here.prepare(request)
-        path, who = request.path, _identity(request)
-        if wish := _wish(request):
-            _note_wish(signalling, who, wish)
-        up = asyncio.create_task(_copy(here, there, lambda d: signalling.note(path, who, "up", d)))
-        down = asyncio.create_task(
-            _copy(there, here, lambda d: signalling.note(path, who, "down", d))
-        )
+        note = _noting(request, signalling)
+        up = asyncio.create_task(_copy(here, there, lambda data: note("up", data)))
+        down = asyncio.create_task(_copy(there, here, lambda data: note("down", data)))
         await asyncio.wait({up, down}, return_when=asyncio.FIRST_COMPLETED)
         code = there.close_code or here.close_code or 1000
         await there.close()
         await here.close(code=code if code != 1006 else 1001)
         await asyncio.wait({up, down})
         return here
+
+
+def _noting(request: web.Request, signalling: Signalling) -> Callable[[Way, str | bytes], None]:
+    """What notes the frames of one socket."""
+    if peer := _protoo_peer(request):
+        if peer == MULISA:
+            signalling.jobs.append(now())
+        return partial(signalling.note_protoo, Protoo(), peer)
+    who = _identity(request)
+    if wish := _wish(request):
+        _note_wish(signalling, who, wish)
+    return partial(signalling.note, request.path, who)
+
+
+def _is_socket(request: web.Request) -> bool:
+    return request.headers.get("Upgrade", "").lower() == "websocket"
+
+
+def _is_agent(request: web.Request) -> bool:
+    """An agent process for a gateway's rooms, or Mulisa who comes by herself."""
+    return request.path == _AGENT_PATH or _protoo_peer(request) == MULISA
+
+
+def _protoo_peer(request: web.Request) -> str:
+    """Who comes to a mediasoup application; empty for others."""
+    return request.query.get("peerId", "") if _is_socket(request) else ""
 
 
 async def _copy(
@@ -221,5 +255,4 @@ def _note_wish(signalling: Signalling, who: str, wish: Wish) -> None:
     library = models.ClientInfo.SDK.Name(wish.client.sdk)
     signalling.clients[who] = f"{library} {wish.client.version}"
     if wish.offer is not None:
-        now = datetime.now(UTC).timestamp()
-        signalling.messages.append(Message(now, who, "up", "offer"))
+        signalling.messages.append(Message(now(), who, "up", "offer"))

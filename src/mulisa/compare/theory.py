@@ -103,6 +103,9 @@ publish; each of N others offers once, to receive her."""
 VISITOR: Final[Growth] = (2, 1)
 """A page is given what others publish in the answer to its first offer, and offers to publish."""
 
+HER_OWN: Final[Mapping[Topology, int]] = {"mesh": 0, "sfu": 1, "mediasoup": 2}
+"""Connections of Mulisa that end at a server."""
+
 _COUNTS: Final[Mapping[tuple[str, str], tuple[Growth, Growth, Growth]]] = {
     # (row, metric): (mesh, SFU, mediasoup)
     ("connections", "peer_connections"): (ALL, ONE, TWO),

@@ -9,10 +9,12 @@ from typing import Final
 
 from mulisa.compare import probe
 from mulisa.compare.capture import Packet, first_packets
-from mulisa.compare.measure import MULISA, Call, now
+from mulisa.compare.clock import now
+from mulisa.compare.measure import Call
 from mulisa.compare.metrics import SILENCE, SPEECH
+from mulisa.compare.scenario import MULISA
 from mulisa.compare.server import Shares, cpu_seconds, cpu_shares, udp_ports
-from mulisa.compare.theory import Stream
+from mulisa.compare.theory import HER_OWN, Stream
 
 TRIALS: Final = 3
 AGREES: Final = 5.0
@@ -36,7 +38,8 @@ class Spent:
     at: float
     browser: float
     mulisa: Shares
-    server: float
+    server: float | None
+    """None if it is on another machine."""
 
 
 async def traffic(call: Call) -> None:
@@ -70,25 +73,25 @@ async def _connections(call: Call) -> None:
         add("connections", "connections_in_total", [(ends + hers) / 2])
         return
     to_server = _her_ways(call)
-    add(
-        "connections", "connections_of_mulisa", [to_server], note=_SEEN if call.capture else _UNSEEN
-    )
+    note = _SEEN if call.capture and call.venue.pid else _UNSEEN
+    add("connections", "connections_of_mulisa", [to_server], note=note)
     add("connections", "connections_in_total", [ends + to_server])
 
 
 def _her_ways(call: Call) -> int:
     """Pairs of ports between which her process and the server exchange voices."""
-    if call.capture is None or call.mulisa is None:
-        return 1
-    hers, servers = udp_ports(call.mulisa.pid), udp_ports(call.server.pid)
-    packets = call.capture.between(now() - call.plan.silence)
-    return len(
-        {
-            (packet.target, packet.source)
-            for packet in packets
-            if packet.ssrc is not None and packet.target in hers and packet.source in servers
-        }
-    )
+    if call.capture is None or call.mulisa is None or call.venue.pid is None:
+        return HER_OWN[call.plan.topology]
+    hers, servers = udp_ports(call.mulisa.pid), udp_ports(call.venue.pid)
+    voices = [packet for packet in call.capture.between(0.0) if packet.ssrc is not None]
+    lately = now() - call.plan.silence
+    ways = {
+        (packet.target, packet.source)
+        for packet in voices
+        if packet.at >= lately and packet.target in hers and packet.source in servers
+    }
+    sent = [p for p in voices if p.source in hers and p.target in servers]
+    return len(ways | {(packet.source, packet.target) for packet in sent[-1:]})
 
 
 def _flowing(connections: Sequence[probe.Connection], way: str) -> int:
@@ -185,7 +188,8 @@ def _her_stream(found: Sequence[probe.Traffic], stream: Stream) -> Stream:
 
 def _spent(call: Call) -> Spent:
     hers = cpu_shares(call.mulisa.pid) if call.mulisa else Shares()
-    return Spent(now(), cpu_seconds(call.browser_pid), hers, cpu_seconds(call.server.pid))
+    server = cpu_seconds(call.venue.pid) if call.venue.pid else None
+    return Spent(now(), cpu_seconds(call.browser_pid), hers, server)
 
 
 def _book_cpu(call: Call, begin: Spent, end: Spent) -> None:
@@ -196,7 +200,8 @@ def _book_cpu(call: Call, begin: Spent, end: Spent) -> None:
     hers = end.mulisa.since(begin.mulisa)
     add("scalability", "mulisa_cpu", [hers.total * percent], note=_told(hers, percent))
     add("scalability", "mulisa_media_cpu", [hers.media * percent], note=_WITHOUT_ENGINES)
-    add("scalability", "server_cpu", [(end.server - begin.server) * percent])
+    if begin.server is not None and end.server is not None:
+        add("scalability", "server_cpu", [(end.server - begin.server) * percent])
     load = call.loads.between(begin.at, end.at)
     add("scalability", "machine_busy", [load.busy], note=f"{load.stolen:.1f} % of it stolen")
 
@@ -217,9 +222,10 @@ async def _book_streams(call: Call, begin: float, end: float) -> None:
         call.book.remark("scalability", "packets are counted on the wire, which needs root")
         return
     packets = call.capture.between(begin, end)
-    ports = udp_ports(call.server.pid)
-    forwarded = sum(packet.ssrc is not None and packet.source in ports for packet in packets)
-    call.book.add("scalability", "packets_forwarded", [forwarded / (end - begin)])
+    if call.venue.pid is not None:
+        ports = udp_ports(call.venue.pid)
+        forwarded = sum(packet.ssrc is not None and packet.source in ports for packet in packets)
+        call.book.add("scalability", "packets_forwarded", [forwarded / (end - begin)])
     to_her = len(first_packets(packets, udp_ports(call.mulisa.pid)))
     pages = [await probe.read(person) for person in call.people]
     to_people = sum(
