@@ -14,6 +14,9 @@ PAGE := src/mulisa/server/page/index.html
 WEB := $(shell find web \( -name node_modules -o -path web/test \) -prune -o -type f ! -name '*.py' -print)
 SETUP := pyproject.toml scripts/bootstrap.sh
 ARGS ?=
+# Virtual time takes all cores; in real time two tests leave each other room, and browsers none.
+ALL := -n auto --dist worksteal
+TWO := -n 2 --dist worksteal
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -29,12 +32,14 @@ run: $(RUN) $(PAGE) ## the talking room at http://localhost:8000 (ARGS="--port 9
 
 test: $(DEV) $(NODE_MODULES) $(PAGE) $(BROWSER) ## all but the slow tests
 	$(NPM) run --silent test
-	$(PY) -m pytest -m "unit and not slow" -n auto --dist worksteal $(ARGS) || test $$? -eq 5
-	$(PY) -m pytest -m "not unit and not slow" $(ARGS) || test $$? -eq 5
+	$(PY) -m pytest -m "unit and not slow" $(ALL) $(ARGS) || test $$? -eq 5
+	$(PY) -m pytest -m "network and not slow" $(TWO) $(ARGS) || test $$? -eq 5
+	$(PY) -m pytest -m "not unit and not network and not slow" $(ARGS) || test $$? -eq 5
 
 slow: $(DEV) $(PAGE) $(BROWSER) $(TURN) $(NFT) livekit mediasoup plugins ## what is too long for `make test`
-	$(PY) -m pytest -m "slow and unit" -n auto --dist worksteal $(ARGS) || test $$? -eq 5
-	$(PY) -m pytest -m "slow and not unit" $(ARGS) || test $$? -eq 5
+	$(PY) -m pytest -m "slow and unit" $(ALL) $(ARGS) || test $$? -eq 5
+	$(PY) -m pytest -m "slow and network" $(TWO) $(ARGS) || test $$? -eq 5
+	$(PY) -m pytest -m "slow and not unit and not network" $(ARGS) || test $$? -eq 5
 
 unit: $(DEV) $(NODE_MODULES) ## virtual time, Python and web; under a minute
 	$(NPM) run --silent test
