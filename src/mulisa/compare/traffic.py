@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from mulisa.compare import probe
-from mulisa.compare.capture import Packet, first_packets
+from mulisa.compare.capture import IPV6_BYTES, Packet, first_packets
 from mulisa.compare.clock import now
 from mulisa.compare.measure import Call
-from mulisa.compare.metrics import SILENCE, SPEECH
+from mulisa.compare.metrics import NAMES, SILENCE, SPEECH, Topology
 from mulisa.compare.scenario import MULISA
 from mulisa.compare.server import Shares, cpu_seconds, cpu_shares, udp_ports
 from mulisa.compare.theory import HER_OWN, Stream
@@ -118,6 +118,14 @@ async def _window(call: Call, condition: str, seconds: float) -> None:
     if stream := one_stream(found):
         call.book.streams[condition] = stream
         call.book.hers[condition] = _her_stream(found, stream)
+        call.book.remark("bandwidth", _header(call.plan.topology, stream))
+
+
+def _header(topology: Topology, stream: Stream) -> str:
+    """What a browser and a server agree on by themselves, and differs between servers."""
+    protocol = "IPv6" if stream.ip_bytes == IPV6_BYTES else "IPv4"
+    size = f"{stream.ip_bytes:.0f} bytes of each packet"
+    return f"{NAMES[topology]}: {protocol}, whose header takes {size}."
 
 
 async def _readings(call: Call) -> list[list[probe.Connection]]:
