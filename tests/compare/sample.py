@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from random import Random
 from typing import Final
@@ -56,8 +56,15 @@ _THREE: Final = range(3)
 _FULL_STAGES: Final = ("bandwidth", "scalability", "injection")
 
 
-def sample_result(sizes: tuple[int, ...] = (2, 3, 4, 6), *, full: bool = True) -> Result:
+def sample_result(
+    sizes: tuple[int, ...] = (2, 3, 4, 6),
+    *,
+    full: bool = True,
+    topologies: Sequence[Topology] = COMPARED,
+) -> Result:
     """All rows if it is `full`, else all but the two that need root and time.
+
+    Only mesh and SFU have rows with networks of their own.
 
     With six people the machine is full.
     """
@@ -67,7 +74,7 @@ def sample_result(sizes: tuple[int, ...] = (2, 3, 4, 6), *, full: bool = True) -
         for metric in METRICS
         for condition in _conditions(metric, full)
         for size in (sizes if metric.conditions else (len(CALLS.get(condition, _THREE)),))
-        for topology in COMPARED
+        for topology in (topologies if metric.conditions else COMPARED)
         for figure in _figures(metric, topology, size, condition, random)
     ]
     return Result(
@@ -134,5 +141,5 @@ def _about(metric: Metric, topology: Topology, size: int) -> float | None:
     both = _ABOUT.get(metric.name)
     if both is None:
         return None
-    base, each = both[COMPARED.index(topology)]
+    base, each = both[0 if topology == "mesh" else 1]
     return base + each * size

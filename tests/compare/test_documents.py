@@ -10,6 +10,7 @@ import pytest
 from mulisa.compare.drawing import growth_picture
 from mulisa.compare.markdown import FULL, filled
 from mulisa.compare.measured import Measured
+from mulisa.compare.metrics import TOPOLOGIES
 from tests.compare.sample import sample_result
 from tests.compare.test_report import HOSTILE, hostile_result
 from tests.golden.compare_documents import DOCUMENTS, newest, written
@@ -46,6 +47,15 @@ def test_blocks_are_filled_and_filled_again() -> None:
     assert "| Connections made to add her | 4 | 1 | 4, 1 |" in text
     assert "| one of each, 4 people | 10, 10 | 10, 5 | 5, 0 |" in text
     assert "[compare-x.json](bench/results/compare-x.json)" in text
+
+
+def test_a_further_sfu_has_columns_where_it_was_measured() -> None:
+    text = filled(BLOCKS, sample_result(topologies=TOPOLOGIES), "x")
+    assert "| 4 people and Mulisa | mesh | SFU | mediasoup | mesh : SFU |" in text
+    assert "| Connections of one person | 4 | 1 | 2 | 4 : 1 |" in text
+    assert "| 6 people | 21, 7, 14 |" in text
+    assert "| Connections made to add her | 4 | 1 | 2 | 4, 1, 2 |" in text
+    assert "| one of each, 4 people | 10, 10 | 10, 5 | 5, 0 |" in text
 
 
 def test_a_full_machine_is_marked() -> None:

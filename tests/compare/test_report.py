@@ -14,7 +14,7 @@ from hypothesis import given, settings
 
 from mulisa.compare.limits import law_of
 from mulisa.compare.measured import Measured, amount, beside_theory, number, ratio
-from mulisa.compare.metrics import METRIC_OF, ROWS
+from mulisa.compare.metrics import COMPARED, METRIC_OF, ROWS, TOPOLOGIES
 from mulisa.compare.report import PLACEHOLDER, Report, fill, report_of
 from mulisa.compare.result import Note, Result, read, to_json
 from mulisa.compare.sections import Section
@@ -156,8 +156,26 @@ def test_a_busy_machine_does_not_miscount() -> None:
 def test_the_summary_has_mesh_sfu_and_ratio() -> None:
     lines = {line.title: line for line in full_report().story.lines}
     connections = lines["Connections of one person"]
-    assert (connections.mesh, connections.sfu, connections.ratio) == ("4", "1", "4 : 1")
+    assert (connections.medians, connections.ratio) == (("4", "1"), "4 : 1")
     assert lines["Connections in the call"].ratio == "2 : 1"
+
+
+def test_a_further_sfu_has_columns_and_lines_where_it_was_measured() -> None:
+    report = report_of(sample_result(topologies=TOPOLOGIES))
+    assert report.story.topologies == TOPOLOGIES
+    lines = {line.title: line for line in report.story.lines}
+    assert lines["Connections of one person"].medians == ("4", "1", "2")
+    assert lines["Connections of one person"].ratio == "4 : 1"
+    relayed = next(line for line in report.story.lines if line.row == "nats")
+    assert len(relayed.medians) == 3 and relayed.medians[2] == ""
+    sections = {section.name: section for section in report.sections}
+    table = sections["connections"].tables[0]
+    assert table.topologies == TOPOLOGIES and all(map(all, (x.cells for x in table.lines)))
+    assert sections["nats"].tables[0].topologies == COMPARED
+    drawn = {mark.topology for mark in sections["connections"].charts[0].marks}
+    assert drawn == set(TOPOLOGIES)
+    assert "mediasoup" in report.story.paragraph and "mediasoup" in report.method[0]
+    assert "mediasoup" not in full_report().story.paragraph + " ".join(full_report().method)
 
 
 def test_what_was_not_measured_is_not_told() -> None:
@@ -211,7 +229,7 @@ def test_theory_stands_next_to_what_was_measured() -> None:
     section = section_of(full_report(), "connections")
     assert section.agreement == "Every figure that theory speaks of is as it says."
     assert section.charts[0].beside == "Measured as theory says."
-    cell = section.tables[0].lines[0].mesh
+    cell = section.tables[0].lines[0].cells[0]
     assert cell is not None
     assert (cell.median, cell.theory) == ("2", "as theory says")
     bandwidth = section_of(full_report(), "bandwidth")

@@ -5,10 +5,10 @@ import { describe, expect, it } from "vitest";
 
 import { draw } from "../src/report/chart";
 import { fullPlaces, isLine, labels, number, placeLabel, placeName } from "../src/report/layout";
-import type { Chart, Mark, Report, Section } from "../src/report/model";
+import type { Chart, Mark, Report, Section, Topology } from "../src/report/model";
 import { page } from "../src/report/page";
 
-const mark = (topology: "mesh" | "sfu", x: number | string, median: number): Mark => ({
+const mark = (topology: Topology, x: number | string, median: number): Mark => ({
   topology,
   x,
   median,
@@ -58,6 +58,18 @@ describe("a chart", () => {
     ]);
   });
 
+  it("keeps three names apart, in the order of their lines", () => {
+    const same = [mark("mesh", 4, 3), mark("sfu", 4, 3), mark("mediasoup", 4, 3)];
+    expect(labels(chart(same), 200).map((label) => label.shift)).toEqual([-15, 0, 15]);
+    const near = [mark("mesh", 4, 9), mark("sfu", 4, 3), mark("mediasoup", 4, 3.5)];
+    const shifts = labels(chart(near), 200).map(({ topology, shift }) => [topology, shift]);
+    expect(shifts).toEqual([
+      ["mesh", 0],
+      ["mediasoup", -2.5],
+      ["sfu", 2.5],
+    ]);
+  });
+
   it("names the end of what is foretold", () => {
     const beyond = [{ topology: "mesh", x: 20, y: 9 }] as const;
     expect(labels(chart(LINES, { beyond }), 200)[0]).toMatchObject({ x: 20, y: 9 });
@@ -104,14 +116,40 @@ const SECTION: Section = {
   agreement: "As theory says.",
   notes: [],
   charts: [chart(LINES)],
-  tables: [],
+  tables: [
+    {
+      title: "Connections",
+      unit: "",
+      each: "person",
+      topologies: ["mesh", "sfu"],
+      lines: [{ people: 4, condition: "", cells: [null, null] }],
+    },
+  ],
   breaks: [{ topology: "mesh", what: "a core is full", people: null, law: "A constant." }],
 };
 
 const HOSTILE = "<img src=x onerror=alert(1)>";
 
 const REPORT: Report = {
-  story: { people: 4, headline: "The verdict", paragraph: "In plain words.", caveat: "", lines: [] },
+  story: {
+    people: 4,
+    headline: "The verdict",
+    paragraph: "In plain words.",
+    caveat: "",
+    topologies: ["mesh", "sfu", "mediasoup"],
+    lines: [
+      {
+        row: "connections",
+        title: "Connections",
+        condition: "",
+        unit: "",
+        people: 4,
+        medians: ["4", "1", ""],
+        ratio: "4 : 1",
+        saturated: false,
+      },
+    ],
+  },
   facts: ["today"],
   remarks: [HOSTILE],
   sections: [SECTION, { ...SECTION, name: "nats", missing: "It needs root.", charts: [] }],
@@ -138,6 +176,17 @@ describe("the page", () => {
   it("says why a row is missing, and draws none of it", () => {
     expect(root.querySelector("#nats")?.textContent).toContain("It needs root.");
     expect(root.querySelectorAll("figure")).toHaveLength(1);
+  });
+
+  it("has a column for each that was measured, and a dash for what was not", () => {
+    const texts = (where: string) =>
+      [...root.querySelectorAll(where)].map((each) => each.textContent?.trim());
+    expect(texts(".summary thead th").slice(1, 4)).toEqual(["mesh", "SFU", "mediasoup"]);
+    expect(texts(".summary tbody td")).toEqual(["4", "1", "–", "4 : 1"]);
+    expect(texts("#connections .all thead th")).toEqual(["people", "mesh", "SFU"]);
+    expect(texts("#connections .all tbody td")).toEqual(["–", "–"]);
+    expect(texts(".breaks thead th")).toEqual(["when", "mesh", "SFU"]);
+    expect(root.querySelector(".key")?.textContent).toContain("mediasoup is a further SFU");
   });
 
   it("says what no limit was found for", () => {

@@ -8,7 +8,7 @@ from html import escape
 from typing import Final
 
 from mulisa.compare.measured import Measured, number
-from mulisa.compare.metrics import METRIC_OF, NAMES, SPEECH, TOPOLOGIES, RowName, Topology
+from mulisa.compare.metrics import COMPARED, METRIC_OF, NAMES, SPEECH, RowName, Topology
 from mulisa.compare.theory import expected
 
 _PANELS: Final[tuple[tuple[str, RowName, str, str], ...]] = (
@@ -61,7 +61,7 @@ def growth_picture(measured: Measured) -> str:
 def _lines(measured: Measured, row: RowName, name: str, condition: str) -> tuple[Line, ...]:
     metric = METRIC_OF[row, name]
     lines = []
-    for topology in TOPOLOGIES:
+    for topology in COMPARED:
         series = measured.series(metric, topology, condition)
         sizes = range(_FEWEST, _FURTHEST + 1)
         theory = ((size, expected(metric, topology, size, condition)) for size in sizes)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-from mulisa.compare.limits import TOO_FEW, Break, breaks_of
+from mulisa.compare.limits import LIMITS, TOO_FEW, Break, breaks_of
 from mulisa.compare.measured import (
     NO_BREAK,
     SAME,
@@ -18,9 +18,9 @@ from mulisa.compare.measured import (
 )
 from mulisa.compare.metrics import (
     METRIC_OF,
+    NAMES,
     ROW_OF,
     SPEECH,
-    TOPOLOGIES,
     Metric,
     RowName,
     Topology,
@@ -29,6 +29,7 @@ from mulisa.compare.metrics import (
 from mulisa.compare.result import Figure, Result
 from mulisa.compare.story import SummaryLine, story_of, telling_size
 
+_NOTHING: Final = "–"
 FULL: Final = "†"
 """Stands with what was measured while the machine was full."""
 _GROWTH: Final[tuple[tuple[RowName, str, str], ...]] = (
@@ -79,7 +80,8 @@ def summary(measured: Measured) -> str:
     story = story_of(measured)
     people = _people(story.people)
     lines = [_summary_line(line, story.people) for line in story.lines]
-    table = _table((f"{people} and Mulisa", "mesh", "SFU", "mesh : SFU"), lines)
+    names = [NAMES[each] for each in story.topologies]
+    table = _table((f"{people} and Mulisa", *names, "mesh : SFU"), lines)
     return f"**{_text(story.headline)}.**\n\n{table}{_footnote(table, story.caveat)}"
 
 
@@ -88,35 +90,45 @@ def _summary_line(line: SummaryLine, people: int) -> tuple[str, ...]:
     size = "" if line.people == people else f" ({_people(line.people)})"
     full = FULL if line.saturated else ""
     what = f"{line.title}{condition}{_unit(METRIC_OF[line.row, line.metric])}{size}"
-    return what, f"{line.mesh}{full}", f"{line.sfu}{full}", line.ratio
+    medians = (f"{each}{full}" if each else _NOTHING for each in line.medians)
+    return what, *medians, line.ratio
 
 
 def growth(measured: Measured) -> str:
-    """All sizes, mesh and SFU in each cell."""
+    """All sizes, all topologies in each cell."""
     chosen = [(METRIC_OF[row, name], condition) for row, name, condition in _GROWTH]
     known = [(metric, condition) for metric, condition in chosen if measured.sizes(metric)]
     sizes = sorted({size for metric, _ in known for size in measured.sizes(metric)})
     if not sizes:
         return ""
-    head = ["", *(f"{metric.title}{_unit(metric)}: mesh, SFU" for metric, _ in known)]
-    lines = [[_people(size), *(_both(measured, size, *each) for each in known)] for size in sizes]
+    head = ["", *(_head(measured, metric) for metric, _ in known)]
+    lines = [[_people(size), *(_all(measured, size, *each) for each in known)] for size in sizes]
     table = _table(head, lines)
     return f"{table}{_footnote(table)}"
 
 
-def _both(measured: Measured, size: int, metric: Metric, condition: str) -> str:
-    found = [measured.figure(metric, topology, size, condition) for topology in TOPOLOGIES]
-    if None in found:
-        return "–"
-    return ", ".join(_median(measured, figure) for figure in found if figure)
+def _head(measured: Measured, metric: Metric) -> str:
+    names = ", ".join(NAMES[each] for each in measured.topologies([metric]))
+    return f"{metric.title}{_unit(metric)}: {names}"
+
+
+def _all(measured: Measured, size: int, metric: Metric, condition: str) -> str:
+    """What each cell has; nothing where the question is not answered."""
+    if measured.both(metric, size, condition) is None:
+        return _NOTHING
+    topologies = measured.topologies([metric])
+    found = (measured.figure(metric, each, size, condition) for each in topologies)
+    return ", ".join(_median(measured, figure) if figure else _NOTHING for figure in found)
 
 
 def limits(measured: Measured) -> str:
     """Where each breaks, extrapolated."""
     breaks = breaks_of(measured)
     whats = dict.fromkeys(each.what for each in breaks)
-    lines = [(what, *(_limit(breaks, what, topology) for topology in TOPOLOGIES)) for what in whats]
-    return _table(("extrapolated, not measured", "mesh", "SFU"), lines) if lines else ""
+    topologies = measured.topologies(METRIC_OF[each.row, each.metric] for each in LIMITS)
+    lines = [(what, *(_limit(breaks, what, topology) for topology in topologies)) for what in whats]
+    head = ("extrapolated, not measured", *(NAMES[each] for each in topologies))
+    return _table(head, lines) if lines else ""
 
 
 def _limit(breaks: Iterable[Break], what: str, topology: Topology) -> str:
@@ -138,16 +150,16 @@ def row_table(measured: Measured, row: RowName) -> str:
 
 
 def _over_conditions(measured: Measured, metrics: Sequence[Metric]) -> str:
-    """Mesh and SFU in each cell."""
+    """All topologies in each cell."""
     conditions = dict.fromkeys(c for each in metrics for c in measured.conditions(each))
     cases = [
         (condition, size)
         for condition in conditions
         for size in sorted({n for each in metrics for n in measured.sizes(each, condition)})
     ]
-    head = ["", *(f"{metric.title}{_unit(metric)}: mesh, SFU" for metric in metrics)]
+    head = ["", *(_head(measured, metric) for metric in metrics)]
     lines = [
-        (f"{condition}, {_people(size)}", *(_both(measured, size, m, condition) for m in metrics))
+        (f"{condition}, {_people(size)}", *(_all(measured, size, m, condition) for m in metrics))
         for condition, size in cases
     ]
     return _table(head, lines)
@@ -155,18 +167,19 @@ def _over_conditions(measured: Measured, metrics: Sequence[Metric]) -> str:
 
 def _next_to_theory(measured: Measured, metrics: Sequence[Metric]) -> str:
     """Medians, ranges, and how far they are from theory."""
-    people = telling_size(measured)
+    people, topologies = telling_size(measured), measured.topologies(metrics)
     lines = [
         (
             f"{_named(metric, condition)}{'' if size == people else f' ({_people(size)})'}",
-            *(_cell(measured, metric, topology, size, condition) for topology in TOPOLOGIES),
-            _theory(measured, metric, size, condition),
+            *(_cell(measured, metric, topology, size, condition) for topology in topologies),
+            _theory(measured, metric, topologies, size, condition),
         )
         for metric in metrics
         for condition in measured.conditions(metric)
         if (size := measured.telling_size(metric, condition, people))
     ]
-    head = (f"{_people(people)} and Mulisa", "mesh", "SFU", "theory: mesh, SFU")
+    names = [NAMES[each] for each in topologies]
+    head = (f"{_people(people)} and Mulisa", *names, f"theory: {', '.join(names)}")
     return _table(head, lines)
 
 
@@ -181,22 +194,28 @@ def _unit(metric: Metric) -> str:
 def _cell(measured: Measured, metric: Metric, topology: Topology, size: int, condition: str) -> str:
     figure = measured.figure(metric, topology, size, condition)
     if figure is None:
-        return "–"
+        return _NOTHING
     spread = extent(measured.spread(figure))
     return f"{_median(measured, figure)}{f' ({spread})' if spread else ''}"
 
 
-def _theory(measured: Measured, metric: Metric, size: int, condition: str) -> str:
+def _theory(
+    measured: Measured,
+    metric: Metric,
+    topologies: Sequence[Topology],
+    size: int,
+    condition: str,
+) -> str:
     """What it says, and how far off the measured median is."""
     told = []
-    for topology in TOPOLOGIES:
+    for topology in topologies:
         figure = measured.figure(metric, topology, size, condition)
         if figure is None or figure.theory is None:
-            told.append("–")
+            told.append(_NOTHING)
             continue
         off = difference(measured.spread(figure).median, figure.theory)
         told.append(f"{number(figure.theory)}{'' if off == SAME else f' ({off})'}")
-    return "" if set(told) == {"–"} else ", ".join(told)
+    return "" if set(told) == {_NOTHING} else ", ".join(told)
 
 
 def origin(result: Result, source: str) -> str:

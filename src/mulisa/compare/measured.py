@@ -6,7 +6,15 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Final
 
-from mulisa.compare.metrics import COMPARED, METRIC_OF, Metric, RowName, Topology
+from mulisa.compare.metrics import (
+    COMPARED,
+    METRIC_OF,
+    METRICS,
+    TOPOLOGIES,
+    Metric,
+    RowName,
+    Topology,
+)
 from mulisa.compare.result import Figure, Result
 from mulisa.compare.statistics import Spread, spread
 
@@ -25,6 +33,14 @@ class Measured:
             (f.row, f.metric, f.topology, f.participants, f.condition): _judged(f)
             for f in result.figures
         }
+
+    def topologies(self, metrics: Iterable[Metric] = METRICS) -> tuple[Topology, ...]:
+        """Those that are compared, and what else one of these metrics was measured of."""
+        keys = {(metric.row, metric.name) for metric in metrics}
+        found = {
+            each.topology for each in self._figures.values() if (each.row, each.metric) in keys
+        }
+        return tuple(each for each in TOPOLOGIES if each in COMPARED or each in found)
 
     def figure(
         self, metric: Metric, topology: Topology, participants: int, condition: str = ""

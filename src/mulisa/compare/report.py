@@ -20,10 +20,15 @@ from mulisa.core.errors import ConfigError
 
 PLACEHOLDER: Final = '"The report is put here."'
 
-_METHOD: Final = (
+_SCENE: Final = (
     "One machine runs everything: for each person a page of a real Chromium, which shows the "
     "talking room and has recorded speech as its microphone, and Mulisa with her own engines. Both "
-    "topologies use the same page and the same Opus settings.",
+    "topologies use the same page and the same Opus settings."
+)
+_FURTHER: Final = (
+    " mediasoup is an application of its own, with a page on mediasoup-client that shows less."
+)
+_METHOD: Final = (
     "Bandwidth is counted twice: by the browser (getStats), and on the wire with UDP and IP "
     "headers. Moments at different ears are compared on one clock, that of the machine.",
     "Theory is arithmetic: the number of participants, and what Opus, RTP, SRTP, UDP and IP put "
@@ -64,7 +69,7 @@ def report_of(result: Result) -> Report:
         facts=_facts(result),
         remarks=tuple(note.text for note in result.notes if note.row is None),
         sections=sections_of(result, measured),
-        method=(*_METHOD, _spread(result)),
+        method=(_scene(measured), *_METHOD, _spread(result)),
         machine=_machine(result),
         versions=tuple(sorted(result.versions.items())),
         stacks=result.stacks,
@@ -96,6 +101,10 @@ def _in_script(value: object) -> str:
     """JSON that is safe within a script element, whatever its strings hold."""
     text = json.dumps(value, allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _scene(measured: Measured) -> str:
+    return _SCENE + (_FURTHER if "mediasoup" in measured.topologies() else "")
 
 
 def _facts(result: Result) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from mulisa.compare.charts import Chart, charts_of
@@ -16,13 +17,13 @@ from mulisa.compare.measured import (
     number,
 )
 from mulisa.compare.metrics import (
-    COMPARED,
     METRIC_OF,
     NAMES,
     ROWS,
     Metric,
     Row,
     RowName,
+    Topology,
     metrics_of,
 )
 from mulisa.compare.result import Figure, Result
@@ -48,8 +49,8 @@ class TableLine:
 
     people: int
     condition: str
-    mesh: Cell | None
-    sfu: Cell | None
+    cells: tuple[Cell | None, ...]
+    """In the order of the table's topologies."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,7 @@ class Table:
     title: str
     unit: str
     each: str
+    topologies: tuple[Topology, ...]
     lines: tuple[TableLine, ...]
 
 
@@ -144,18 +146,25 @@ def _tables(measured: Measured, row: RowName) -> tuple[Table, ...]:
 
 
 def _table(measured: Measured, metric: Metric) -> Table:
+    topologies = measured.topologies([metric])
     lines = (
-        _line(measured, metric, people, condition)
+        TableLine(people, condition, cells)
         for condition in measured.conditions(metric)
         for people in measured.sizes(metric)
+        if any(cells := _cells(measured, metric, topologies, people, condition))
     )
-    found = tuple(line for line in lines if line.mesh or line.sfu)
-    return Table(metric.title, metric.unit_beside, metric.each, found)
+    return Table(metric.title, metric.unit_beside, metric.each, topologies, tuple(lines))
 
 
-def _line(measured: Measured, metric: Metric, people: int, condition: str) -> TableLine:
-    mesh, sfu = (measured.figure(metric, each, people, condition) for each in COMPARED)
-    return TableLine(people, condition, _cell(measured, mesh), _cell(measured, sfu))
+def _cells(
+    measured: Measured,
+    metric: Metric,
+    topologies: Iterable[Topology],
+    people: int,
+    condition: str,
+) -> tuple[Cell | None, ...]:
+    found = (measured.figure(metric, each, people, condition) for each in topologies)
+    return tuple(_cell(measured, figure) for figure in found)
 
 
 def _cell(measured: Measured, figure: Figure | None) -> Cell | None:

@@ -11,7 +11,6 @@ from typing import Final
 
 from mulisa.compare.measured import Measured, amount, number, ratio
 from mulisa.compare.metrics import (
-    COMPARED,
     JOIN,
     METRIC_OF,
     METRICS,
@@ -19,6 +18,7 @@ from mulisa.compare.metrics import (
     STOP_HEARING,
     Metric,
     RowName,
+    Topology,
 )
 
 _SUMMARY: Final[tuple[tuple[RowName, str, str | None], ...]] = (
@@ -51,7 +51,7 @@ _FEW: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class SummaryLine:
-    """One metric at one size: mesh, SFU, ratio."""
+    """One metric at one size."""
 
     row: RowName
     metric: str
@@ -59,9 +59,10 @@ class SummaryLine:
     condition: str
     unit: str
     people: int
-    mesh: str
-    sfu: str
+    medians: tuple[str, ...]
+    """In the order of the story's topologies; empty for what was not measured."""
     ratio: str
+    """Mesh to SFU."""
     saturated: bool
 
 
@@ -74,6 +75,7 @@ class Story:
     paragraph: str
     caveat: str
     """At which sizes the machine was full, and what that means; empty if at none."""
+    topologies: tuple[Topology, ...]
     lines: tuple[SummaryLine, ...]
 
 
@@ -95,7 +97,14 @@ def story_of(measured: Measured) -> Story:
     sentences = [sentence(measured, people) for sentence in _SENTENCES]
     paragraph = " ".join(filter(None, sentences))
     lines = _summary(measured, people)
-    return Story(people, _headline(measured, people), paragraph, _caveat(measured, lines), lines)
+    return Story(
+        people,
+        _headline(measured, people),
+        paragraph,
+        _caveat(measured, lines),
+        measured.topologies(),
+        lines,
+    )
 
 
 def telling_size(measured: Measured) -> int:
@@ -138,10 +147,10 @@ def _worst(measured: Measured, metric: Metric) -> str | None:
 
 def _line(measured: Measured, metric: Metric, people: int, condition: str) -> SummaryLine | None:
     size = measured.telling_size(metric, condition, people) or 0
-    mesh, sfu = (measured.figure(metric, each, size, condition) for each in COMPARED)
-    if mesh is None or sfu is None:
+    both = measured.both(metric, size, condition)
+    if both is None:
         return None
-    of_mesh, of_sfu = (measured.spread(figure).median for figure in (mesh, sfu))
+    found = [measured.figure(metric, each, size, condition) for each in measured.topologies()]
     return SummaryLine(
         row=metric.row,
         metric=metric.name,
@@ -149,10 +158,9 @@ def _line(measured: Measured, metric: Metric, people: int, condition: str) -> Su
         condition=condition,
         unit=metric.unit_beside,
         people=size,
-        mesh=number(of_mesh),
-        sfu=number(of_sfu),
-        ratio=ratio(of_mesh, of_sfu),
-        saturated=mesh.saturated or sfu.saturated,
+        medians=tuple(number(measured.spread(each).median) if each else "" for each in found),
+        ratio=ratio(*both),
+        saturated=any(each.saturated for each in found if each),
     )
 
 
@@ -271,6 +279,17 @@ def _of_bad_networks(measured: Measured, people: int) -> str:
     )
 
 
+def _of_a_further_sfu(measured: Measured, people: int) -> str:
+    connections = METRIC_OF["connections", "peer_connections"]
+    each = measured.median(connections, "mediasoup", people)
+    if each is None:
+        return ""
+    told = f"mediasoup, a further SFU, takes {amount(each, 'connections')} of each person"
+    time = measured.median(METRIC_OF["response", "response_latency"], "mediasoup", people)
+    answers = f", and she answers after {_time(time)}" if time else ""
+    return f"{told}, one for each direction{answers}."
+
+
 def _of_choice(_: Measured, __: int) -> str:
     return (
         "So: a mesh for two or three people who want no server in between; an SFU as soon as more "
@@ -286,6 +305,7 @@ _SENTENCES: Final[tuple[Callable[[Measured, int], str], ...]] = (
     _of_nats,
     _of_bad_networks,
     _of_price,
+    _of_a_further_sfu,
     _of_choice,
 )
 

@@ -2,16 +2,21 @@
 
 import * as Plot from "@observablehq/plot";
 
-import type { Topology } from "../transport/types";
 import { fullPlaces, isLine, labels, number, placeLabel, placeName, sizes } from "./layout";
-import { type Chart, type Mark, NAMES, type Place, TOPOLOGIES } from "./model";
+import { type Chart, type Mark, NAMES, type Place, TOPOLOGIES, type Topology } from "./model";
 
 const HEIGHT = 220;
 const MARGIN = { top: 20, right: 48, bottom: 34, left: 44 } as const;
 /** Pixels by which the topologies stand beside each other. */
-const ASIDE: Readonly<Record<Topology, number>> = { mesh: -3, sfu: 3 };
-const SYMBOL = { mesh: "circle", sfu: "square" } as const;
-const COLOUR = { mesh: "var(--mesh)", sfu: "var(--sfu)" } as const;
+const ASIDE: Readonly<Record<Topology, number>> = { mesh: -3, sfu: 3, mediasoup: 9 };
+const SYMBOL = { mesh: "circle", sfu: "square", mediasoup: "triangle" } as const;
+const COLOUR = {
+  mesh: "var(--mesh)",
+  sfu: "var(--sfu)",
+  mediasoup: "var(--mediasoup)",
+} as const;
+/** Pixels of one character of a name. */
+const LETTER = 7.5;
 
 /** `width` in pixels. The drawing scales when it is printed. */
 export function draw(chart: Chart, width: number): Element {
@@ -30,6 +35,7 @@ function drawLines(chart: Chart, width: number): Element {
   const pad = (furthest - first) * 0.04;
   return Plot.plot({
     ...frame(width, HEIGHT),
+    marginRight: 18 + LETTER * longest(chart),
     x: { domain: [first - pad, furthest + pad], label: null },
     y: { domain: [0, chart.ceiling], nice: true, label: null },
     marks: [
@@ -120,14 +126,15 @@ function tens(last: number, furthest: number): number[] {
 function drawBars(chart: Chart, width: number): Element {
   const places = [...new Set(chart.marks.map((mark) => mark.x))];
   const groups = places.map((place) => placeName(chart, place));
-  const height = MARGIN.top + 10 + places.length * 64;
+  const shown = shownIn(chart);
+  const height = MARGIN.top + 10 + places.length * 32 * shown.length;
   return Plot.plot({
     ...frame(width, height),
     marginBottom: 10,
     marginLeft: 6,
-    marginRight: 96,
+    marginRight: 64 + LETTER * longest(chart),
     x: { domain: [0, chart.ceiling], label: null, axis: null },
-    y: { domain: [...TOPOLOGIES], axis: null, padding: 0.2 },
+    y: { domain: shown, axis: null, padding: 0.2 },
     fy: { domain: groups, axis: null, padding: 0.3 },
     marks: [
       Plot.text(places, {
@@ -175,6 +182,15 @@ function barOf(topology: Topology): Plot.BarXOptions {
     insetTop: 5,
     insetBottom: 5,
   };
+}
+
+function shownIn(chart: Chart): Topology[] {
+  return TOPOLOGIES.filter((each) => chart.marks.some(({ topology }) => topology === each));
+}
+
+/** Characters of the longest name. */
+function longest(chart: Chart): number {
+  return Math.max(0, ...shownIn(chart).map((each) => NAMES[each].length));
 }
 
 function frame(width: number, height: number): Plot.PlotOptions {

@@ -1,7 +1,6 @@
 /** Where things stand in a chart. Pure. */
 
-import type { Topology } from "../transport/types";
-import { type Chart, type Mark, type Place, TOPOLOGIES } from "./model";
+import { type Chart, type Mark, type Place, TOPOLOGIES, type Topology } from "./model";
 
 /** A topology's name at the end of its line. */
 export interface Label {
@@ -23,17 +22,45 @@ export function isLine(chart: Chart): boolean {
 /** Where each line ends, with what was foretold. `height` is that of the plot in pixels. */
 export function labels(chart: Chart, height: number): Label[] {
   const ends = TOPOLOGIES.flatMap((topology) => end(chart, topology));
-  const [first, second] = ends;
-  if (second === undefined || first?.x !== second.x) return ends;
-  const distance = (Math.abs(first.y - second.y) / chart.ceiling) * height;
-  if (distance >= LINE) return ends;
-  const apart = (LINE - distance) / 2;
-  const [upper, lower] = first.y >= second.y ? [first, second] : [second, first];
-  return [
-    { ...upper, shift: -apart },
-    { ...lower, shift: apart },
-  ];
+  const places = [...new Set(ends.map(({ x }) => x))];
+  return places.flatMap((place) =>
+    apart(
+      ends.filter(({ x }) => x === place),
+      height / chart.ceiling,
+    ),
+  );
 }
+
+/** From top to bottom; those that would stand on each other stand around their middle. */
+function apart(ends: readonly Label[], scale: number): Label[] {
+  const sorted = [...ends].sort((a, b) => b.y - a.y);
+  const blocks: Label[][] = [];
+  for (const label of sorted) {
+    let block = [label];
+    for (let above = blocks.at(-1); above && overlap(above, block, scale); above = blocks.at(-1)) {
+      blocks.pop();
+      block = [...above, ...block];
+    }
+    blocks.push(block);
+  }
+  return blocks.flatMap((block) => stacked(block, scale));
+}
+
+function overlap(above: readonly Label[], below: readonly Label[], scale: number): boolean {
+  const room = (middle(above) - middle(below)) * scale;
+  return room < ((above.length + below.length) / 2) * LINE;
+}
+
+function stacked(block: readonly Label[], scale: number): Label[] {
+  const top = -((block.length - 1) / 2) * LINE;
+  return block.map((label, place) => {
+    const shift = (label.y - middle(block)) * scale + top + place * LINE;
+    return { ...label, shift };
+  });
+}
+
+const middle = (block: readonly Label[]): number =>
+  block.reduce((sum, { y }) => sum + y, 0) / block.length;
 
 function end({ marks, beyond }: Chart, topology: Topology): Label[] {
   const measured = marks.filter((mark) => mark.topology === topology);

@@ -1,6 +1,13 @@
 /** What the report shows, as src/mulisa/compare/report.py makes it: words are made there. */
 
-import type { Topology } from "../transport/types";
+/** In the order in which they are shown; mediasoup only where it was measured. */
+export const TOPOLOGIES = ["mesh", "sfu", "mediasoup"] as const;
+export type Topology = (typeof TOPOLOGIES)[number];
+export const NAMES: Readonly<Record<Topology, string>> = {
+  mesh: "mesh",
+  sfu: "SFU",
+  mediasoup: "mediasoup",
+};
 
 /** On the x axis: people in the call, or a condition. */
 export type Place = number | string;
@@ -44,14 +51,15 @@ export interface Cell {
 export interface TableLine {
   readonly people: number;
   readonly condition: string;
-  readonly mesh: Cell | null;
-  readonly sfu: Cell | null;
+  /** One for each of the table's topologies. */
+  readonly cells: readonly (Cell | null)[];
 }
 
 export interface Table {
   readonly title: string;
   readonly unit: string;
   readonly each: string;
+  readonly topologies: readonly Topology[];
   readonly lines: readonly TableLine[];
 }
 
@@ -82,8 +90,8 @@ export interface SummaryLine {
   readonly condition: string;
   readonly unit: string;
   readonly people: number;
-  readonly mesh: string;
-  readonly sfu: string;
+  /** One for each of the story's topologies; empty for what was not measured. */
+  readonly medians: readonly string[];
   readonly ratio: string;
   readonly saturated: boolean;
 }
@@ -103,6 +111,7 @@ export interface Report {
     readonly headline: string;
     readonly paragraph: string;
     readonly caveat: string;
+    readonly topologies: readonly Topology[];
     readonly lines: readonly SummaryLine[];
   };
   readonly facts: readonly string[];
@@ -114,6 +123,3 @@ export interface Report {
   readonly stacks: readonly Stack[];
   readonly files: readonly { readonly name: string; readonly type: string; readonly text: string }[];
 }
-
-export const TOPOLOGIES = ["mesh", "sfu"] as const;
-export const NAMES: Readonly<Record<Topology, string>> = { mesh: "mesh", sfu: "SFU" };

@@ -2,13 +2,12 @@
 
 import { html, nothing, type TemplateResult } from "lit";
 
-import type { Topology } from "../transport/types";
-import { type Break, type Cell, type Chart, NAMES, type Report } from "./model";
-import type { Section, Stack, SummaryLine, Table, TableLine } from "./model";
+import { type Break, type Cell, type Chart, NAMES, type Report, TOPOLOGIES } from "./model";
+import type { Section, Stack, SummaryLine, Table, TableLine, Topology } from "./model";
 
 export function page(report: Report): TemplateResult {
   return html`
-    ${top(report)} ${summary(report)} ${howToRead()}
+    ${top(report)} ${summary(report)} ${howToRead(report)}
     ${report.sections.map((each) => section(each))} ${method(report)} ${files(report)}
   `;
 }
@@ -39,8 +38,7 @@ function summary({ story }: Report): TemplateResult | typeof nothing {
         <thead>
           <tr>
             <th scope="col"><span class="unseen">What</span></th>
-            <th scope="col" class="mesh">${NAMES.mesh}</th>
-            <th scope="col" class="sfu">${NAMES.sfu}</th>
+            ${columns(story.topologies)}
             <th scope="col">mesh&nbsp;:&nbsp;SFU</th>
           </tr>
         </thead>
@@ -61,21 +59,26 @@ function summaryLine(line: SummaryLine, told: number): TemplateResult {
       <th scope="row">
         <a href="#${line.row}">${line.title}${condition}</a> <small>${line.unit}</small>${size}${full}
       </th>
-      <td>${line.mesh}</td>
-      <td>${line.sfu}</td>
+      ${line.medians.map((median) => html`<td>${median || "–"}</td>`)}
       <td>${line.ratio}</td>
     </tr>
   `;
 }
 
-function howToRead(): TemplateResult {
+const columns = (topologies: readonly Topology[]) =>
+  topologies.map((each) => html`<th scope="col" class=${each}>${NAMES[each]}</th>`);
+
+function howToRead({ story }: Report): TemplateResult {
+  const further = story.topologies.includes("mediasoup")
+    ? html`, <span class="mediasoup"><i class="dot pointed"></i> mediasoup</span> is a further SFU`
+    : nothing;
   return html`
     <aside class="key">
       <h2>How to read the charts</h2>
       <p>
         <span class="mesh"><i class="dot round"></i> mesh</span> and
-        <span class="sfu"><i class="dot"></i> SFU</span>: a mark is the median of what was measured,
-        its bar the spread. The <i class="band"></i> pale band is what theory says. A
+        <span class="sfu"><i class="dot"></i> SFU</span>${further}: a mark is the median of what was
+        measured, its bar the spread. The <i class="band"></i> pale band is what theory says. A
         <i class="dot hollow"></i> hollow mark was measured while the machine itself was full: do
         not blame the topology. What is <i class="dots"></i> dotted is extrapolated.
       </p>
@@ -128,7 +131,7 @@ function spoken({ title, unit, marks }: Chart): string {
   return `${title}${unit === "" ? "" : `, ${unit}`}. ${values.join(", ")}.`;
 }
 
-function table({ title, unit, each, lines }: Table): TemplateResult {
+function table({ title, unit, each, topologies, lines }: Table): TemplateResult {
   const hasConditions = lines.some((line) => line.condition !== "");
   return html`
     <table class="all">
@@ -136,8 +139,7 @@ function table({ title, unit, each, lines }: Table): TemplateResult {
       <thead>
         <tr>
           <th scope="col">people</th>
-          <th scope="col" class="mesh">${NAMES.mesh}</th>
-          <th scope="col" class="sfu">${NAMES.sfu}</th>
+          ${columns(topologies)}
         </tr>
       </thead>
       <tbody>
@@ -153,8 +155,7 @@ function tableLine(line: TableLine, hasConditions: boolean): TemplateResult {
       <th scope="row">
         ${line.people} ${hasConditions ? html`<small>${line.condition}</small>` : nothing}
       </th>
-      <td>${cell(line.mesh)}</td>
-      <td>${cell(line.sfu)}</td>
+      ${line.cells.map((each) => html`<td>${cell(each)}</td>`)}
     </tr>
   `;
 }
@@ -173,6 +174,9 @@ const aside = (text: string) => (text === "" ? nothing : html`<small>${text}</sm
 function breaking(breaks: readonly Break[]): TemplateResult | typeof nothing {
   if (breaks.length === 0) return nothing;
   const whats = [...new Set(breaks.map((each) => each.what))];
+  const shown = TOPOLOGIES.filter(
+    (each) => each !== "mediasoup" || breaks.some(({ topology }) => topology === each),
+  );
   const of = (what: string, topology: Topology) =>
     breaks.find((each) => each.what === what && each.topology === topology);
   return html`
@@ -181,8 +185,7 @@ function breaking(breaks: readonly Break[]): TemplateResult | typeof nothing {
       <thead>
         <tr>
           <th scope="col">when</th>
-          <th scope="col" class="mesh">${NAMES.mesh}</th>
-          <th scope="col" class="sfu">${NAMES.sfu}</th>
+          ${columns(shown)}
         </tr>
       </thead>
       <tbody>
@@ -190,8 +193,7 @@ function breaking(breaks: readonly Break[]): TemplateResult | typeof nothing {
           (what) => html`
             <tr>
               <th scope="row">${what}</th>
-              <td>${limit(of(what, "mesh"))}</td>
-              <td>${limit(of(what, "sfu"))}</td>
+              ${shown.map((each) => html`<td>${limit(of(what, each))}</td>`)}
             </tr>
           `,
         )}
