@@ -180,7 +180,7 @@ describe("the page", () => {
 
   it("has a column for each that was measured, and a dash for what was not", () => {
     const texts = (where: string) =>
-      [...root.querySelectorAll(where)].map((each) => each.textContent?.trim());
+      [...root.querySelectorAll(where)].map((each) => each.textContent.trim());
     expect(texts(".summary thead th").slice(1, 4)).toEqual(["mesh", "SFU", "mediasoup"]);
     expect(texts(".summary tbody td")).toEqual(["4", "1", "–", "4 : 1"]);
     expect(texts("#connections .all thead th")).toEqual(["people", "mesh", "SFU"]);
