@@ -30,12 +30,13 @@ export function draw(chart: Chart, width: number): Element {
 function drawLines(chart: Chart, width: number): Element {
   const height = HEIGHT - MARGIN.top - MARGIN.bottom;
   const measured = sizes(chart.marks);
+  const beside = 9 + Math.max(...shownIn(chart).map((each) => ASIDE[each]));
   const [first, last] = [measured[0] ?? 1, measured.at(-1) ?? 1];
   const furthest = Math.max(last, ...chart.beyond.map((point) => Number(point.x)));
   const pad = (furthest - first) * 0.04;
   return Plot.plot({
     ...frame(width, HEIGHT),
-    marginRight: 18 + LETTER * longest(chart),
+    marginRight: beside + 6 + LETTER * longest(chart),
     x: { domain: [first - pad, furthest + pad], label: null },
     y: { domain: [0, chart.ceiling], nice: true, label: null },
     marks: [
@@ -57,7 +58,7 @@ function drawLines(chart: Chart, width: number): Element {
         text: () => "machine full",
         fill: "var(--ink-soft)",
         textAnchor: "end",
-        dx: 8,
+        dx: furthest > last ? -4 : 8,
         dy: -14,
       }),
       ...labels(chart, height).map((label) =>
@@ -68,7 +69,7 @@ function drawLines(chart: Chart, width: number): Element {
           fill: COLOUR[label.topology],
           className: "label",
           textAnchor: "start",
-          dx: 12,
+          dx: beside,
           dy: label.shift,
         }),
       ),
