@@ -23,6 +23,7 @@ from mulisa.server.selfmade import keep_certificate, machine_names, self_made_fi
 from mulisa.store.database import FILE_NAME
 from tests.certificates import YEAR, write_pair
 from tests.livekit_server import LiveKitServer
+from tests.network import free_port
 from tests.turn_server import CREDENTIAL, turn_server
 
 pytestmark = pytest.mark.network
@@ -43,8 +44,8 @@ def config(**flags: object) -> Config:
 
 
 async def test_a_free_port_and_a_taken_one() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    port = free_port()
+    with socket.create_server(("127.0.0.1", port)):
         check = await CHECKS["port"](config(port=port))
         assert check.status == "fail"
         assert str(port) in check.found
@@ -54,11 +55,11 @@ async def test_a_free_port_and_a_taken_one() -> None:
 
 @pytest.mark.parametrize("kind", [socket.SOCK_DGRAM, socket.SOCK_STREAM])
 async def test_the_rtc_port_is_udp_and_tcp(kind: socket.SocketKind) -> None:
+    port = free_port(kind)
     with socket.socket(socket.AF_INET, kind) as taken:
-        taken.bind(("127.0.0.1", 0))
+        taken.bind(("127.0.0.1", port))
         if kind is socket.SOCK_STREAM:
             taken.listen()
-        port = taken.getsockname()[1]
         check = await CHECKS["rtc port"](config(rtc_port=port))
         assert check.status == "fail" and str(port) in check.found
         assert "--rtc-port" in check.mend

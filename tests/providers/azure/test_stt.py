@@ -16,6 +16,7 @@ from mulisa.core.account import Account, working_for
 from mulisa.core.errors import ProviderError, ProviderTimeout, ProviderUnavailable
 from mulisa.core.provider import Transcription
 from mulisa.providers.azure.stt import AzureSTT, AzureSTTStream
+from tests.network import free_port
 from tests.providers.azure.people import hearing, needs_sdk, quiet, say, words
 from tests.services.azure_speech import KEY, AzureSpeechService
 from tests.services.faults import Fault
@@ -320,8 +321,8 @@ async def test_audio_is_kept_until_the_service_is_back() -> None:
         await stream.aclose()
 
 
-async def test_the_host_is_gone(unused_tcp_port: int) -> None:
-    stt = AzureSTT(endpoint=f"http://127.0.0.1:{unused_tcp_port}", api_key=KEY)
+async def test_the_host_is_gone() -> None:
+    stt = AzureSTT(endpoint=f"http://127.0.0.1:{free_port()}", api_key=KEY)
     await stt.load(lambda *_: None)
     stream = stt.stream()
     stream.push(say(1))
@@ -504,10 +505,3 @@ async def test_the_interpreter_ends_with_an_utterance_open() -> None:
         async with asyncio.timeout(LIMIT):
             stdout, stderr = await python.communicate()
     assert (python.returncode, stdout, stderr) == (0, b"heard\n", b"")
-
-
-@pytest.fixture
-def unused_tcp_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])

@@ -13,6 +13,7 @@ import mulisa.providers.openai.connection as openai_provider
 from mulisa.core.errors import ProviderError, ProviderTimeout, ProviderUnavailable
 from mulisa.core.provider import ChatRequest, Delta, Message, TextDelta, ToolCall, ToolSpec
 from mulisa.providers.openai.llm import OpenAILLM
+from tests.network import free_port
 
 pytestmark = pytest.mark.network
 
@@ -302,8 +303,8 @@ async def test_cancelling_closes_the_request_and_the_next_one_works() -> None:
         assert await reply(llm) == [TextDelta("x")]
 
 
-async def test_a_server_out_of_reach_is_asked_again_when_it_is_needed(unused_port: int) -> None:
-    llm = OpenAILLM(base_url=f"http://127.0.0.1:{unused_port}/v1")
+async def test_a_server_out_of_reach_is_asked_again_when_it_is_needed() -> None:
+    llm = OpenAILLM(base_url=f"http://127.0.0.1:{free_port()}/v1")
     await llm.load(lambda *_: None)
     with pytest.raises(ProviderUnavailable, match="cannot reach") as caught:
         await reply(llm)
@@ -325,12 +326,3 @@ async def test_before_loading_and_after_closing() -> None:
         await llm.aclose()
         with pytest.raises(ProviderUnavailable):
             await reply(llm)
-
-
-@pytest.fixture
-def unused_port() -> int:
-    import socket
-
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])

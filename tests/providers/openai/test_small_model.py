@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
-import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -23,6 +22,7 @@ import pytest
 from mulisa.core.account import Account, working_for
 from mulisa.core.provider import ChatRequest, Message, TextDelta
 from mulisa.providers.openai.llm import OpenAILLM
+from tests.network import free_port
 
 STARTING = 120.0
 """Seconds until the model is loaded."""
@@ -49,9 +49,7 @@ pytestmark = [
 @asynccontextmanager
 async def served() -> AsyncIterator[str]:
     """The model behind llama.cpp's OpenAI-compatible server."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = ("-m", "llama_cpp.server", "--model", str(weights()), "--port", str(port))
     process = await asyncio.create_subprocess_exec(
         sys.executable,
