@@ -15,6 +15,7 @@ from mulisa.core.account import Account, working_for
 from mulisa.core.audio import Samples
 from mulisa.core.errors import ProviderError, ProviderUnavailable
 from mulisa.core.provider import STTStream
+from mulisa.providers.openai.connection import openai_service
 from mulisa.providers.openai.stt import OpenAISTT
 from mulisa.providers.tones import recognise, tone
 from tests.services.faults import Fault
@@ -146,7 +147,7 @@ async def test_two_broken_sessions_and_it_is_asked_plainly() -> None:
     assert [name for name, _ in service.plain.asked if name == "transcriptions"]
 
 
-@pytest.mark.parametrize("status", [400, 404, 405])
+@pytest.mark.parametrize("status", [400, 403, 404, 405])
 async def test_a_server_without_sessions_is_asked_plainly_from_then_on(status: int) -> None:
     service = OpenAIRealtimeService(digits)
     service.plain._transcribe = digits
@@ -156,6 +157,42 @@ async def test_a_server_without_sessions_is_asked_plainly_from_then_on(status: i
         assert await understood(stt, [5]) == ["word5"]
     assert len(service.faults.happened) == 1, "it is not tried again"
     assert len(service.plain.bodies("transcriptions")) == 3
+
+
+async def test_a_server_that_refuses_both_is_quoted_on_the_plain_one() -> None:
+    service = OpenAIRealtimeService(digits)
+    service.faults.always("realtime", Fault("status", status=403, message="Forbidden"))
+    service.faults.always("transcriptions", Fault("status", status=403, message="no such licence"))
+    async with hearing(service) as stt:
+        with pytest.raises(ProviderUnavailable, match="no such licence; check OPENAI_API_KEY"):
+            await understood(stt, [1])
+
+
+@pytest.mark.parametrize(
+    ("base_url", "is_compatible"),
+    [
+        ("", False),
+        ("https://api.openai.com/v1", False),
+        ("https://eu.api.openai.com/v1", False),
+        ("https://api.openai.com.example.org/v1", True),
+        ("http://localhost:8000/v1", True),
+        ("http://[", True),
+    ],
+)
+def test_which_addresses_are_openais_own(base_url: str, is_compatible: bool) -> None:
+    assert openai_service(base_url).is_compatible is is_compatible
+
+
+async def test_openai_itself_has_sessions_so_403_is_about_the_key(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    service = OpenAIRealtimeService(digits)
+    service.faults.always("realtime", Fault("status", status=403))
+    async with hearing(service) as stt:
+        monkeypatch.setattr(stt, "_service", openai_service("https://api.openai.com/v1"))
+        with pytest.raises(ProviderUnavailable, match=r"^https://api\S* refuses the key"):
+            await understood(stt, [1])
+    assert not service.plain.bodies("transcriptions")
 
 
 @pytest.mark.parametrize("model", ["whisper-1", "plain/some-model"])

@@ -7,6 +7,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from urllib.parse import urlsplit
 
 from mulisa.core.errors import ProviderError, ProviderTimeout, ProviderUnavailable
 from mulisa.core.provider import ChatRequest, Delta, TextDelta
@@ -27,6 +28,8 @@ SPENT: Final = "insufficient_quota"
 """The code of an error that money mends."""
 NO_KEY: Final = "none"
 """Sent to servers that ask for no key: the SDK wants one, and so do headers."""
+OWN_HOST: Final = "api.openai.com"
+"""Regions have their own in front of it."""
 
 
 def connect(base_url: str, api_key: str) -> AsyncOpenAI:
@@ -88,10 +91,27 @@ class Service:
     """The setting of its key."""
     url: str
     """The setting of its address."""
+    is_compatible: bool = False
+    """It speaks the vendor's protocol, and is not the vendor's own."""
 
     def translation(self) -> Translation:
         """A context that turns what the SDK raises into our errors."""
         return Translation(self)
+
+
+def openai_service(base_url: str) -> Service:
+    """OpenAI, or what speaks its protocol at `base_url`, if there is one."""
+    where = base_url or "OpenAI"
+    is_compatible = bool(base_url) and not _is_own(base_url)
+    return Service("OpenAI", where, "OPENAI_API_KEY", "OPENAI_BASE_URL", is_compatible)
+
+
+def _is_own(base_url: str) -> bool:
+    try:
+        host = urlsplit(base_url).hostname or ""
+    except ValueError:  # no address at all
+        return False
+    return f".{host}".endswith(f".{OWN_HOST}")
 
 
 async def is_known(client: AsyncOpenAI, service: Service) -> None:

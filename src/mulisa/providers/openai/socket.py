@@ -53,6 +53,11 @@ class SocketTranslation(Translation):
     def _refused(self, status: int, said: str) -> ProviderError:
         where = self._service.where
         match status:
+            case 403 if self._service.is_compatible:  # of ASGI servers also "no such route"
+                return NotThere(
+                    f"{where} has no WebSocket here, or refuses the key: {said}; check"
+                    f" {self._service.url} and {self._service.key}"
+                )
             case 401 | 403:
                 return ProviderUnavailable(
                     f"{where} refuses the key: {said}; check {self._service.key}"

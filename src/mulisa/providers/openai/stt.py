@@ -21,9 +21,9 @@ from mulisa.core.provider import Progress, STTStream, Transcription
 from mulisa.providers.openai.connection import (
     ANSWER_TIMEOUT,
     NotThere,
-    Service,
     connect,
     is_known,
+    openai_service,
 )
 from mulisa.providers.openai.recording import Part, Recording, joined
 from mulisa.providers.openai.transcribing import TranscriptionSession
@@ -61,7 +61,7 @@ class OpenAISTT:
         """The plain interface is asked; also once a service has shown that it has no other."""
         self.silent_sessions = 0
         """In a row; they connect, and nothing comes: a proxy may swallow it."""
-        self._service = Service("OpenAI", base_url or "OpenAI", "OPENAI_API_KEY", "OPENAI_BASE_URL")
+        self._service = openai_service(base_url)
         self._client: AsyncOpenAI | None = None
 
     @property

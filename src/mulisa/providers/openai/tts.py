@@ -11,7 +11,13 @@ from mulisa.core.account import check_budget, spend
 from mulisa.core.audio import Samples
 from mulisa.core.errors import ConfigError, ProviderError, ProviderUnavailable
 from mulisa.core.provider import Progress
-from mulisa.providers.openai.connection import ANSWER_TIMEOUT, Service, connect, is_known, timed
+from mulisa.providers.openai.connection import (
+    ANSWER_TIMEOUT,
+    connect,
+    is_known,
+    openai_service,
+    timed,
+)
 from mulisa.providers.openai.sound import RATE_HZ, Sound
 
 if TYPE_CHECKING:
@@ -36,7 +42,7 @@ class OpenAITTS:
         self._base_url = base_url
         self._api_key = api_key
         self._client: AsyncOpenAI | None = None
-        self._service = Service("OpenAI", base_url or "OpenAI", "OPENAI_API_KEY", "OPENAI_BASE_URL")
+        self._service = openai_service(base_url)
 
     @property
     def label(self) -> str:
