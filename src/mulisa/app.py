@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 from mulisa.config import Config, EngineSpec
 from mulisa.core.errors import ConfigError, MulisaError, ProviderUnavailable
 from mulisa.core.provider import Engines, Provider
+from mulisa.core.secrets import conceal
 from mulisa.providers.registry import Kind, available, create
 
 if TYPE_CHECKING:
@@ -317,11 +318,11 @@ async def _wish_llm(spec: EngineSpec, config: Config) -> EngineChoice:
     if models:
         base_url = f"{config.ollama_url.rstrip('/')}/v1"
         ollama = {"api_key": "ollama", "base_url": base_url, "free": "yes"}
-        why = f"an Ollama answers at {config.ollama_url}"
+        why = f"an Ollama answers at {conceal(config.ollama_url)}"
         return EngineChoice("llm", EngineSpec("openai", spec.model or models[0]), ollama, why)
     if spec.name == "ollama":
         missing = (
-            f"no Ollama with a model answers at {config.ollama_url}; "
+            f"no Ollama with a model answers at {conceal(config.ollama_url)}; "
             "start it with 'ollama serve' and get a model with 'ollama pull'"
         )
         return EngineChoice("llm", spec, why=_named(config, "llm"), missing=missing)

@@ -8,6 +8,7 @@ folder.
 
 from __future__ import annotations
 
+import base64
 import ipaddress
 import math
 import os
@@ -624,6 +625,13 @@ def _keep_credentials(url: str) -> None:
         ):
             keep_secret(text or "")
             keep_secret(unquote(text or ""))
+        if parts.username or parts.password:
+            keep_secret(_basic(unquote(parts.username or ""), unquote(parts.password or "")))
+
+
+def _basic(user: str, password: str) -> str:
+    """As they are sent, and as a service may repeat them (RFC 7617)."""
+    return base64.b64encode(f"{user}:{password}".encode()).decode()
 
 
 def _origins(config: Config, flags: Mapping[str, Any], path: Path | None) -> dict[str, str]:

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from mulisa.core.errors import ProviderError, ProviderTimeout, ProviderUnavailable
 from mulisa.core.provider import ChatRequest, Delta, TextDelta
+from mulisa.core.secrets import conceal
 
 if TYPE_CHECKING:
     from openai import APIStatusError, AsyncOpenAI
@@ -101,7 +102,7 @@ class Service:
 
 def openai_service(base_url: str) -> Service:
     """OpenAI, or what speaks its protocol at `base_url`, if there is one."""
-    where = base_url or "OpenAI"
+    where = conceal(base_url) or "OpenAI"
     is_compatible = bool(base_url) and not _is_own(base_url)
     return Service("OpenAI", where, "OPENAI_API_KEY", "OPENAI_BASE_URL", is_compatible)
 
