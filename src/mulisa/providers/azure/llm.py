@@ -68,6 +68,7 @@ class AzureLLM(OpenAILLM):
             f"Azure OpenAI ({conceal(place.resource)})",
             "AZURE_OPENAI_API_KEY",
             "AZURE_OPENAI_ENDPOINT",
+            "--llm azure:DEPLOYMENT",
         )
 
     async def load(self, progress: Progress) -> None:

@@ -46,7 +46,7 @@ class AzureVoiceLive(OpenAIRealtime):
         config = config or SpeechSessionConfig(max_age=MAX_AGE)
         super().__init__(name or DEFAULT_MODEL, _base_url(endpoint), api_key, config)
         where = f"Azure Voice Live at {urlsplit(conceal(self._base_url)).netloc or 'no address'}"
-        self._service = Service(ENGINE, where, _KEY, _ENDPOINT)
+        self._service = Service(ENGINE, where, _KEY, _ENDPOINT, "--realtime azure:MODEL")
         self._dialect = VoiceLiveDialect(voice or DEFAULT_VOICE)
         self._api_version = api_version or DEFAULT_API_VERSION
 

@@ -92,6 +92,8 @@ class Service:
     """The setting of its key."""
     url: str
     """The setting of its address."""
+    another: str
+    """How another model is named: ``--tts openai:MODEL``."""
     is_compatible: bool = False
     """It speaks the vendor's protocol, and is not the vendor's own."""
 
@@ -100,11 +102,14 @@ class Service:
         return Translation(self)
 
 
-def openai_service(base_url: str) -> Service:
-    """OpenAI, or what speaks its protocol at `base_url`, if there is one."""
+def openai_service(base_url: str, another: str) -> Service:
+    """OpenAI, or what speaks its protocol at `base_url`, if there is one.
+
+    `another` is how another model is named.
+    """
     where = conceal(base_url) or "OpenAI"
     is_compatible = bool(base_url) and not _is_own(base_url)
-    return Service("OpenAI", where, "OPENAI_API_KEY", "OPENAI_BASE_URL", is_compatible)
+    return Service("OpenAI", where, "OPENAI_API_KEY", "OPENAI_BASE_URL", another, is_compatible)
 
 
 def _is_own(base_url: str) -> bool:
@@ -115,8 +120,8 @@ def _is_own(base_url: str) -> bool:
     return f".{host}".endswith(f".{OWN_HOST}")
 
 
-async def is_known(client: AsyncOpenAI, service: Service) -> None:
-    """Ask for the list of models, which costs nothing and needs the key.
+async def listed_models(client: AsyncOpenAI, service: Service) -> set[str]:
+    """Ask for the list of models, which costs nothing and needs the key; empty if there is none.
 
     Raises ProviderUnavailable if the service refuses us. One that is out of reach now may come
     back before it is needed; one that has no such list may have everything else.
@@ -127,13 +132,22 @@ async def is_known(client: AsyncOpenAI, service: Service) -> None:
         with service.translation():
             try:
                 async with asyncio.timeout(ANSWER_TIMEOUT):
-                    await client.models.list()
+                    return {model.id for model in (await client.models.list()).data}
             except (BadRequestError, NotFoundError):
-                return
+                return set()
     except ProviderError as error:
         if not error.retryable:
             raise
         log.warning("%s; it is asked again when it is needed", error)
+    return set()
+
+
+def warn_if_gone(model: str, models: set[str], service: Service) -> None:
+    """OpenAI takes models away; better to know it before somebody speaks."""
+    if models and model not in models and not service.is_compatible:
+        log.warning(
+            "%s has no %s any more; name another: %s", service.where, model, service.another
+        )
 
 
 async def opened(asked: Awaitable[Any]) -> Stream:
@@ -210,7 +224,7 @@ class Translation:
             case openai.NotFoundError():
                 return NotThere(
                     f"{where} has no such model or address: {said_by(error)};"
-                    f" name another, as in {service.name.lower()}:MODEL, or check {service.url}"
+                    f" name another, as in {service.another}, or check {service.url}"
                 )
             case openai.APIStatusError():
                 return ProviderError(

@@ -45,7 +45,7 @@ class OpenAILLM:
         self._api_key = api_key
         self._is_free = bool(free)
         self._client: AsyncOpenAI | None = None
-        self._service = openai_service(base_url)
+        self._service = openai_service(base_url, "--llm openai:MODEL")
         has_responses = model.startswith(RESPONSES)
         self._interface: ChatCompletions | Responses = (
             Responses(self._where) if has_responses else ChatCompletions(self._where)

@@ -45,7 +45,7 @@ class OpenAIRealtime:
         self._api_key = api_key
         self._config = config or SpeechSessionConfig()
         self._client: AsyncOpenAI | None = None
-        self._service = openai_service(base_url)
+        self._service = openai_service(base_url, "--realtime openai:MODEL")
 
     @property
     def label(self) -> str:

@@ -65,7 +65,7 @@ class SocketTranslation(Translation):
             case 400 | 404 | 405 | 501:
                 return NotThere(
                     f"{where} has no such model or address: {said}; name another, as in"
-                    f" openai:MODEL, or check {self._service.url}"
+                    f" {self._service.another}, or check {self._service.url}"
                 )
             case 429:
                 spent = "quota" in said
