@@ -260,6 +260,16 @@ async def test_engines_load_at_the_same_time(shop: Shop) -> None:
     assert [engine.closed for engine in shop.made.values()] == [1, 1, 1, 1]
 
 
+@pytest.mark.parametrize(("flags", "first"), [({}, 1.2), ({"patience": 2.5}, 2.5)])
+async def test_all_chains_have_the_operators_patience(
+    shop: Shop, flags: dict[str, object], first: float
+) -> None:
+    engines = await build_engines(config(**TEST, **flags), Persona(), ignore)
+    chains: list[Any] = [engines.stt, engines.llm, engines.tts]
+    assert [chain.rota.config.first for chain in chains] == [first] * 3
+    await close_engines(engines)
+
+
 async def test_what_cannot_be_loaded_is_named_and_nothing_stays(shop: Shop) -> None:
     shop.failures["stt"] = ProviderUnavailable("no ears")
     shop.failures["tts"] = ProviderUnavailable("no mouth")

@@ -117,7 +117,8 @@ def test_help(arguments: list[str]) -> None:
 def test_help_teaches_engines_and_services(command: str) -> None:
     lines = run(command, "--help").stdout.splitlines()
     text = " ".join(" ".join(lines).split())
-    for word in ("openai,local", "livekit:PLUGIN", "--realtime E", "--budget LIMITS"):
+    flags = ("--realtime E", "--patience SECONDS", "--budget LIMITS")
+    for word in ("openai,local", "livekit:PLUGIN", *flags):
         assert word in text
     for name in ("OPENAI_API_KEY", "AZURE_SPEECH_REGION", "AZURE_VOICE_LIVE_ENDPOINT"):
         assert any(line.startswith("  ") and name in line for line in lines), "one line for each"
@@ -166,6 +167,8 @@ def test_help_imports_nothing_heavy() -> None:
         (["serve", "--tts", "local,crystal-ball"], "there is no tts engine 'crystal-ball'"),
         (["serve", "--realtime", "crystal-ball"], "there is no realtime engine 'crystal-ball'"),
         (["serve", "--realtime", "openai,azure"], "--realtime: 'openai,azure' is a chain"),
+        (["serve", "--patience", "long"], "--patience"),
+        (["join", "--room", "x", "--patience", "60"], "--patience: 60 is no patience"),
         (["worker", "--budget", "much"], "--budget: 'much' is no limit of a budget"),
         (["serve", "--config", "missing.toml"], "there is no file missing.toml"),
         (["transcript"], "ROOM"),

@@ -419,6 +419,24 @@ def test_what_is_no_budget(text: str) -> None:
         load_config({"budget": text})
 
 
+def test_patience(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_config().patience is None
+    (here / "mulisa.toml").write_text("patience = 2.5\n")
+    assert load_config().patience == 2.5
+    monkeypatch.setenv("MULISA_PATIENCE", "3")
+    config = load_config()
+    assert config.patience == 3.0
+    environment = worker_environment(config, ApiKeys("k", "s", ""), "ws://localhost:1")
+    assert environment["MULISA_PATIENCE"] == "3.0"
+    assert load_config({"patience": 8}).patience == 8.0
+
+
+@pytest.mark.parametrize("seconds", [0, -1, 0.29, 8.1, 1e9, "nan", "inf"])
+def test_what_is_no_patience(seconds: object) -> None:
+    with pytest.raises(ConfigError, match="^--patience: .* is no patience; write seconds from 0.3"):
+        load_config({"patience": seconds})
+
+
 SERVICES = {
     "OPENAI_API_KEY": "sk-openai-0123456789",
     "OPENAI_BASE_URL": "https://someone:hunter2hunter2@llm.example.org/v1",

@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from mulisa.announce import Announcer
+from mulisa.announce import Announcer, Command
 from mulisa.console import Console, configure_logging
 from mulisa.core.room import Identity, Participant, RoomName
 from mulisa.core.secrets import keep_secret
@@ -34,6 +34,7 @@ from mulisa.worker.status import (
     EngineLoading,
     EngineTrouble,
     GatewayLost,
+    LastWordsAwaited,
     ProcessDied,
     ProcessStarted,
     Registered,
@@ -178,6 +179,28 @@ def test_an_agent_process_of_our_own_repeats_nothing_that_the_gateway_tells() ->
         "agent           leaves 1 room",
         "agent           its process died (signal 9) and is started again",
     ]
+
+
+def test_who_ends_and_has_to_wait_is_told_what_for() -> None:
+    out = io.StringIO()
+    announce = Announcer(Console(file=out), "Mulisa")
+    announce(LastWordsAwaited(ROOM, 9.0))
+    assert out.getvalue() == "", "nobody waits"
+    announce.is_ending = True
+    for status in (*STATUSES, LastWordsAwaited(ROOM, 9.0)):
+        announce(status)
+    (line,) = out.getvalue().splitlines()
+    assert line.endswith(
+        "standup         waits for the words of what was said last, up to 9 s;"
+        " Ctrl-C again ends at once"
+    )
+
+
+@pytest.mark.parametrize("command", ["worker", "join"])
+def test_without_a_gateway_that_is_told_as_well(command: Command) -> None:
+    out = io.StringIO()
+    Announcer(Console(file=out), "", command)(LastWordsAwaited(ROOM, 9.0))
+    assert "Ctrl-C again ends at once" in out.getvalue()
 
 
 def test_a_worker_alone_tells_everything_itself() -> None:

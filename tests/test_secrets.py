@@ -51,6 +51,10 @@ CHAINS: dict[Kind, str] = {
     "llm": "openai,azure:deployed",
     "tts": "openai,azure",
 }
+ADDRESSES = (
+    *("OPENAI_BASE_URL", "AZURE_OPENAI_ENDPOINT", "AZURE_SPEECH_ENDPOINT"),
+    *("AZURE_VOICE_LIVE_ENDPOINT", "MULISA_OLLAMA_URL"),
+)
 ROOM = RoomName("conversation")
 MULISA = Identity("mulisa")
 SCRIPTED = {"vad": "scripted", "stt": "scripted", "tts": "scripted"}
@@ -158,6 +162,53 @@ async def test_no_configuration_choice_or_engine_shows_one(
             assert CANARY in str(dict(choice.options)), "it has a secret to keep"
             assert CANARY not in shows(choice) + shows(engine) + terminal(kind, engine.label)
             await engine.aclose()
+
+
+SHORT = "oRca"
+"""A password that might be a word in any text; so it is kept out where addresses are shown."""
+
+
+BASIC = "bWU6b1JjYQ=="
+"""The same as it is sent: ``me:oRca`` in base64."""
+
+
+def behind_a_password(host: str, monkeypatch: pytest.MonkeyPatch, **flags: object) -> Config:
+    """All services are there and want it."""
+    for name in ADDRESSES:
+        monkeypatch.setenv(name, f"http://me:{SHORT}@{host}")
+    return load_config(flags)
+
+
+@pytest.mark.parametrize("kind", ["stt", "llm", "tts", "realtime"])
+async def test_no_address_is_shown_with_its_password(
+    kind: Kind, monkeypatch: pytest.MonkeyPatch, parrot: str
+) -> None:
+    for realtime in REALTIME:
+        config = behind_a_password(parrot, monkeypatch, realtime=realtime, **CHAINS)
+        for choice in await choose_engines(kind, config):
+            try:
+                engine = choice.create()
+            except MulisaError as error:  # its package is not installed
+                assert SHORT not in shows(error)
+                continue
+            assert SHORT in str(dict(choice.options)), "it has a password to keep"
+            label = engine.label
+            assert parrot in label
+            said = " ".join(await _load(choice))
+            assert parrot in said
+            assert SHORT not in label + said + shows(choice) + shows(engine)
+            assert BASIC not in said
+            await engine.aclose()
+
+
+async def test_the_doctor_shows_no_address_with_its_password(
+    parrot: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = behind_a_password(parrot, monkeypatch, realtime="openai", **CHAINS)
+    checks = [check async for check in examine(config)]
+    assert parrot in repr(checks)
+    assert SHORT not in repr(checks)
+    assert BASIC not in repr(checks)
 
 
 @pytest.mark.parametrize("refuses", [True, False])

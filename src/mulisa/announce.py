@@ -28,6 +28,7 @@ from mulisa.worker.status import (
     EngineLoading,
     EngineTrouble,
     GatewayLost,
+    LastWordsAwaited,
     ProcessDied,
     Registered,
     Removed,
@@ -71,7 +72,7 @@ class Announcer:
         """Say it, if an operator cares."""
         if isinstance(event, WorkerRegistered):
             self._worker_registered(event)
-        elif (say := self._lines.get(type(event))) and not self.is_ending:
+        elif say := (_ENDING_LINES if self.is_ending else self._lines).get(type(event)):
             say(self._console, event)
 
     def _worker_registered(self, event: WorkerRegistered) -> None:
@@ -206,6 +207,17 @@ def _draining(console: Console, event: Draining) -> None:
     console.event("draining", "agent", f"leaves {rooms}", rooms=event.rooms)
 
 
+def _last_words_awaited(console: Console, event: LastWordsAwaited) -> None:
+    console.event(
+        "last_words_awaited",
+        event.room,
+        f"waits for the words of what was said last, up to {event.limit:.0f} s;"
+        " Ctrl-C again ends at once",
+        room=event.room,
+        limit=event.limit,
+    )
+
+
 def _session_started(console: Console, event: SessionStarted) -> None:
     console.event("session_started", event.room, "the agent goes in", room=event.room)
 
@@ -320,6 +332,9 @@ _LINES: Final[dict[type[Any], Callable[[Console, Any], None]]] = {
     Draining: _draining,
     EngineTrouble: _engine_trouble,
 }
+_ENDING_LINES: Final[dict[type[Any], Callable[[Console, Any], None]]] = {
+    LastWordsAwaited: _last_words_awaited,
+}
 _LINES_OF: Final[dict[Command, dict[type[Any], Callable[[Console, Any], None]]]] = {
     "serve": _LINES,
     # The gateway is elsewhere; here it tells the same from its side.
@@ -330,7 +345,8 @@ _LINES_OF: Final[dict[Command, dict[type[Any], Callable[[Console, Any], None]]]]
         SessionStarted: _session_started,
         SessionEnded: _session_ended,
         SessionFailed: _session_failed,
-    },
+    }
+    | _ENDING_LINES,
     "join": _LINES
     | {
         RoomEntered: _room_entered,
@@ -338,5 +354,6 @@ _LINES_OF: Final[dict[Command, dict[type[Any], Callable[[Console, Any], None]]]]
         Removed: _removed,
         AgentStateChanged: _agent_state,
         CannotStart: _cannot_join,
-    },
+    }
+    | _ENDING_LINES,
 }

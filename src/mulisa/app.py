@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 from mulisa.config import Config, EngineSpec
 from mulisa.core.errors import ConfigError, MulisaError, ProviderUnavailable
 from mulisa.core.provider import Engines, Provider
+from mulisa.core.secrets import conceal
 from mulisa.providers.registry import Kind, available, create
 
 if TYPE_CHECKING:
@@ -204,7 +205,7 @@ async def _close(engines: Iterable[Provider]) -> None:
 async def _load(kind: Kind, config: Config, persona: Persona, progress: EngineProgress) -> Provider:
     choices = await choose_engines(kind, config, persona.language)
     progress(kind, f"loading {', '.join(str(choice.spec) for choice in choices)}", None)
-    engine = await asyncio.to_thread(_create, choices)  # imports their SDKs
+    engine = await asyncio.to_thread(_create, choices, config.patience)  # imports their SDKs
 
     def report(doing: str, fraction: float | None) -> None:
         progress(kind, doing, None if fraction is None else min(fraction, 0.99))
@@ -220,7 +221,7 @@ async def _load(kind: Kind, config: Config, persona: Persona, progress: EnginePr
     return engine
 
 
-def _create(choices: Sequence[EngineChoice]) -> Provider:
+def _create(choices: Sequence[EngineChoice], patience: float | None) -> Provider:
     """One engine of all that are installed; raises ProviderUnavailable if none is."""
     made: list[Any] = []
     missing: list[ProviderUnavailable] = []
@@ -233,19 +234,21 @@ def _create(choices: Sequence[EngineChoice]) -> Provider:
         raise _as_one(missing)
     for lack in missing:
         logger.warning("%s; the others of the chain do its work", lack)
-    return _chained(choices[0].kind, made)
+    return _chained(choices[0].kind, made, patience)
 
 
-def _chained(kind: Kind, engines: Sequence[Any]) -> Provider:
+def _chained(kind: Kind, engines: Sequence[Any], patience: float | None) -> Provider:
     """A chain, also of one engine, as it brings the time-outs; other kinds as they are."""
     if kind in ("vad", "realtime"):
         return cast(Provider, engines[0])
     from mulisa.providers.chain.llm import LLMChain
+    from mulisa.providers.chain.rota import ChainConfig
     from mulisa.providers.chain.stt import STTChain
     from mulisa.providers.chain.tts import TTSChain
 
     chains: dict[Kind, Any] = {"stt": STTChain, "llm": LLMChain, "tts": TTSChain}
-    return cast(Provider, chains[kind](engines))
+    limits = ChainConfig() if patience is None else ChainConfig(first=patience)
+    return cast(Provider, chains[kind](engines, limits))
 
 
 async def _choose(kind: Kind, spec: EngineSpec, config: Config, language: str) -> EngineChoice:
@@ -315,11 +318,11 @@ async def _wish_llm(spec: EngineSpec, config: Config) -> EngineChoice:
     if models:
         base_url = f"{config.ollama_url.rstrip('/')}/v1"
         ollama = {"api_key": "ollama", "base_url": base_url, "free": "yes"}
-        why = f"an Ollama answers at {config.ollama_url}"
+        why = f"an Ollama answers at {conceal(config.ollama_url)}"
         return EngineChoice("llm", EngineSpec("openai", spec.model or models[0]), ollama, why)
     if spec.name == "ollama":
         missing = (
-            f"no Ollama with a model answers at {config.ollama_url}; "
+            f"no Ollama with a model answers at {conceal(config.ollama_url)}; "
             "start it with 'ollama serve' and get a model with 'ollama pull'"
         )
         return EngineChoice("llm", spec, why=_named(config, "llm"), missing=missing)

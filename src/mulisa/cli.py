@@ -180,6 +180,15 @@ RealtimeOption = Annotated[
         "none (the default). What it cannot do the other engines do.",
     ),
 ]
+PatienceOption = Annotated[
+    float | None,
+    typer.Option(
+        "--patience",
+        metavar="SECONDS",
+        help="In a chain: how long an engine may take to begin before the next one is asked; 1.2 "
+        "by default. More for a model that is slow and worth it.",
+    ),
+]
 BudgetOption = Annotated[
     str | None,
     typer.Option(
@@ -231,6 +240,7 @@ def serve(
     llm: LlmOption = None,
     tts: TtsOption = None,
     realtime: RealtimeOption = None,
+    patience: PatienceOption = None,
     budget: BudgetOption = None,
     persona: PersonaOption = None,
     no_agent: Annotated[
@@ -294,6 +304,7 @@ def serve(
         llm=llm,
         tts=tts,
         realtime=realtime,
+        patience=patience,
         budget=budget,
         persona=persona,
         agent=False if no_agent else None,
@@ -349,6 +360,7 @@ def worker(
     llm: LlmOption = None,
     tts: TtsOption = None,
     realtime: RealtimeOption = None,
+    patience: PatienceOption = None,
     budget: BudgetOption = None,
     persona: PersonaOption = None,
     trust: TrustOption = None,
@@ -373,6 +385,7 @@ def worker(
         llm=llm,
         tts=tts,
         realtime=realtime,
+        patience=patience,
         budget=budget,
         persona=persona,
         trust=trust,
@@ -429,6 +442,7 @@ def join(
     llm: LlmOption = None,
     tts: TtsOption = None,
     realtime: RealtimeOption = None,
+    patience: PatienceOption = None,
     budget: BudgetOption = None,
     persona: PersonaOption = None,
     relay: Annotated[
@@ -453,6 +467,7 @@ def join(
         llm=llm,
         tts=tts,
         realtime=realtime,
+        patience=patience,
         budget=budget,
         persona=persona,
         trust=trust,
@@ -613,6 +628,7 @@ def doctor(
     llm: LlmOption = None,
     tts: TtsOption = None,
     realtime: RealtimeOption = None,
+    patience: PatienceOption = None,
     budget: BudgetOption = None,
     persona: PersonaOption = None,
     data: DataOption = None,
@@ -635,6 +651,7 @@ def doctor(
         llm=llm,
         tts=tts,
         realtime=realtime,
+        patience=patience,
         budget=budget,
         persona=persona,
         data=data,

@@ -8,6 +8,7 @@ folder.
 
 from __future__ import annotations
 
+import base64
 import ipaddress
 import math
 import os
@@ -48,10 +49,13 @@ KEYS_FILE_NAME: Final = "livekit-keys"
 """In the data folder: one line ``key: secret``, as the ``--key-file`` of a LiveKit server."""
 
 RTC_PORT: Final = 8001
+LEAST_PATIENCE: Final = 0.3
+MOST_PATIENCE: Final = 8.0
+"""Seconds; longer nobody waits for an answer."""
 
 _ENV_PREFIX: Final = "MULISA_"
 _ENGINE_SETTINGS: Final = (
-    *("vad", "stt", "llm", "tts", "realtime", "budget"),
+    *("vad", "stt", "llm", "tts", "realtime", "patience", "budget"),
     *("persona", "data", "config", "ollama_url"),
 )
 _SERVICE_SETTINGS: Final = (
@@ -128,6 +132,10 @@ class Config(BaseSettings):
     tts: str = "local"
     realtime: str = ""
     """One engine that hears, thinks and speaks in one; empty for none."""
+    patience: float | None = None
+    """Seconds in which an engine of a chain must begin before the next one is asked. None: as
+    `ChainConfig.first` has it.
+    """
     budget: str = ""
     """What the engines may use for one room, ``seconds=N,tokens=N,characters=N`` (`limits`)."""
     rtc_port: int | None = Field(None, ge=0, le=65535)
@@ -263,6 +271,16 @@ class Config(BaseSettings):
     @classmethod
     def _join_chain(cls, value: object) -> object:
         return ",".join(map(str, value)) if isinstance(value, (list, tuple)) else value
+
+    @field_validator("patience")
+    @classmethod
+    def _check_patience(cls, seconds: float | None) -> float | None:
+        if seconds is not None and not LEAST_PATIENCE <= seconds <= MOST_PATIENCE:
+            raise ValueError(
+                f"{seconds:g} is no patience; write seconds from {LEAST_PATIENCE:g} to"
+                f" {MOST_PATIENCE:g}, as in 2.5"
+            )
+        return seconds
 
     @field_validator("budget", mode="before")
     @classmethod
@@ -607,6 +625,13 @@ def _keep_credentials(url: str) -> None:
         ):
             keep_secret(text or "")
             keep_secret(unquote(text or ""))
+        if parts.username or parts.password:
+            keep_secret(_basic(unquote(parts.username or ""), unquote(parts.password or "")))
+
+
+def _basic(user: str, password: str) -> str:
+    """As they are sent, and as a service may repeat them (RFC 7617)."""
+    return base64.b64encode(f"{user}:{password}".encode()).decode()
 
 
 def _origins(config: Config, flags: Mapping[str, Any], path: Path | None) -> dict[str, str]:

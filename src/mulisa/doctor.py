@@ -70,7 +70,9 @@ async def examine(config: Config) -> AsyncIterator[Check]:
 
 def _without_secrets(check: Check) -> Check:
     """A service may repeat the key that it refuses."""
-    return replace(check, found=conceal(check.found), mend=conceal(check.mend))
+    return replace(
+        check, found=conceal(check.found), mend=conceal(check.mend), why=conceal(check.why)
+    )
 
 
 async def _python(config: Config) -> Check:

@@ -136,6 +136,7 @@ async def test_the_last_words_are_waited_for_when_she_is_sent_away(end: str) -> 
                 call.room.lose("mulisa")
         await asyncio.wait({running})
         assert [entry.text for entry in call.log.entries] == [SCRIPT[CHAT]]
+        assert call.observed.awaited == [9.0], "somebody may wonder why she stays"
         if end == "lost":
             with pytest.raises(ExceptionGroup) as lost:
                 running.result()
@@ -150,6 +151,19 @@ async def test_last_words_that_do_not_come_keep_nobody() -> None:
         call.room.remove("mulisa")
         await running
         assert loop.time() - left_at == pytest.approx(10.0, abs=0.1)
+
+
+async def test_who_does_not_want_to_wait_for_last_words_need_not() -> None:
+    loop = asyncio.get_running_loop()
+    async with a_call(ScriptedSTT(SCRIPT, latency=1e4)) as (_, alice, running):
+        await speak(alice, say(CHAT, pause=1.0))
+        running.cancel()
+        await asyncio.sleep(2.0)
+        assert not running.done()
+        told_at = loop.time()
+        running.cancel()
+        await asyncio.wait({running})
+        assert loop.time() - told_at < 0.1
 
 
 async def test_a_question_asked_while_she_leaves_is_written_and_not_answered() -> None:

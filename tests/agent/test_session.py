@@ -92,6 +92,7 @@ class Observed(SessionObserver):
         self.interrupted = self.failed = self.underruns = 0
         self.used: list[tuple[str, str, float]] = []
         self.troubles: list[Trouble] = []
+        self.awaited: list[float] = []
 
     def turn_committed(self, *, addressed: bool) -> None:
         self.turns.append(addressed)
@@ -113,6 +114,9 @@ class Observed(SessionObserver):
 
     def engine_trouble(self, trouble: Trouble) -> None:
         self.troubles.append(trouble)
+
+    def last_words_awaited(self, limit: float) -> None:
+        self.awaited.append(limit)
 
 
 class Call:

@@ -40,3 +40,24 @@ def test_the_longer_of_two_is_left_out_as_a_whole() -> None:
 def test_a_word_is_no_secret(word: str) -> None:
     keep_secret(word)
     assert conceal("the secret devkey") == "the secret devkey"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("https://user:pw@host:8000/v1", "https://host:8000/v1"),
+        ("cannot reach http://user:p@w:x@host/v1; right?", "cannot reach http://host/v1; right?"),
+        ("https://token@host", "https://host"),
+        ("wss://:pw@[::1]:1/x", "wss://[::1]:1/x"),
+        ("https://user:p/w@host/v1 is no URL", "https://host/v1 is no URL"),
+        ("https://user:1/2@host:80/v1", "https://user:1/2@host:80/v1"),
+        ('{"a": "https://u:p@h", "b": "x@y"}', '{"a": "https://h", "b": "x@y"}'),
+        ('{"a":"https://h","b":"x@y"}', '{"a":"https://h","b":"x@y"}'),
+        ("http://host:8000/models/a@b", "http://host:8000/models/a@b"),
+        ("http://host/models/a@b?c=d@e", "http://host/models/a@b?c=d@e"),
+        ("see http://host:80 or a@b", "see http://host:80 or a@b"),
+        ("alice@example.org", "alice@example.org"),
+    ],
+)
+def test_urls_are_shown_without_user_and_password(text: str, shown: str) -> None:
+    assert conceal(text) == shown

@@ -30,6 +30,7 @@ ROOM = RoomName("Ideen ☕")
         status.Removed(ROOM),
         status.AgentStateChanged(ROOM, "thinking"),
         status.EngineTrouble(ROOM, "stt", "OpenAI", "it is slow; wait", "whisper"),
+        status.LastWordsAwaited(ROOM, 9.0),
         status.Draining(2),
     ],
 )

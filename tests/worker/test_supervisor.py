@@ -33,6 +33,20 @@ LEAVES_AN_HEIR = PRELUDE + (
     'tell_parent(Registered(os.environ["URL"], "AW_1"))\n'
     "os._exit(3)"
 )
+BUSY_LEAVING = PRELUDE + (
+    "from mulisa.worker.status import Draining\n"
+    "signal.signal(signal.SIGTERM, lambda *_: tell_parent(Draining(1)))\n"
+    'tell_parent(Registered(os.environ["URL"], "AW_1"))\n'
+    "while True: signal.pause()"
+)
+IMPATIENT = """
+import os, sys
+from mulisa.serving import run_until_interrupted
+from mulisa.worker.supervisor import Supervisor
+command = [sys.executable, "-c", sys.argv[1]]
+tell = lambda status: print(status, flush=True)
+run_until_interrupted(Supervisor(command, os.environ, tell, stop_time=1e6).run())
+"""
 PARENT = """
 import asyncio, os, sys
 from mulisa.worker.supervisor import Supervisor
@@ -125,6 +139,27 @@ async def test_a_process_that_does_not_end_is_killed() -> None:
     async with supervised(STUBBORN, stop_time=0.2) as log:
         pid = await log.pid()
     assert not is_alive(pid)
+
+
+async def test_a_second_ctrl_c_ends_what_is_still_busy_leaving() -> None:
+    parent = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", IMPATIENT, BUSY_LEAVING),
+        env={**os.environ, "URL": "ws://localhost"},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    assert parent.stdout is not None
+    async with asyncio.timeout(30):
+        started = (await parent.stdout.readline()).decode()
+        assert b"Registered" in await parent.stdout.readline()
+        pid = int(started.partition("pid=")[2].rstrip(")\n"))
+        ended = end_of(pid)
+        parent.send_signal(signal.SIGINT)
+        assert b"Draining" in await parent.stdout.readline()
+        assert not ended.done()
+        parent.send_signal(signal.SIGINT)
+        await parent.wait()
+        await ended
 
 
 async def test_an_heir_of_its_output_does_not_hide_its_death(

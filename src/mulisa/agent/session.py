@@ -17,6 +17,7 @@ from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import count
+from typing import Final
 from uuid import uuid4
 
 from mulisa.agent.actions import Action, CommitTurn, CutReply, PauseReply, ResumeReply, StartReply
@@ -59,6 +60,7 @@ from mulisa.core.events import (
     TrackSubscribed,
     TransportEvent,
 )
+from mulisa.core.leaving import LAST_WORDS
 from mulisa.core.metrics import SessionObserver, TurnMetrics
 from mulisa.core.provider import Engines
 from mulisa.core.room import (
@@ -75,6 +77,9 @@ from mulisa.core.transcript import TranscriptEntry, TranscriptLog
 from mulisa.core.transport import Caption, ChatMessage, Transport
 
 logger = logging.getLogger(__name__)
+
+NOTICEABLE: Final = 1.0
+"""Seconds that she may stay for last words before somebody wonders."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +103,7 @@ class SessionConfig:
     """Seconds until the way to the listener of a whisper is given up."""
     reception_interval: float = 1.0
     """Seconds between two reports of whose voice comes to her."""
-    max_last_words: float = 10.0
+    max_last_words: float = LAST_WORDS
     """Seconds that she stays for the words of what was said when she is sent away."""
 
     def speaker(self) -> SpeakerConfig:
@@ -216,7 +221,11 @@ class Session:
         for ear in self._ears.values():
             ear.finish()
         if self._listening:
-            await asyncio.wait(self._listening, timeout=self._config.max_last_words)
+            _, late = await asyncio.wait(self._listening, timeout=NOTICEABLE)
+            if late:
+                rest = self._config.max_last_words - NOTICEABLE
+                self._observer.last_words_awaited(rest)
+                await asyncio.wait(late, timeout=rest)
         while not self._inbox.empty():
             self._receive(self._inbox.get_nowait())
 

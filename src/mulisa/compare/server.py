@@ -17,10 +17,12 @@ from typing import Any, Final
 import psutil  # type: ignore[import-untyped]
 
 from mulisa.core.errors import MulisaError
+from mulisa.core.leaving import ENDING
 
 STARTING: Final = 120.0
 """Seconds a process may take until it is ready; models are loaded meanwhile."""
-ENDING: Final = 15.0
+STOPPING: Final = ENDING + 5.0
+"""Seconds it may take to end, with the agent process that it may wait for."""
 ENGINES: Final = ("--stt", "whisper", "--llm", "concierge", "--tts", "piper")
 _FOREIGN: Final = ("LIVEKIT_URL", "MULISA_CONFIG")
 """What would make this another server than the one that is to be measured."""
@@ -82,7 +84,7 @@ class Program:
         with suppress(ProcessLookupError):
             self._process.send_signal(signal.SIGINT)
         try:
-            async with asyncio.timeout(ENDING):
+            async with asyncio.timeout(STOPPING):
                 await self._process.wait()
         except TimeoutError:
             self._process.kill()

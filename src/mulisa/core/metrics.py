@@ -60,6 +60,11 @@ class SessionObserver:
     def engine_trouble(self, trouble: Trouble) -> None:
         """An engine fails, or works again: once when it begins, and once when it is over."""
 
+    def last_words_awaited(self, limit: float) -> None:
+        """The agent leaves, but words of what was said are late; she stays for `limit` seconds
+        at most.
+        """
+
 
 class Observers(SessionObserver):
     """Tells several."""
@@ -101,3 +106,8 @@ class Observers(SessionObserver):
         """To each."""
         for each in self._observers:
             each.engine_trouble(trouble)
+
+    def last_words_awaited(self, limit: float) -> None:
+        """To each."""
+        for each in self._observers:
+            each.last_words_awaited(limit)

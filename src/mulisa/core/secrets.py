@@ -17,6 +17,12 @@ SHORTEST: Final = 8
 _TELLING: Final = 12
 """So many first characters tell a secret, also one that was cut off."""
 
+_USERINFO: Final = re.compile(
+    r"""(?<=://)(?:[^\s/?\#"]*|[^\s/?\#":@]*:(?!\d*[/?\#])[^\s"]*)@""", re.ASCII
+)
+"""User and password in a URL (RFC 3986, section 3.2.1); also a password with a slash, which makes
+the URL a wrong one that is quoted in an error.
+"""
 _secrets: set[str] = set()
 
 
@@ -27,7 +33,10 @@ def keep_secret(text: str) -> None:
 
 
 def conceal(text: str) -> str:
-    """The text with ``[secret]`` in place of each secret, and of one that was cut off."""
+    """The text with ``[secret]`` in place of each secret, and of one that was cut off; URLs in it
+    without user and password.
+    """
+    text = _USERINFO.sub("", text)
     return _pattern(frozenset(_secrets)).sub(CONCEALED, text) if _secrets else text
 
 

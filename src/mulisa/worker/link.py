@@ -18,6 +18,7 @@ from livekit.protocol import models
 
 from mulisa.core.control import ControlFrame, encode_control, parse_control
 from mulisa.core.errors import ConfigError, ConnectionLost, InputError
+from mulisa.core.leaving import LEAVING
 from mulisa.core.room import Identity
 from mulisa.transport.mesh.network import MeshNetwork
 
@@ -46,7 +47,7 @@ class WorkerConfig:
     """Further ones are left to other processes."""
     network: MeshNetwork = MeshNetwork()
     """That its machine is in."""
-    drain_time: float = 5.0
+    drain_time: float = LEAVING
     """Seconds that sessions have to leave their rooms when the process ends."""
 
 

@@ -7,8 +7,7 @@ import signal
 import threading
 from typing import Final
 
-LAST_RESORT: Final = 10.0
-"""Seconds to end by ourselves after the parent is gone."""
+from mulisa.core.leaving import ENDING
 
 _STDIN: Final = 0
 
@@ -26,5 +25,5 @@ def _wait_for_end() -> None:
     while os.read(_STDIN, 1024):
         pass
     os.kill(os.getpid(), signal.SIGTERM)
-    threading.Event().wait(LAST_RESORT)
+    threading.Event().wait(ENDING)
     os.kill(os.getpid(), signal.SIGKILL)

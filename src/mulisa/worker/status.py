@@ -147,6 +147,15 @@ class EngineTrouble:
 
 
 @dataclass(frozen=True, slots=True)
+class LastWordsAwaited:
+    """We leave a room, but not before the words of what was said there have come."""
+
+    room: RoomName
+    limit: float
+    """Seconds; then we go without them."""
+
+
+@dataclass(frozen=True, slots=True)
 class Draining:
     """We were told to end: no new rooms, and out of those we are in."""
 
@@ -168,6 +177,7 @@ Status: TypeAlias = (
     | Removed
     | AgentStateChanged
     | EngineTrouble
+    | LastWordsAwaited
     | Draining
 )
 OnStatus: TypeAlias = Callable[[Status], None]
@@ -187,6 +197,7 @@ _KINDS: Final[dict[str, type[Any]]] = {
     "removed": Removed,
     "agent_state_changed": AgentStateChanged,
     "engine_trouble": EngineTrouble,
+    "last_words_awaited": LastWordsAwaited,
     "draining": Draining,
 }
 _NAMES: Final = {kind: name for name, kind in _KINDS.items()}

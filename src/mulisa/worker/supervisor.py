@@ -13,12 +13,11 @@ from typing import Final
 
 from mulisa.core.backoff import Backoff
 from mulisa.core.errors import MulisaError
+from mulisa.core.leaving import ENDING
 from mulisa.worker.status import OnStatus, ProcessDied, ProcessStarted, Registered, from_line
 
 logger = logging.getLogger(__name__)
 
-STOP_TIME: Final = 8.0
-"""Seconds for the process to leave its rooms and end, before it is killed."""
 _FIRST_RESTART: Final = 0.25
 _LONGEST_RESTART: Final = 30.0
 _MAX_LINE_BYTES: Final = 64 * 1024
@@ -47,8 +46,9 @@ class Supervisor:
         command: Sequence[str],
         environment: Mapping[str, str],
         on_status: OnStatus,
-        stop_time: float = STOP_TIME,
+        stop_time: float = ENDING,
     ) -> None:
+        """`stop_time`: seconds for the process to leave its rooms and end, before it is killed."""
         self._command = command
         self._environment = environment
         self._on_status = on_status
@@ -57,7 +57,7 @@ class Supervisor:
         self._has_worked = False
 
     async def run(self) -> None:
-        """Keep it running until cancelled, then end it.
+        """Keep it running until cancelled, then end it; cancelled once more, kill it.
 
         Raises AgentProcessFailed if it exits with an error before it ever registered.
         """
@@ -86,21 +86,26 @@ class Supervisor:
             self._on_status(ProcessStarted(pid))
             return await asyncio.shield(child.exit_code)
         finally:
-            await self._end(pid, child)
-            transport.close()
-            _forget_metrics(pid)
+            try:
+                await self._end(pid, child)
+            finally:
+                transport.close()
+                _forget_metrics(pid)
 
     async def _end(self, pid: int, child: _Child) -> None:
         if child.exit_code.done():
             return
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGTERM)
-        await asyncio.wait({child.exit_code}, timeout=self._stop_time)
-        if not child.exit_code.done():
-            logger.warning("the agent process did not end in %.0f s and is killed", self._stop_time)
-            with suppress(ProcessLookupError):
-                os.killpg(pid, signal.SIGKILL)  # its own children, too
-            await child.exit_code
+        try:
+            await asyncio.wait({child.exit_code}, timeout=self._stop_time)
+            if not child.exit_code.done():
+                logger.warning("the agent process did not end in %.0f s", self._stop_time)
+        finally:  # also at once, when somebody does not want to wait
+            if not child.exit_code.done():
+                with suppress(ProcessLookupError):
+                    os.killpg(pid, signal.SIGKILL)  # its own children, too
+        await child.exit_code
 
     def _hear(self, line: str) -> None:
         status = from_line(line)

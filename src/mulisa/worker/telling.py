@@ -6,7 +6,7 @@ from mulisa.core.account import Trouble, Unit
 from mulisa.core.metrics import SessionObserver
 from mulisa.core.room import RoomName
 from mulisa.core.use import UseTally
-from mulisa.worker.status import EngineTrouble, OnStatus
+from mulisa.worker.status import EngineTrouble, LastWordsAwaited, OnStatus
 
 
 class RoomObserver(SessionObserver):
@@ -25,3 +25,7 @@ class RoomObserver(SessionObserver):
     def engine_trouble(self, trouble: Trouble) -> None:
         """Tell it at once."""
         self._on_status(EngineTrouble.of(self.room, trouble))
+
+    def last_words_awaited(self, limit: float) -> None:
+        """Tell it at once."""
+        self._on_status(LastWordsAwaited(self.room, limit))

@@ -95,7 +95,7 @@ async def test_deployments_with_a_dated_version() -> None:
     ("status", "code", "mend", "retryable"),
     [
         (401, "401", "AZURE_OPENAI_API_KEY", False),
-        (404, "DeploymentNotFound", "azure:MODEL, or check AZURE_OPENAI_ENDPOINT", False),
+        (404, "DeploymentNotFound", "azure:DEPLOYMENT, or check AZURE_OPENAI_ENDPOINT", False),
         (429, "429", "later", True),
     ],
 )

@@ -56,6 +56,17 @@ async def test_the_next_one_answers_at_once(fault: Fault) -> None:
     assert now() - asked_at <= 1.3
 
 
+@pytest.mark.parametrize(
+    ("limits", "asked_next"), [(ChainConfig(), 1), (ChainConfig(first=2.5), 0)]
+)
+async def test_a_slow_favourite_answers_where_there_is_patience(
+    limits: ChainConfig, asked_next: int
+) -> None:
+    slow, local = ScriptedLLM(default=ANSWER, first_token=2.0), FaultyLLM("Local", default=ANSWER)
+    assert await said(LLMChain([slow, local], limits)) == ANSWER
+    assert local.calls == asked_next
+
+
 @pytest.mark.parametrize("after", range(1, 6))
 @pytest.mark.parametrize("kind", ["cut", "status", "silence", "garbage"])
 async def test_half_an_answer_is_finished_by_the_next(kind: str, after: int) -> None:

@@ -15,11 +15,12 @@ from mulisa.core.account import Account, working_for
 from mulisa.core.audio import Samples
 from mulisa.core.errors import ProviderError, ProviderUnavailable
 from mulisa.core.provider import STTStream
+from mulisa.providers.openai.connection import openai_service
 from mulisa.providers.openai.stt import OpenAISTT
 from mulisa.providers.tones import recognise, tone
 from tests.services.faults import Fault
 from tests.services.openai_realtime import OpenAIRealtimeService
-from tests.services.openai_service import KEY, RATE_HZ
+from tests.services.openai_service import KEY, RATE_HZ, OpenAIService
 
 pytestmark = pytest.mark.network
 
@@ -91,6 +92,55 @@ async def test_a_pause_gives_the_words_and_going_on_adds_to_them() -> None:
     await session.ended.wait()
 
 
+@pytest.mark.parametrize("interface", ["sessions", "plain/"])
+async def test_when_the_default_is_gone_its_successor_hears(interface: str) -> None:
+    plain = OpenAIService(transcribe=digits, models=("gpt-transcribe", "gpt-live-transcribe"))
+    service = OpenAIRealtimeService(digits, plain)
+    model = interface.removeprefix("sessions")
+    async with hearing(service, model, language="en-GB") as stt:
+        assert stt.label.startswith("gpt-transcribe (")
+        stream = stt.stream(("Mulisa", "Bob <b>"))
+        push(stream, said(1, 2))
+        assert (await stream.flush()).text == "word1 word2"
+        await stream.aclose()
+    if model:
+        (asked,) = plain.bodies("transcriptions")
+        assert asked["model"] == "gpt-transcribe"
+        return
+    (session,) = service.sessions
+    assert session.settings["audio"]["input"]["transcription"] == {
+        "model": "gpt-transcribe",
+        "languages": ["en"],
+        "keywords": ["Mulisa", "Bob b"],
+    }
+    assert session.invalid == []
+
+
+@pytest.mark.parametrize(
+    ("model", "models"),
+    [
+        ("", ("gpt-4o-mini-transcribe", "gpt-transcribe")),
+        ("", ("whisper-large-v3",)),
+        ("", ()),
+        ("gpt-4o-mini-transcribe", ("gpt-transcribe",)),
+    ],
+)
+async def test_nobody_else_has_a_successor(model: str, models: tuple[str, ...]) -> None:
+    plain = OpenAIService(transcribe=digits, models=models)
+    async with hearing(OpenAIRealtimeService(digits, plain), model) as stt:
+        assert stt.label.startswith("gpt-4o-mini-transcribe (")
+
+
+@pytest.mark.parametrize("interface", ["transcriptions", "realtime"])
+async def test_a_model_that_is_gone_is_told_with_the_setting(interface: str) -> None:
+    service = OpenAIRealtimeService(digits)
+    service.faults.always("realtime", Fault("status", status=404, code="model_not_found"))
+    service.faults.always("transcriptions", Fault("status", status=404, code="model_not_found"))
+    async with hearing(service, "plain/" * (interface == "transcriptions")) as stt:
+        with pytest.raises(ProviderUnavailable, match="name another, as in --stt openai:MODEL"):
+            await understood(stt, [1])
+
+
 async def test_a_flush_without_more_speech_is_the_same_text() -> None:
     async with hearing(OpenAIRealtimeService(digits)) as stt:
         stream = stt.stream()
@@ -146,7 +196,7 @@ async def test_two_broken_sessions_and_it_is_asked_plainly() -> None:
     assert [name for name, _ in service.plain.asked if name == "transcriptions"]
 
 
-@pytest.mark.parametrize("status", [400, 404, 405])
+@pytest.mark.parametrize("status", [400, 403, 404, 405])
 async def test_a_server_without_sessions_is_asked_plainly_from_then_on(status: int) -> None:
     service = OpenAIRealtimeService(digits)
     service.plain._transcribe = digits
@@ -156,6 +206,42 @@ async def test_a_server_without_sessions_is_asked_plainly_from_then_on(status: i
         assert await understood(stt, [5]) == ["word5"]
     assert len(service.faults.happened) == 1, "it is not tried again"
     assert len(service.plain.bodies("transcriptions")) == 3
+
+
+async def test_a_server_that_refuses_both_is_quoted_on_the_plain_one() -> None:
+    service = OpenAIRealtimeService(digits)
+    service.faults.always("realtime", Fault("status", status=403, message="Forbidden"))
+    service.faults.always("transcriptions", Fault("status", status=403, message="no such licence"))
+    async with hearing(service) as stt:
+        with pytest.raises(ProviderUnavailable, match="no such licence; check OPENAI_API_KEY"):
+            await understood(stt, [1])
+
+
+@pytest.mark.parametrize(
+    ("base_url", "is_compatible"),
+    [
+        ("", False),
+        ("https://api.openai.com/v1", False),
+        ("https://eu.api.openai.com/v1", False),
+        ("https://api.openai.com.example.org/v1", True),
+        ("http://localhost:8000/v1", True),
+        ("http://[", True),
+    ],
+)
+def test_which_addresses_are_openais_own(base_url: str, is_compatible: bool) -> None:
+    assert openai_service(base_url, "").is_compatible is is_compatible
+
+
+async def test_openai_itself_has_sessions_so_403_is_about_the_key(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    service = OpenAIRealtimeService(digits)
+    service.faults.always("realtime", Fault("status", status=403))
+    async with hearing(service) as stt:
+        monkeypatch.setattr(stt, "_service", openai_service("https://api.openai.com/v1", ""))
+        with pytest.raises(ProviderUnavailable, match=r"^https://api\S* refuses the key"):
+            await understood(stt, [1])
+    assert not service.plain.bodies("transcriptions")
 
 
 @pytest.mark.parametrize("model", ["whisper-1", "plain/some-model"])

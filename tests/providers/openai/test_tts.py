@@ -51,6 +51,35 @@ async def test_what_was_synthesised_arrives_whole() -> None:
     }
 
 
+async def test_a_voice_that_is_gone_is_told_with_the_setting() -> None:
+    service = OpenAIService()
+    gone = Fault("status", status=404, code="model_not_found", message="no gpt-4o-mini-tts")
+    service.faults.always("speech", gone)
+    async with speaking(service) as tts:
+        with pytest.raises(ProviderUnavailable, match="no gpt-4o-mini-tts; name another, as in"):
+            await spoken(tts)
+        with pytest.raises(ProviderUnavailable, match="--tts local, --tts azure or --tts openai:"):
+            await spoken(tts)
+
+
+@pytest.mark.parametrize(
+    ("base_url", "models", "is_warned"),
+    [
+        ("https://api.openai.com/v1", {"gpt-4.1-mini"}, True),
+        ("https://api.openai.com/v1", {"gpt-4.1-mini", "gpt-4o-mini-tts"}, False),
+        ("https://api.openai.com/v1", set(), False),
+        ("http://localhost:8000/v1", {"kokoro"}, False),
+    ],
+)
+def test_openai_no_longer_lists_a_model(
+    base_url: str, models: set[str], is_warned: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    service = connection.openai_service(base_url, "--tts local")
+    connection.warn_if_gone("gpt-4o-mini-tts", models, service)
+    told = f"{base_url} has no gpt-4o-mini-tts any more; name another: --tts local"
+    assert caplog.messages == [told] * is_warned
+
+
 async def test_sound_comes_before_all_is_synthesised() -> None:
     service = OpenAIService()
     service.faults.next("speech", Fault("silence", after=2))

@@ -9,6 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from mulisa.core.errors import ProviderUnavailable
 from mulisa.core.provider import Progress
+from mulisa.core.secrets import conceal
 from mulisa.providers.azure.resource import ENGINE
 from mulisa.providers.openai.connection import ANSWER_TIMEOUT, CONNECT_TIMEOUT, Service, connect
 from mulisa.providers.openai.llm import RESPONSES, OpenAILLM
@@ -64,9 +65,10 @@ class AzureLLM(OpenAILLM):
         super().__init__(interface + place.deployment, f"{place.resource}/openai/v1/", api_key)
         self._service = Service(
             ENGINE,
-            f"Azure OpenAI ({place.resource})",
+            f"Azure OpenAI ({conceal(place.resource)})",
             "AZURE_OPENAI_API_KEY",
             "AZURE_OPENAI_ENDPOINT",
+            "--llm azure:DEPLOYMENT",
         )
 
     async def load(self, progress: Progress) -> None:

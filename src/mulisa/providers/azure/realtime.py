@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from mulisa.core.errors import ProviderUnavailable
 from mulisa.core.provider import Progress
+from mulisa.core.secrets import conceal
 from mulisa.providers.openai.connection import Service
 from mulisa.providers.openai.dialects import VoiceLiveDialect
 from mulisa.providers.openai.realtime import OpenAIRealtime
@@ -44,8 +45,8 @@ class AzureVoiceLive(OpenAIRealtime):
         name, _, voice = model.partition("/")
         config = config or SpeechSessionConfig(max_age=MAX_AGE)
         super().__init__(name or DEFAULT_MODEL, _base_url(endpoint), api_key, config)
-        where = f"Azure Voice Live at {urlsplit(self._base_url).netloc or 'no address'}"
-        self._service = Service(ENGINE, where, _KEY, _ENDPOINT)
+        where = f"Azure Voice Live at {urlsplit(conceal(self._base_url)).netloc or 'no address'}"
+        self._service = Service(ENGINE, where, _KEY, _ENDPOINT, "--realtime azure:MODEL")
         self._dialect = VoiceLiveDialect(voice or DEFAULT_VOICE)
         self._api_version = api_version or DEFAULT_API_VERSION
 

@@ -12,6 +12,7 @@ from typing import Final
 import aiohttp
 
 from mulisa.core.errors import ProviderError, ProviderTimeout, ProviderUnavailable
+from mulisa.core.secrets import conceal
 
 ENGINE: Final = "Azure"
 """What it is called where its use is counted."""
@@ -82,7 +83,7 @@ class SpeechResource:
     @property
     def where(self) -> str:
         """For people: ``Azure Speech (westeurope)``."""
-        return f"Azure Speech ({self.endpoint or self.region})"
+        return f"Azure Speech ({conceal(self.endpoint or self.region)})"
 
     @property
     def setting(self) -> str:

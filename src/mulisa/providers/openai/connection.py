@@ -7,9 +7,11 @@ import logging
 from collections.abc import AsyncIterator, Awaitable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from urllib.parse import urlsplit
 
 from mulisa.core.errors import ProviderError, ProviderTimeout, ProviderUnavailable
 from mulisa.core.provider import ChatRequest, Delta, TextDelta
+from mulisa.core.secrets import conceal
 
 if TYPE_CHECKING:
     from openai import APIStatusError, AsyncOpenAI
@@ -27,6 +29,8 @@ SPENT: Final = "insufficient_quota"
 """The code of an error that money mends."""
 NO_KEY: Final = "none"
 """Sent to servers that ask for no key: the SDK wants one, and so do headers."""
+OWN_HOST: Final = "api.openai.com"
+"""Regions have their own in front of it."""
 
 
 def connect(base_url: str, api_key: str) -> AsyncOpenAI:
@@ -88,14 +92,36 @@ class Service:
     """The setting of its key."""
     url: str
     """The setting of its address."""
+    another: str
+    """How another model is named: ``--tts openai:MODEL``."""
+    is_compatible: bool = False
+    """It speaks the vendor's protocol, and is not the vendor's own."""
 
     def translation(self) -> Translation:
         """A context that turns what the SDK raises into our errors."""
         return Translation(self)
 
 
-async def is_known(client: AsyncOpenAI, service: Service) -> None:
-    """Ask for the list of models, which costs nothing and needs the key.
+def openai_service(base_url: str, another: str) -> Service:
+    """OpenAI, or what speaks its protocol at `base_url`, if there is one.
+
+    `another` is how another model is named.
+    """
+    where = conceal(base_url) or "OpenAI"
+    is_compatible = bool(base_url) and not _is_own(base_url)
+    return Service("OpenAI", where, "OPENAI_API_KEY", "OPENAI_BASE_URL", another, is_compatible)
+
+
+def _is_own(base_url: str) -> bool:
+    try:
+        host = urlsplit(base_url).hostname or ""
+    except ValueError:  # no address at all
+        return False
+    return f".{host}".endswith(f".{OWN_HOST}")
+
+
+async def listed_models(client: AsyncOpenAI, service: Service) -> set[str]:
+    """Ask for the list of models, which costs nothing and needs the key; empty if there is none.
 
     Raises ProviderUnavailable if the service refuses us. One that is out of reach now may come
     back before it is needed; one that has no such list may have everything else.
@@ -106,13 +132,22 @@ async def is_known(client: AsyncOpenAI, service: Service) -> None:
         with service.translation():
             try:
                 async with asyncio.timeout(ANSWER_TIMEOUT):
-                    await client.models.list()
+                    return {model.id for model in (await client.models.list()).data}
             except (BadRequestError, NotFoundError):
-                return
+                return set()
     except ProviderError as error:
         if not error.retryable:
             raise
         log.warning("%s; it is asked again when it is needed", error)
+    return set()
+
+
+def warn_if_gone(model: str, models: set[str], service: Service) -> None:
+    """OpenAI takes models away; better to know it before somebody speaks."""
+    if models and model not in models and not service.is_compatible:
+        log.warning(
+            "%s has no %s any more; name another: %s", service.where, model, service.another
+        )
 
 
 async def opened(asked: Awaitable[Any]) -> Stream:
@@ -189,7 +224,7 @@ class Translation:
             case openai.NotFoundError():
                 return NotThere(
                     f"{where} has no such model or address: {said_by(error)};"
-                    f" name another, as in {service.name.lower()}:MODEL, or check {service.url}"
+                    f" name another, as in {service.another}, or check {service.url}"
                 )
             case openai.APIStatusError():
                 return ProviderError(

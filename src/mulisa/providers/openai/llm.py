@@ -11,7 +11,7 @@ from mulisa.core.account import check_budget, spend
 from mulisa.core.errors import ProviderError, ProviderUnavailable
 from mulisa.core.provider import ChatRequest, Delta, Progress
 from mulisa.providers.openai.chat_completions import ChatCompletions
-from mulisa.providers.openai.connection import ANSWER_TIMEOUT, Service, Tokens, connect
+from mulisa.providers.openai.connection import ANSWER_TIMEOUT, Tokens, connect, openai_service
 from mulisa.providers.openai.responses import Responses
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class OpenAILLM:
         self._api_key = api_key
         self._is_free = bool(free)
         self._client: AsyncOpenAI | None = None
-        self._service = Service("OpenAI", base_url or "OpenAI", "OPENAI_API_KEY", "OPENAI_BASE_URL")
+        self._service = openai_service(base_url, "--llm openai:MODEL")
         has_responses = model.startswith(RESPONSES)
         self._interface: ChatCompletions | Responses = (
             Responses(self._where) if has_responses else ChatCompletions(self._where)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from mulisa.core.errors import ProviderError, ProviderUnavailable
 from mulisa.core.provider import Progress, RealtimeSession
-from mulisa.providers.openai.connection import Service, connect
+from mulisa.providers.openai.connection import connect, openai_service
 from mulisa.providers.openai.dialects import Dialect, OpenAIDialect
 from mulisa.providers.openai.socket import open_socket
 from mulisa.providers.openai.speech_session import (
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-ENGINE: Final = "OpenAI"
 DEFAULT_MODEL: Final = "gpt-realtime-1.5"
 DEFAULT_VOICE: Final = "marin"
 
@@ -46,7 +45,7 @@ class OpenAIRealtime:
         self._api_key = api_key
         self._config = config or SpeechSessionConfig()
         self._client: AsyncOpenAI | None = None
-        self._service = Service(ENGINE, base_url or ENGINE, "OPENAI_API_KEY", "OPENAI_BASE_URL")
+        self._service = openai_service(base_url, "--realtime openai:MODEL")
 
     @property
     def label(self) -> str:

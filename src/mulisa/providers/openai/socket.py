@@ -53,6 +53,11 @@ class SocketTranslation(Translation):
     def _refused(self, status: int, said: str) -> ProviderError:
         where = self._service.where
         match status:
+            case 403 if self._service.is_compatible:  # of ASGI servers also "no such route"
+                return NotThere(
+                    f"{where} has no WebSocket here, or refuses the key: {said}; check"
+                    f" {self._service.url} and {self._service.key}"
+                )
             case 401 | 403:
                 return ProviderUnavailable(
                     f"{where} refuses the key: {said}; check {self._service.key}"
@@ -60,7 +65,7 @@ class SocketTranslation(Translation):
             case 400 | 404 | 405 | 501:
                 return NotThere(
                     f"{where} has no such model or address: {said}; name another, as in"
-                    f" openai:MODEL, or check {self._service.url}"
+                    f" {self._service.another}, or check {self._service.url}"
                 )
             case 429:
                 spent = "quota" in said

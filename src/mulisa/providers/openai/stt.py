@@ -21,9 +21,10 @@ from mulisa.core.provider import Progress, STTStream, Transcription
 from mulisa.providers.openai.connection import (
     ANSWER_TIMEOUT,
     NotThere,
-    Service,
     connect,
-    is_known,
+    listed_models,
+    openai_service,
+    warn_if_gone,
 )
 from mulisa.providers.openai.recording import Part, Recording, joined
 from mulisa.providers.openai.transcribing import TranscriptionSession
@@ -34,6 +35,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 DEFAULT_MODEL: Final = "gpt-4o-mini-transcribe"
+SUCCESSOR: Final = "gpt-transcribe"
+"""Of the default, which OpenAI ends in February 2027; taken once only this one is there."""
+HINTED_MODELS: Final = (SUCCESSOR, "gpt-live-transcribe")
+"""Take keywords, and several languages in the place of one."""
 PLAIN_MODELS: Final = ("whisper-1", "gpt-4o-transcribe-diarize")
 """Known to the plain interface, and not worth a session: they hear nothing before the end."""
 PLAIN: Final = "plain/"
@@ -54,6 +59,7 @@ class OpenAISTT:
     ) -> None:
         """`model` is one of the service's; ``plain/MODEL`` asks by the plain audio interface."""
         self._model = model.removeprefix(PLAIN) or DEFAULT_MODEL
+        self._is_default = not model.removeprefix(PLAIN)
         self._base_url = base_url
         self._api_key = api_key
         self._language = language
@@ -61,7 +67,7 @@ class OpenAISTT:
         """The plain interface is asked; also once a service has shown that it has no other."""
         self.silent_sessions = 0
         """In a row; they connect, and nothing comes: a proxy may swallow it."""
-        self._service = Service("OpenAI", base_url or "OpenAI", "OPENAI_API_KEY", "OPENAI_BASE_URL")
+        self._service = openai_service(base_url, "--stt openai:MODEL")
         self._client: AsyncOpenAI | None = None
 
     @property
@@ -79,7 +85,10 @@ class OpenAISTT:
             raise ProviderUnavailable("OpenAI's recognisers need a key; set OPENAI_API_KEY")
         await self.aclose()
         self._client = await asyncio.to_thread(connect, self._base_url, self._api_key)
-        await is_known(self._client, self._service)
+        models = await listed_models(self._client, self._service)
+        if self._is_default and DEFAULT_MODEL not in models and SUCCESSOR in models:
+            self._model = SUCCESSOR
+        warn_if_gone(self._model, models, self._service)
 
     def stream(self, names: Sequence[str] = ()) -> STTStream:
         """Begin one utterance. Needs a running event loop."""
@@ -122,15 +131,16 @@ class OpenAISTT:
         return self._client
 
     def _settings(self, names: Sequence[str]) -> dict[str, Any]:
-        settings: dict[str, Any] = {"model": self._model}
-        if self._language:
-            settings["language"] = self._language.partition("-")[0]
+        language = self._language.partition("-")[0]
         known = [name for name in dict.fromkeys(" ".join(name.split()) for name in names) if name]
-        if known and self._model in ("gpt-transcribe", "gpt-live-transcribe"):
-            settings["keywords"] = known
-        elif known and self._model != "gpt-realtime-whisper":
-            settings["prompt"] = f"A conversation with {', '.join(known)}."
-        return settings
+        if self._model in HINTED_MODELS:
+            keywords = [name.replace("<", "").replace(">", "") for name in known]  # are refused
+            hints: dict[str, Any] = {"languages": [language] * bool(language), "keywords": keywords}
+        else:
+            prompt = f"A conversation with {', '.join(known)}." if known else ""
+            has_prompt = self._model != "gpt-realtime-whisper"
+            hints = {"language": language, "prompt": prompt if has_prompt else ""}
+        return {"model": self._model} | {name: hint for name, hint in hints.items() if hint}
 
 
 class _Stream:

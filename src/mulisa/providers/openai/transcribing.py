@@ -117,7 +117,7 @@ class TranscriptionSession:
             mend = (
                 "check plan and billing of the account"
                 if "quota" in code
-                else (f"check {self._service.key} and the model")
+                else f"check {self._service.key}, or name another model: {self._service.another}"
             )
             return ProviderUnavailable(f"{where} refuses to transcribe: {said}; {mend}")
         return ProviderError(f"{where} could not transcribe: {said}")

@@ -11,7 +11,14 @@ from mulisa.core.account import check_budget, spend
 from mulisa.core.audio import Samples
 from mulisa.core.errors import ConfigError, ProviderError, ProviderUnavailable
 from mulisa.core.provider import Progress
-from mulisa.providers.openai.connection import ANSWER_TIMEOUT, Service, connect, is_known, timed
+from mulisa.providers.openai.connection import (
+    ANSWER_TIMEOUT,
+    connect,
+    listed_models,
+    openai_service,
+    timed,
+    warn_if_gone,
+)
 from mulisa.providers.openai.sound import RATE_HZ, Sound
 
 if TYPE_CHECKING:
@@ -19,6 +26,8 @@ if TYPE_CHECKING:
 
 DEFAULT_MODEL: Final = "gpt-4o-mini-tts"
 DEFAULT_VOICE: Final = "coral"
+ANOTHER: Final = "--tts local, --tts azure or --tts openai:MODEL"
+"""OpenAI ends all its voices of this interface in January 2027, and names none that follow."""
 PIECE_BYTES: Final = RATE_HZ // 10 * 2
 """100 ms."""
 
@@ -36,7 +45,7 @@ class OpenAITTS:
         self._base_url = base_url
         self._api_key = api_key
         self._client: AsyncOpenAI | None = None
-        self._service = Service("OpenAI", base_url or "OpenAI", "OPENAI_API_KEY", "OPENAI_BASE_URL")
+        self._service = openai_service(base_url, ANOTHER)
 
     @property
     def label(self) -> str:
@@ -55,7 +64,8 @@ class OpenAITTS:
             raise ProviderUnavailable("OpenAI's voices need a key; set OPENAI_API_KEY")
         await self.aclose()
         self._client = await asyncio.to_thread(connect, self._base_url, self._api_key)
-        await is_known(self._client, self._service)
+        models = await listed_models(self._client, self._service)
+        warn_if_gone(self._model, models, self._service)
 
     async def synthesize(self, text: str) -> AsyncIterator[Samples]:
         """Speak one clause or sentence.
