@@ -4,7 +4,7 @@
   ``provider("name")``); anything else is a collection error.
 - Unit tests run in virtual time (`tests/virtual_time.py`), the others on the ordinary loop.
 - A task that outlives its test fails it, and so does an exception that only the loop saw.
-- Settings of the machine's owner do not reach a test.
+- Settings of the machine's owner do not reach a test, nor does the logging of the one before.
 - What fails in real time (a browser, another project's SDK, a real engine) is tried once more.
   Passing then does not make it sound: the end of the run tells what was wrong the first time,
   under "flaky", and that is mended the day it is seen. In virtual time nothing is tried twice.
@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import shutil
 import sys
@@ -31,6 +32,7 @@ from tests.virtual_time import VirtualTimeLoop
 CATEGORIES = frozenset({"unit", "network", "browser", "provider"})
 OWNERS_SETTINGS = ("MULISA_", "LIVEKIT_", "OPENAI_", "AZURE_")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+LOGGERS = ("", "mulisa", "aioice", "aiortc", "livekit")
 ENDING_TIME = 1.0
 """Real seconds that a task on the ordinary loop has to end after its test did."""
 
@@ -108,6 +110,16 @@ def _nothing_is_left(request: pytest.FixtureRequest) -> None:
     """Set up first and therefore torn down last, when the test's fixtures are gone."""
     if is_async_test(request.node):
         request.getfixturevalue("_tasks_end")
+
+
+@pytest.fixture(autouse=True)
+def _logging_is_as_it_was() -> Iterator[None]:
+    """A command that runs in this process says how much is logged."""
+    loggers = [logging.getLogger(name) for name in LOGGERS]
+    before = [logger.level for logger in loggers]
+    yield
+    for logger, level in zip(loggers, before, strict=True):
+        logger.setLevel(level)
 
 
 @pytest.fixture
