@@ -543,6 +543,7 @@ def transcript(
     "  mulisa compare                         calls of 2 and of 4 people; some minutes\n"
     "  mulisa compare --participants 2        a first look, half as long\n"
     "  mulisa compare --full --out report     2, 3, 4 and 6 people, NATs, bad networks\n"
+    "  mulisa compare --mediasoup ws://127.0.0.1:3000   a mediasoup application as well\n"
     "  mulisa compare --from result.json      the report again, without measuring\n\n"
     "Needs the extras 'compare' and 'local', and a Chromium (MULISA_CHROMIUM names another one);\n"
     "as root it sees every packet on the wire, too. Leave the machine alone meanwhile: sizes at\n"
