@@ -81,9 +81,15 @@ def pytest_asyncio_loop_factories(
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=_longest_first)  # where two run at a time, the others do beside it
     for item in items:
         if not item.get_closest_marker("unit"):
             item.add_marker(pytest.mark.flaky(reruns=1))
+
+
+def _longest_first(item: pytest.Item) -> float:
+    mark = item.get_closest_marker("timeout")
+    return -float(mark.args[0]) if mark is not None and mark.args else 0.0
 
 
 @pytest.hookimpl(wrapper=True)
