@@ -162,6 +162,8 @@ class Application:
         self.connections = 0
         self.is_newer = False
         """Speaks as the demo does since it became TypeScript."""
+        self.status = 0
+        """HTTP by which everybody is refused; 0 is nobody."""
         self.joined: dict[str, Any] = {"peers": [], "abilities": ["listeners", "text", "ready"]}
         self.answers: dict[str, Callable[[Any], Any]] = {}
         """What is said in place of the usual answer; an exception's text is a refusal."""
@@ -216,8 +218,10 @@ class Application:
         """What was asked so far."""
         return [method for method, _ in self.asked]
 
-    async def handle(self, request: web.Request) -> web.WebSocketResponse:
+    async def handle(self, request: web.Request) -> web.StreamResponse:
         """One client."""
+        if self.status:
+            return web.Response(status=self.status)
         socket = web.WebSocketResponse(protocols=("protoo",))
         await socket.prepare(request)
         self._socket = socket

@@ -278,6 +278,13 @@ async def test_answers_that_are_none_are_errors_and_nothing_is_left(
     assert not caught.value.retryable
 
 
+async def test_who_comes_from_elsewhere_is_told_where_from(app: Application) -> None:
+    app.status = 403
+    with pytest.raises(TransportError, match=r"its own name: we come from http://127\.0\.0\.1$"):
+        async with mulisa_at(app):
+            pass
+
+
 async def test_a_refusal_is_told_in_the_servers_words(app: Application) -> None:
     def refuse(data: object) -> None:
         raise RuntimeError("this room is full")
@@ -390,6 +397,19 @@ async def test_who_is_dismissed_does_not_come_back(app: Application) -> None:
         async with asyncio.timeout(PATIENCE):
             assert not [each async for each in mulisa.events() if isinstance(each, ChatReceived)]
         assert app.connections == 1
+
+
+async def test_an_application_that_stops_dismisses_everybody_and_is_waited_for(
+    app: Application,
+) -> None:
+    async with mulisa_at(app) as mulisa:
+        app.status = 503  # of the proxy before it
+        for endpoint in app.endpoints.values():
+            endpoint.close()
+        await app.close(4000)
+        await eventually(lambda: mulisa._stay.connection is None)
+        app.status = 0
+        await eventually(lambda: app.connections == 2 and mulisa._stay.connection is not None)
 
 
 @pytest.mark.parametrize("how", ["socket", "media", "both"])

@@ -53,7 +53,7 @@ RECONNECT_TIME: Final = 20.0
 """Seconds after which an interrupted stay is given up."""
 FIRST_RETRY: Final = 0.2
 LONGEST_RETRY: Final = 2.0
-REASON_TIME: Final = 1.0
+REASON_TIME: Final = 2.0
 """Seconds after its media ended in which an application may end our stay as a whole."""
 RETURN_TIME: Final = 5.0
 """After we came back, those who were there before have this long to do so, too."""
