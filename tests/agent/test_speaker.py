@@ -12,7 +12,7 @@ import pytest
 from mulisa.agent.events import Event, ReplyFinished, UtteranceId
 from mulisa.agent.gate import Turn
 from mulisa.agent.memory import Memory, MemoryConfig
-from mulisa.agent.speaker import NO_WHISPER, Speaker, SpeakerConfig
+from mulisa.agent.speaker import NEVER_WHISPERS, NO_WHISPER, Speaker, SpeakerConfig
 from mulisa.agent.teller import Teller
 from mulisa.agent.tools import Toolbox
 from mulisa.core.errors import TransportError
@@ -37,10 +37,12 @@ class Unreachable(LoopbackTransport):
     def __init__(self, room: LoopbackRoom) -> None:
         super().__init__(room, Participant(Identity("mulisa"), "Mulisa", kind="agent"))
         self.failure = asyncio.Event()
+        self.passes = True
+        """Another time it may be different."""
 
     async def whisper(self, listener: Identity) -> SendFrame:
         await self.failure.wait()
-        raise TransportError(f"{listener} cannot be reached")
+        raise TransportError(f"{listener} cannot be reached", retryable=self.passes)
 
 
 class Stage:
@@ -98,14 +100,16 @@ async def a_stage() -> AsyncIterator[Stage]:
                 task.cancel()
 
 
-async def test_a_whisper_that_cannot_be_opened_is_excused_aloud() -> None:
+@pytest.mark.parametrize(("passes", "excuse"), [(True, NO_WHISPER), (False, NEVER_WHISPERS)])
+async def test_a_whisper_that_cannot_be_opened_is_excused_aloud(passes: bool, excuse: str) -> None:
     async with a_stage() as stage:
+        stage.transport.passes = passes
         stage.begin(1, ALICE)
         await asyncio.sleep(0.5)
         assert stage.speaker.state is AgentState.THINKING
         stage.transport.failure.set()
         await stage.finished(1)
-    assert [(entry.text, entry.listener) for entry in stage.log.entries] == [(NO_WHISPER, None)]
+    assert [(entry.text, entry.listener) for entry in stage.log.entries] == [(excuse, None)]
 
 
 @pytest.mark.parametrize("steps", range(8))

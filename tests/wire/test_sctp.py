@@ -104,6 +104,36 @@ async def test_messages_go_both_ways_on_channels_of_the_client() -> None:
         await until(lambda: messages == ([b"down"], [b""]))
 
 
+async def test_text_goes_both_ways_on_a_channel_that_both_ends_know_of() -> None:
+    async with Pair() as pair:
+        pair.ours.agree("chat", 5)
+        channel = pair.make("whatever", negotiated=True, id=5)
+        messages = heard(channel)
+        await until(lambda: channel.readyState == "open")
+        channel.send("up")
+        assert pair.ours.send("chat", "down ü".encode())
+        await until(lambda: pair.received == [("chat", b"up")] and messages == ["down ü"])
+        assert pair.opened == []
+
+
+async def test_a_stream_that_was_forgotten_can_be_another_channel() -> None:
+    async with Pair() as pair:
+        pair.ours.agree("first", 5)
+        channel = pair.make("whatever", negotiated=True, id=5)
+        await until(lambda: channel.readyState == "open")
+        channel.send("one")
+        await until(lambda: bool(pair.received))
+        pair.ours.part("first")
+        pair.ours.part("first")
+        channel.send("missed")
+        await until(lambda: not (channel.bufferedAmount or pair.theirs._sent_queue))
+        pair.ours.agree("second", 5)
+        pair.ours.part("first")
+        channel.send("two")
+        await until(lambda: pair.received == [("first", b"one"), ("second", b"two")])
+        assert pair.ours.labels == ("second",) and not pair.ours.send("first", b"x")
+
+
 async def test_we_begin_nothing() -> None:
     async with Pair() as pair:
         assert pair.sent == []

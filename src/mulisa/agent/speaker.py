@@ -39,6 +39,8 @@ MAX_SPEECHLESS: Final = 0.4
 """Seconds without sound after which she is not said to be speaking, although she has not done."""
 NO_WHISPER: Final = "Sorry, I cannot whisper to you right now. Please ask me again in a moment."
 """Said aloud when the way to one listener cannot be had; it tells nothing of the answer."""
+NEVER_WHISPERS: Final = "Sorry, I cannot whisper here. Everybody in this room hears what I say."
+"""The same where the room knows no such way, so that asking again is of no use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +194,7 @@ class Speaker:
 
     async def _attend(self, speaking: _Speaking) -> None:
         """See one reply through: think, speak, show the words as they are heard."""
-        reply, is_reached = speaking.reply, True
+        reply, excuse = speaking.reply, ""
         try:
             async with asyncio.TaskGroup() as tasks:
                 jobs = [self._think(reply), self._follow(speaking)]
@@ -204,11 +206,11 @@ class Speaker:
                     task.cancel()
         except* TransportError as failures:
             logger.warning("a whisper could not be opened: %s", failures.exceptions[0])
-            is_reached = False
+            excuse = NEVER_WHISPERS if failures.subgroup(_lasts) else NO_WHISPER
         if self._speaking is not speaking:
             return  # cut at the moment of that failure, which outweighs the cancellation
-        if not is_reached:
-            await self._excuse(speaking)
+        if excuse:
+            await self._excuse(speaking, excuse)
         position = reply.playout.position()
         self._tell(speaking, position)
         self._write_voiceless(speaking)
@@ -238,7 +240,7 @@ class Speaker:
             raise TransportError(f"{listener} was not reached within {limit:g} s") from error
         playout.open(send)
 
-    async def _excuse(self, speaking: _Speaking) -> None:
+    async def _excuse(self, speaking: _Speaking, excuse: str) -> None:
         """Say aloud that there is no whisper, unless the one who asked for it is gone."""
         listener, speaking.listener = speaking.listener, None
         speaking.reply.failed = True
@@ -248,7 +250,7 @@ class Speaker:
         playout = speaking.reply.playout = self._mouth.begin_aloud_instead()
         async with asyncio.TaskGroup() as tasks:
             working = [
-                tasks.create_task(self._say(speaking.reply, NO_WHISPER)),
+                tasks.create_task(self._say(speaking.reply, excuse)),
                 tasks.create_task(self._follow(speaking)),
             ]
             await playout.wait_drained()
@@ -364,3 +366,8 @@ class Speaker:
         underruns, stalls = (now - then for now, then in zip(self._gaps, before, strict=True))
         if underruns or stalls:
             self._observer.voice_gaps(underruns=underruns, stalls=stalls)
+
+
+def _lasts(error: Exception) -> bool:
+    """It would be the same another time."""
+    return isinstance(error, TransportError) and not error.retryable

@@ -67,6 +67,18 @@ class DataChannels:
         """Memory of what `send` accepted and the peer has not yet acknowledged."""
         return self._association.buffered_bytes
 
+    def agree(self, label: str, stream_id: int) -> None:
+        """A channel for text that the peer knows of without being asked."""
+        channel = Channel.agreed(self, stream_id, label)
+        self._by_label[label] = channel
+        self._association.agree(channel)
+
+    def part(self, label: str) -> None:
+        """Forget a channel that the peer has forgotten."""
+        channel = self._by_label.pop(label, None)
+        if channel is not None:
+            self._association.part(channel)
+
     def receive(self, packet: bytes) -> None:
         """An SCTP packet. Whatever it holds, only what `opened` and `received` raise is raised."""
         self._run(self._association._handle_data(packet))

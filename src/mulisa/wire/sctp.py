@@ -66,6 +66,7 @@ class Channel:
     __slots__ = (
         "buffered",
         "id",
+        "is_text",
         "label",
         "maxPacketLifeTime",
         "maxRetransmits",
@@ -85,8 +86,18 @@ class Channel:
         self.maxRetransmits = reliability if kind & 3 == 1 else None
         self.maxPacketLifeTime = reliability if kind & 3 == 2 else None
         self.negotiated = False
+        self.is_text = False
+        """What we send on it is text, which browsers give to their page as such."""
         self.readyState = "open"
         self.buffered = 0
+
+    @classmethod
+    def agreed(cls, owner: AssociationOwner, stream_id: int, label: str) -> Channel:
+        """For text, which both ends know of without asking (RFC 8832, 4)."""
+        name = label.encode()
+        channel = cls(owner, stream_id, _open.pack(0, 0, 0, 0, len(name), 0) + name)
+        channel.is_text = True
+        return channel
 
     @property
     def is_lossy(self) -> bool:
@@ -120,13 +131,27 @@ class Association(LimitedSctp):
         objects = len(self._data_channel_queue) + len(chunks)
         return waiting + sum(len(chunk.user_data) for chunk in chunks) + objects * OBJECT_BYTES
 
+    def agree(self, channel: Channel) -> None:
+        """Both ends have made this channel."""
+        channels: dict[int, Any] = self._data_channels
+        channels[channel.id] = channel
+
+    def part(self, channel: Channel) -> None:
+        """Both ends have forgotten it."""
+        channels: dict[int, Any] = self._data_channels
+        if channels.get(channel.id) is channel:
+            del channels[channel.id]
+
     def drop(self) -> None:
         """End without a word to the peer."""
         self._set_state(self.State.CLOSED)
 
     async def queue(self, channel: Channel, data: bytes) -> None:
         """Send a message as soon as the messages before it are on their way."""
-        kind = sctp.WEBRTC_BINARY if data else sctp.WEBRTC_BINARY_EMPTY
+        if channel.is_text:
+            kind = sctp.WEBRTC_STRING if data else sctp.WEBRTC_STRING_EMPTY
+        else:
+            kind = sctp.WEBRTC_BINARY if data else sctp.WEBRTC_BINARY_EMPTY
         data = data or b"\x00"  # RFC 8831, 6.6: SCTP knows no empty message
         channel._addBufferedAmount(len(data))
         self._data_channel_queue.append((channel, kind, data))  # type: ignore[arg-type]

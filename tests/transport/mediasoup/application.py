@@ -14,13 +14,18 @@ from itertools import count
 from typing import Any, cast
 
 from aiohttp import WSMsgType, web
+from aiortc import RTCDataChannel
+from aiortc.rtcdatachannel import RTCDataChannelParameters
+from aiortc.rtcsctptransport import RTCSctpTransport
 
 from mulisa.wire import rtcp, stun
 from mulisa.wire.description import Fingerprint
 from mulisa.wire.dtls import DtlsConnection, our_certificate
 from mulisa.wire.rtp import RtpHeader
+from mulisa.wire.sctp import SCTP_PORT, run
 from mulisa.wire.srtp import PacketBuffer, SrtpContexts
 from tests.transport.mesh.rooms import PATIENCE
+from tests.wire.test_sctp import TheirWire
 
 ROUTER = {
     "codecs": [
@@ -54,11 +59,21 @@ class LiteEndpoint(asyncio.DatagramProtocol):
         self._buffer, self._header = PacketBuffer(), RtpHeader()
         self._transport: asyncio.DatagramTransport | None = None
         self._peer: tuple[str, int] | None = None
+        self.sctp: RTCSctpTransport | None = None
+        """Our end of data channels, which makes the association, once there is one."""
 
     async def open(self) -> None:
         """On a free port of loopback."""
         loop = asyncio.get_running_loop()
         await loop.create_datagram_endpoint(lambda: self, local_addr=("127.0.0.1", 0))
+
+    def channel(self, stream: int, received: Callable[[object], None]) -> RTCDataChannel:
+        """A data channel that both ends know of."""
+        assert self.sctp is not None
+        parameters = RTCDataChannelParameters(negotiated=True, id=stream)
+        channel = RTCDataChannel(self.sctp, parameters)
+        channel.on("message", received)
+        return channel
 
     def options(self) -> dict[str, Any]:
         """As ``createWebRtcTransport`` answers."""
@@ -101,6 +116,8 @@ class LiteEndpoint(asyncio.DatagramProtocol):
 
     def close(self, *, in_order: bool = True) -> None:
         """Idempotent."""
+        if self.sctp is not None:
+            self.sctp._set_state(self.sctp.State.CLOSED)
         if in_order:
             self._dtls.close()
             self._flush()
@@ -120,10 +137,14 @@ class LiteEndpoint(asyncio.DatagramProtocol):
             check = stun.read_check(data, PASSWORD)
             self._send(stun.success(check.transaction, addr[0], addr[1], PASSWORD))
         elif 20 <= data[0] <= 63:
-            self._dtls.receive(data)
+            for packet in self._dtls.receive(data):
+                assert self.sctp is not None
+                run(self.sctp._handle_data(packet))
             self._flush()
             if self._dtls.is_established and self._srtp is None:
                 self._srtp = SrtpContexts(self._dtls.srtp_keys())
+                self.sctp = RTCSctpTransport(TheirWire(self._send_data))  # type: ignore[arg-type]
+                run(self.sctp.start(None, SCTP_PORT))
         elif self._srtp is not None:
             self._receive(data)
 
@@ -140,6 +161,10 @@ class LiteEndpoint(asyncio.DatagramProtocol):
         payload = bytes(self._buffer.view[header.payload_start : header.payload_end])
         level = header.first_byte(self._buffer.view, 1)
         self.packets.append((header.ssrc, header.sequence, level, payload))
+
+    def _send_data(self, packet: bytes) -> None:
+        self._dtls.send(packet)
+        self._flush()
 
     def _flush(self) -> None:
         for datagram in self._dtls.outgoing():
@@ -162,6 +187,10 @@ class Application:
         self.connections = 0
         self.is_newer = False
         """Speaks as the demo does since it became TypeScript."""
+        self.has_data = False
+        """Its transports carry data channels."""
+        self.status = 0
+        """HTTP by which everybody is refused; 0 is nobody."""
         self.joined: dict[str, Any] = {"peers": [], "abilities": ["listeners", "text", "ready"]}
         self.answers: dict[str, Callable[[Any], Any]] = {}
         """What is said in place of the usual answer; an exception's text is a refusal."""
@@ -188,6 +217,18 @@ class Application:
         if self.is_newer:
             data["consumerId"] = data.pop("id")
         return await self.request("newConsumer", data | changes)
+
+    async def offer_data(self, peer: str, consumer: str, stream: int, **changes: Any) -> bool:
+        """Ask the client to consume what somebody writes; whether it does."""
+        data = {
+            "peerId": peer,
+            "dataProducerId": f"p-{consumer}",
+            "dataConsumerId" if self.is_newer else "id": consumer,
+            "sctpStreamParameters": {"streamId": stream, "ordered": True},
+            "label": "chat",
+            "protocol": "",
+        }
+        return await self.request("newDataConsumer", data | changes)
 
     async def request(self, method: str, data: Any) -> bool:
         """Whether the client grants it."""
@@ -216,8 +257,10 @@ class Application:
         """What was asked so far."""
         return [method for method, _ in self.asked]
 
-    async def handle(self, request: web.Request) -> web.WebSocketResponse:
+    async def handle(self, request: web.Request) -> web.StreamResponse:
         """One client."""
+        if self.status:
+            return web.Response(status=self.status)
         socket = web.WebSocketResponse(protocols=("protoo",))
         await socket.prepare(request)
         self._socket = socket
@@ -257,6 +300,8 @@ class Application:
                 self.endpoints[direction] = endpoint
                 await endpoint.open()
                 options = endpoint.options()
+                if self.has_data:
+                    options["sctpParameters"] = {"port": SCTP_PORT, "OS": 128, "MIS": 128}
                 if self.is_newer:
                     options["transportId"] = options.pop("id")
                 return options
@@ -265,6 +310,8 @@ class Application:
                 found[0].expect(data["dtlsParameters"])
             case "join":
                 return self.joined
+            case "produceData":
+                return {"dataProducerId" if self.is_newer else "id": f"data{len(self.asked)}"}
             case "produce":
                 return {"producerId" if self.is_newer else "id": f"producer{len(self.asked)}"}
         return {}

@@ -20,6 +20,7 @@ from mulisa.transport.mediasoup.protoo import (
     encode,
     parse,
 )
+from mulisa.transport.mediasoup.protoo_link import _origin
 
 pytestmark = pytest.mark.unit
 
@@ -91,6 +92,17 @@ def test_a_reason_is_shown_as_one_short_line() -> None:
     assert parse('{"response": true, "id": 1, "errorReason": {}}') == Refusal(
         1, 0, "no reason given"
     )
+
+
+@pytest.mark.parametrize(
+    ("url", "origin"),
+    [
+        ("wss://room.example:4443/?roomId=r", "https://room.example"),
+        ("ws://[::1]:4443/", "http://[::1]"),
+    ],
+)
+def test_where_we_come_from_is_an_address(url: str, origin: str) -> None:
+    assert _origin(url) == origin
 
 
 @given(_JSON)

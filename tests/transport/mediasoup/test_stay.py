@@ -22,6 +22,7 @@ from mulisa.core.events import (
 )
 from mulisa.core.room import Identity, Participant, RoomName
 from mulisa.core.routing import Routing
+from mulisa.core.transport import ChatMessage
 from mulisa.transport import path as path_module
 from mulisa.transport.mediasoup import media as media_module
 from mulisa.transport.mediasoup import protoo_link as link_module
@@ -100,6 +101,73 @@ async def test_the_dialogue_is_the_demos(app: Application) -> None:
         await witness.until(TrackUnsubscribed(ALICE))
         await app.notify("peerClosed", peerId="alice")
         await witness.until(ParticipantLeft)
+
+
+@pytest.mark.parametrize("is_newer", [False, True])
+async def test_the_demos_chat_goes_over_data_channels(app: Application, is_newer: bool) -> None:
+    app.joined, app.has_data, app.is_newer = {"peers": [PEER]}, True, is_newer
+    async with mulisa_at(app) as mulisa:
+        witness = Witness(mulisa)
+        await witness.until(ParticipantJoined)
+        produced = dict(app.asked)["produceData"]
+        assert produced["label"] == "chat" and produced["appData"] == {"channel": "chat"}
+        assert dict(app.asked)["join"]["sctpCapabilities"]["numStreams"]["MIS"] == 128
+        read: list[object] = []
+        stream = produced["sctpStreamParameters"]["streamId"]
+        app.endpoints["send"].channel(stream, read.append)
+        await mulisa.send_chat(ChatMessage("m1", "Hello, everybody."))
+        await mulisa.send_chat(ChatMessage("m2", "A secret.", listener=ALICE))
+        await mulisa.send_chat(ChatMessage("m3", "Good bye."))
+        await eventually(lambda: read == ["Hello, everybody.", "Good bye."])
+
+        assert await app.offer_data("alice", "d1", 3)
+        channel = app.endpoints["recv"].channel(3, read.append)
+        await eventually(lambda: channel.readyState == "open")
+        for text in ("Hello, Mulisa.", "", "x" * 5_000, b"\xff", "Are you there?"):
+            channel.send(text)
+        assert await written(witness) == "Hello, Mulisa."
+        assert await written(witness) == "Are you there?"
+        await app.notify("dataConsumerClosed", dataConsumerId="d1")
+        assert await app.offer_data("alice", "d2", 3)
+        channel.send("Once more.")
+        assert await written(witness) == "Once more."
+
+
+async def written(witness: Witness) -> str:
+    """What Alice writes next."""
+    message = await witness.until(ChatReceived)
+    assert isinstance(message, ChatReceived) and message.identity == ALICE
+    return message.text
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"label": "bot", "peerId": None},
+        {"label": "other"},
+        {"sctpStreamParameters": {"streamId": 5_000}},
+        {"sctpStreamParameters": None},
+    ],
+)
+async def test_a_data_channel_that_is_no_chat_is_refused(
+    app: Application, odd: dict[str, Any]
+) -> None:
+    app.joined, app.has_data = {"peers": [PEER]}, True
+    async with mulisa_at(app):
+        assert not await app.offer_data("alice", "d1", 3, **odd)
+        assert await app.offer_data("alice", "d2", 3)
+
+
+async def test_who_may_not_write_can_speak(app: Application) -> None:
+    def refuse(data: object) -> None:
+        raise RuntimeError("no data here")
+
+    app.joined, app.has_data = {"peers": [PEER]}, True
+    app.answers["produceData"] = refuse
+    async with mulisa_at(app) as mulisa:
+        await mulisa.send_chat(ChatMessage("m1", "Hello?"))
+        assert not await app.offer_data("alice", "d1", 3)
+        assert await app.offer("alice", "c1", 7)
 
 
 async def test_the_demos_newer_generation_is_understood(app: Application) -> None:
@@ -278,6 +346,13 @@ async def test_answers_that_are_none_are_errors_and_nothing_is_left(
     assert not caught.value.retryable
 
 
+async def test_who_comes_from_elsewhere_is_told_where_from(app: Application) -> None:
+    app.status = 403
+    with pytest.raises(TransportError, match=r"its own name: we come from http://127\.0\.0\.1$"):
+        async with mulisa_at(app):
+            pass
+
+
 async def test_a_refusal_is_told_in_the_servers_words(app: Application) -> None:
     def refuse(data: object) -> None:
         raise RuntimeError("this room is full")
@@ -390,6 +465,19 @@ async def test_who_is_dismissed_does_not_come_back(app: Application) -> None:
         async with asyncio.timeout(PATIENCE):
             assert not [each async for each in mulisa.events() if isinstance(each, ChatReceived)]
         assert app.connections == 1
+
+
+async def test_an_application_that_stops_dismisses_everybody_and_is_waited_for(
+    app: Application,
+) -> None:
+    async with mulisa_at(app) as mulisa:
+        app.status = 503  # of the proxy before it
+        for endpoint in app.endpoints.values():
+            endpoint.close()
+        await app.close(4000)
+        await eventually(lambda: mulisa._stay.connection is None)
+        app.status = 0
+        await eventually(lambda: app.connections == 2 and mulisa._stay.connection is not None)
 
 
 @pytest.mark.parametrize("how", ["socket", "media", "both"])

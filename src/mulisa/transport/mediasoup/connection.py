@@ -10,7 +10,7 @@ from typing import Final
 from mulisa.core.errors import MulisaError, TransportError
 from mulisa.core.room import Participant
 from mulisa.ending import within
-from mulisa.transport.mediasoup.media import MediaConnection, OnRtcp, OnRtp
+from mulisa.transport.mediasoup.media import MediaConnection, OnMessage, OnRtcp, OnRtp
 from mulisa.transport.mediasoup.parameters import (
     OpusParameters,
     RouterCapabilities,
@@ -19,6 +19,7 @@ from mulisa.transport.mediasoup.parameters import (
 )
 from mulisa.transport.mediasoup.signalling import Direction, Signalling
 from mulisa.wire.rtp import RtpHeader
+from mulisa.wire.sctp import ignore
 
 ENTER_TIME: Final = 30.0
 LEAVE_TIME: Final = 3.0
@@ -33,12 +34,14 @@ class RoomConnection:
         *,
         on_rtp: OnRtp,
         on_rtcp: OnRtcp,
+        on_message: OnMessage,
         on_lost: Callable[[RoomConnection], None],
     ) -> None:
         """`on_lost` is told once when a media path is of no use any more."""
         self.signalling = signalling
         self._on_rtp = on_rtp
         self._on_rtcp = on_rtcp
+        self._on_message = on_message
         self._on_lost = on_lost
         self._opus: OpusParameters | None = None
         self._media: dict[Direction, MediaConnection] = {}
@@ -105,6 +108,7 @@ class RoomConnection:
             options,
             on_rtp=self._on_rtp if direction == "recv" else _ignore_rtp,
             on_rtcp=self._on_rtcp if direction == "recv" else _ignore_rtcp,
+            on_message=self._on_message if direction == "recv" else ignore,
             on_lost=lambda: self._on_lost(self),
         )
         self._media[direction] = media

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from importlib.metadata import version
-from typing import Annotated, Any, Final, TypeAlias
+from typing import Annotated, Any, Final, Literal, TypeAlias
 
 from pydantic import AliasChoices, Field, StringConstraints
 
@@ -31,6 +31,8 @@ from mulisa.transport.mediasoup.protoo import Notification, Request
 from mulisa.transport.mediasoup.protoo_link import ProtooLink
 from mulisa.transport.mediasoup.signalling import (
     Abilities,
+    ChatClosed,
+    ChatOffered,
     ConsumerClosed,
     ConsumerMuted,
     ConsumerOffered,
@@ -45,12 +47,16 @@ from mulisa.transport.mediasoup.signalling import (
     TextReceived,
 )
 from mulisa.transport.text import MAX_TEXT_BYTES
+from mulisa.wire.sctp_limits import MAX_STREAMS
 
 AGENT_FLAG: Final = "agent"
 """``device.flag`` of an agent; browsers have their own names there."""
 NOT_WANTED: Final = 403
 UNKNOWN: Final = 404
 MAX_PEERS: Final = 1_000
+CHAT: Final = "chat"
+"""The label of a data channel; another one is that of the demo's bot."""
+SCTP_CAPABILITIES: Final = {"numStreams": {"OS": MAX_STREAMS, "MIS": MAX_STREAMS}}
 
 _Volume: TypeAlias = Annotated[float, Field(ge=-127, le=0)]
 _Attributes: TypeAlias = Annotated[
@@ -88,6 +94,21 @@ class _NewConsumer(Wire):
     kind: str
     rtp_parameters: dict[str, Any]
     producer_paused: bool = False
+
+
+class _SctpStream(Wire):
+    stream_id: Annotated[int, Field(ge=0, lt=MAX_STREAMS, strict=True)]
+
+
+class _NewDataConsumer(Wire):
+    peer_id: Id
+    id: Id = Field(validation_alias=AliasChoices("id", "dataConsumerId"))
+    sctp_stream_parameters: _SctpStream
+    label: Literal["chat"]
+
+
+class _DataConsumerId(Wire):
+    data_consumer_id: Id
 
 
 class _PeerId(Wire):
@@ -139,6 +160,8 @@ class DemoSignalling(Signalling):
         self._link = ProtooLink(room_url(url, room, identity))
         self._is_newer = False
         """The server is of the second generation."""
+        self._has_data = False
+        """Its transports carry data channels."""
         self._peers: dict[str, _Peer] = {}
         self._before: list[RoomEvent] = []
         self._handlers: Mapping[str, Callable[[Any], RoomEvent | None]] = {
@@ -149,6 +172,7 @@ class DemoSignalling(Signalling):
             "consumerClosed": lambda data: ConsumerClosed(_consumer(data)),
             "consumerPaused": lambda data: ConsumerMuted(_consumer(data), True),
             "consumerResumed": lambda data: ConsumerMuted(_consumer(data), False),
+            "dataConsumerClosed": lambda data: ChatClosed(_data_consumer(data)),
             "activeSpeaker": _on_loudest,
             "speakingPeers": _on_volumes,
             "dominantSpeaker": lambda data: DominantSpeaker(_identity(data)),
@@ -173,15 +197,18 @@ class DemoSignalling(Signalling):
     async def create_transport(self, direction: Direction) -> object:
         """See `Signalling`."""
         sends = direction == "send"
-        return await self._link.request(
+        answer = await self._link.request(
             "createWebRtcTransport",
             {
                 "forceTcp": False,
                 "producing": sends,
                 "consuming": not sends,
+                "sctpCapabilities": SCTP_CAPABILITIES,
                 "appData": {"direction": "producer" if sends else "consumer"},
             },
         )
+        self._has_data = isinstance(answer, dict) and bool(answer.get("sctpParameters"))
+        return answer
 
     async def connect_transport(self, transport: str, dtls_parameters: Json) -> None:
         """See `Signalling`."""
@@ -199,12 +226,12 @@ class DemoSignalling(Signalling):
                 "displayName": local.name,
                 "device": {"flag": flag, "name": "Mulisa", "version": version("mulisa")},
                 "rtpCapabilities": rtp_capabilities,
+                **({"sctpCapabilities": SCTP_CAPABILITIES} if self._has_data else {}),
             },
         )
         joined = parse(_Joined, answer, "an answer to 'join'")
-        self.abilities = Abilities(
-            **{each: each in joined.abilities for each in Abilities.__slots__}
-        )
+        said = {each: each in joined.abilities for each in Abilities.__slots__}
+        self.abilities = Abilities(**said | {"chat": self._has_data and not said["text"]})
         for peer in joined.peers:
             self._peers[peer.id] = peer
             self._before.append(PeerSeen(_participant(peer)))
@@ -251,6 +278,19 @@ class DemoSignalling(Signalling):
         """See `Signalling`."""
         await self._link.notify("text", {"text": text, "peerId": listener})
 
+    async def produce_chat(self, transport: str, stream: int) -> None:
+        """See `Signalling`."""
+        await self._link.request(
+            "produceData",
+            {
+                "transportId": transport,
+                "sctpStreamParameters": {"streamId": stream, "ordered": True},
+                "label": CHAT,
+                "protocol": "",
+                "appData": {"channel": CHAT},
+            },
+        )
+
     async def set_attributes(self, attributes: Mapping[str, str]) -> None:
         """See `Signalling`."""
         await self._link.request("setAttributes", {"attributes": dict(attributes)})
@@ -283,7 +323,7 @@ class DemoSignalling(Signalling):
         await self._link.notify(method, what)
         await self._link.request(question, what)
 
-    async def _answer(self, request: Request, offer: ConsumerOffered | None) -> None:
+    async def _answer(self, request: Request, offer: ConsumerOffered | ChatOffered | None) -> None:
         """The demo resumes a consumer when its request is granted, and leaves it paused if not."""
         if offer is None:
             await self._link.reject(request, UNKNOWN, "Mulisa does not take this")
@@ -330,15 +370,24 @@ class DemoSignalling(Signalling):
         return PeerSeen(_participant(peer))
 
 
-def _offer(request: Request) -> ConsumerOffered | None:
-    if request.method != "newConsumer":
-        return None
+def _offer(request: Request) -> ConsumerOffered | ChatOffered | None:
     try:
-        new = parse(_NewConsumer, request.data, "a consumer")
+        if request.method == "newConsumer":
+            return _voice(parse(_NewConsumer, request.data, "a consumer"))
+        if request.method == "newDataConsumer":
+            return _chat(parse(_NewDataConsumer, request.data, "a data consumer"))
     except TransportError:
-        return None
+        pass
+    return None
+
+
+def _voice(new: _NewConsumer) -> ConsumerOffered:
     identity = Identity(new.peer_id)
     return ConsumerOffered(new.id, identity, new.rtp_parameters, new.kind, new.producer_paused)
+
+
+def _chat(new: _NewDataConsumer) -> ChatOffered:
+    return ChatOffered(new.id, Identity(new.peer_id), new.sctp_stream_parameters.stream_id)
 
 
 def _participant(peer: _Peer) -> Participant:
@@ -362,6 +411,10 @@ def _identity(data: Any) -> Identity:
 
 def _consumer(data: Any) -> str:
     return parse(_ConsumerId, data, "a consumer's id").consumer_id
+
+
+def _data_consumer(data: Any) -> str:
+    return parse(_DataConsumerId, data, "a data consumer's id").data_consumer_id
 
 
 def _on_loudest(data: Any) -> RoomEvent:

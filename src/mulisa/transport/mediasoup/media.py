@@ -22,9 +22,11 @@ from mulisa.core.errors import NegotiationError
 from mulisa.ending import within
 from mulisa.transport.mediasoup.parameters import IceCandidate, Json, TransportOptions
 from mulisa.transport.path import Path
+from mulisa.wire.channels import DataChannels
 from mulisa.wire.description import Fingerprint
 from mulisa.wire.dtls import DtlsConnection, DtlsError, our_certificate
 from mulisa.wire.rtp import RtpHeader
+from mulisa.wire.sctp import ignore
 from mulisa.wire.srtp import PACKET_BYTES, TRAILER, PacketBuffer, SrtpContexts
 
 logger = logging.getLogger(__name__)
@@ -41,6 +43,8 @@ _LAST_RTCP: Final = 223
 OnRtp: TypeAlias = Callable[[RtpHeader, bytes, float], None]
 """Header, payload, and loop time; the header is only valid during the call."""
 OnRtcp: TypeAlias = Callable[[bytes, float], None]
+OnMessage: TypeAlias = Callable[[str, bytes], None]
+"""The label of a data channel, and what came on it."""
 
 
 class MediaConnection:
@@ -52,6 +56,7 @@ class MediaConnection:
         *,
         on_rtp: OnRtp,
         on_rtcp: OnRtcp,
+        on_message: OnMessage,
         on_lost: Callable[[], None],
     ) -> None:
         """Callbacks come from within the loop; `on_lost` once, when the path is of no use."""
@@ -69,6 +74,7 @@ class MediaConnection:
         setattr(self._ice, "data_received", self._on_datagram)  # noqa: B010
         self._path = Path(self._ice, self._on_path)
         self._dtls = DtlsConnection("client")
+        self._channels = DataChannels(self._send_data, ignore, on_message)
         self._timer: asyncio.TimerHandle | None = None
         self._established: asyncio.Future[None] | None = None
         self._srtp: SrtpContexts | None = None
@@ -125,6 +131,18 @@ class MediaConnection:
         protected = self._srtp.protect_rtcp(packet) if self._srtp else b""
         return bool(protected) and self._send(protected)
 
+    def agree(self, label: str, stream_id: int) -> None:
+        """A data channel of this stream, under a name of ours."""
+        self._channels.agree(label, stream_id)
+
+    def part(self, label: str) -> None:
+        """It is gone."""
+        self._channels.part(label)
+
+    def write(self, label: str, text: bytes) -> bool:
+        """Send text on a data channel; False if it cannot take that."""
+        return self._channels.send(label, text)
+
     async def pass_through(self) -> None:
         """Return when what was on its way between us has arrived or never will.
 
@@ -140,6 +158,7 @@ class MediaConnection:
         self._is_closed = True
         if self._timer is not None:
             self._timer.cancel()
+        self._channels.close()
         self._dtls.close()
         self._flush()
         self._srtp = None
@@ -235,7 +254,8 @@ class MediaConnection:
 
     def _on_dtls(self, data: bytes) -> None:
         try:
-            self._dtls.receive(data)
+            for packet in self._dtls.receive(data):
+                self._channels.receive(packet)
         except DtlsError as error:
             self._fail(error)
         self._advance()
@@ -276,6 +296,10 @@ class MediaConnection:
     def _flush(self) -> None:
         for datagram in self._dtls.outgoing():
             self._send(datagram)
+
+    def _send_data(self, packet: bytes) -> None:
+        self._dtls.send(packet)
+        self._flush()
 
     def _send(self, datagram: bytes) -> bool:
         pair = self._ice._nominated.get(_COMPONENT)

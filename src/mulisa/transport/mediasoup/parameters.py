@@ -88,6 +88,12 @@ class DtlsParameters(Wire):
     fingerprints: Annotated[tuple[DtlsFingerprint, ...], Field(min_length=1, max_length=8)]
 
 
+class SctpParameters(Wire):
+    """Data channels go with the media."""
+
+    port: Literal[5000] = 5000
+
+
 class TransportOptions(Wire):
     """A WebRtcTransport that the server has made for us."""
 
@@ -95,6 +101,7 @@ class TransportOptions(Wire):
     ice_parameters: IceParameters
     ice_candidates: Annotated[tuple[IceCandidate, ...], Field(min_length=1, max_length=64)]
     dtls_parameters: DtlsParameters
+    sctp_parameters: SctpParameters | None = None
 
 
 class Codec(Wire):

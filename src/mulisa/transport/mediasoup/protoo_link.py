@@ -36,7 +36,12 @@ CONNECT_TIME: Final = 10.0
 REQUEST_TIME: Final = 10.0
 CLOSING_TIME: Final = 2.0
 CLOSED_BY_ROOM: Final = 4000
-"""WebSocket code by which protoo's servers end somebody's stay."""
+"""WebSocket code by which protoo's servers end somebody's stay, and everybody's when they stop."""
+ASKING_TIME: Final = 1.5
+"""Seconds in which a server that is still there answers."""
+_FORBIDDEN: Final = 403
+_OUT_OF_SERVICE: Final = (502, 503, 504)
+"""HTTP by which a proxy says that nobody is behind it."""
 MAX_WAITING: Final = 10_000
 """Messages that nobody has read yet; a server that sends more is cut off."""
 
@@ -73,7 +78,7 @@ class ProtooLink:
         except aiohttp.WSServerHandshakeError as error:
             raise TransportError(
                 f"the server at {_shown(self._url)} refuses us with HTTP {error.status}; "
-                "is this the address of its protoo WebSocket?",
+                + self._advice(error.status),
                 retryable=error.status >= 500 or error.status == 429,
             ) from error
         except aiohttp.InvalidURL as error:
@@ -126,11 +131,12 @@ class ProtooLink:
     async def incoming(self) -> AsyncIterator[Incoming]:
         """Requests and notifications, oldest first.
 
-        Ends when the server ended our stay; raises ConnectionLost if it was not that.
+        Ends when the server ended our stay; raises ConnectionLost if it was not that, or if it
+        is gone itself.
         """
         while (message := await self._incoming.get()) is not None:
             yield message
-        if self.close_code != CLOSED_BY_ROOM:
+        if self.close_code != CLOSED_BY_ROOM or not await self._is_there():
             raise ConnectionLost("the server's signalling is out of reach")
 
     async def aclose(self) -> None:
@@ -143,6 +149,24 @@ class ProtooLink:
             await asyncio.wait({self._reading})
         if self._http is not None:
             await self._http.close()
+
+    async def _is_there(self) -> bool:
+        """Somebody answers at the address: we alone were meant, it did not stop."""
+        if self._http is None:
+            return True
+        try:
+            async with (
+                asyncio.timeout(ASKING_TIME),
+                self._http.get(_page(self._url), allow_redirects=False) as answer,
+            ):
+                return answer.status not in _OUT_OF_SERVICE
+        except (aiohttp.ClientError, OSError, TimeoutError):
+            return False
+
+    def _advice(self, status: int) -> str:
+        if status == _FORBIDDEN:
+            return f"it may want to be called by its own name: we come from {_origin(self._url)}"
+        return "is this the address of its protoo WebSocket?"
 
     async def _send(self, message: Message) -> None:
         if self._socket is None or self._socket.closed:
@@ -195,8 +219,18 @@ class ProtooLink:
 def _origin(url: str) -> str:
     """Of the page that a browser would come from: the demo lets nobody else in."""
     parts = urlsplit(url)
-    scheme = "https" if parts.scheme == "wss" else "http"
-    return f"{scheme}://{parts.hostname}"
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    return f"{_web_scheme(parts.scheme)}://{host}"
+
+
+def _page(url: str) -> str:
+    """What a browser would ask for at this address."""
+    parts = urlsplit(url)
+    return f"{_web_scheme(parts.scheme)}://{parts.netloc}{parts.path}"
+
+
+def _web_scheme(scheme: str) -> str:
+    return "https" if scheme == "wss" else "http"
 
 
 def _shown(url: str) -> str:

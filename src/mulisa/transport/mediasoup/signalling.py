@@ -31,6 +31,8 @@ class Abilities:
     """Others see a participant's attributes (`Signalling.set_attributes`)."""
     ready: bool = False
     """It tells when somebody hears us (`ListenerReady`); else who joins is taken to hear us."""
+    chat: bool = False
+    """Bare strings go to everybody over data channels (`Signalling.produce_chat`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,26 @@ class ConsumerMuted:
     muted: bool
 
 
+@dataclass(slots=True)
+class ChatOffered:
+    """The server has made a data consumer for us."""
+
+    consumer: str
+    identity: Identity
+    """Who writes there."""
+    stream: int
+    """Of SCTP, on the path by which we receive."""
+    taken: bool = False
+    """Set before the next event is asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChatClosed:
+    """Its data producer is gone."""
+
+    consumer: str
+
+
 @dataclass(frozen=True, slots=True)
 class ListenerReady:
     """Somebody consumes our main voice from now on."""
@@ -118,6 +140,8 @@ RoomEvent: TypeAlias = (
     | ConsumerOffered
     | ConsumerClosed
     | ConsumerMuted
+    | ChatOffered
+    | ChatClosed
     | ListenerReady
     | Loudness
     | DominantSpeaker
@@ -203,6 +227,10 @@ class Signalling(ABC):
     async def send_text(self, text: str, listener: Identity | None) -> None:
         """To everybody, or to one."""
         raise TransportError("this application passes no text on", retryable=False)
+
+    async def produce_chat(self, transport: str, stream: int) -> None:
+        """``transport.produceData()`` of what we write, on this stream of SCTP."""
+        raise TransportError("this application has no chat over data channels", retryable=False)
 
     async def set_attributes(self, attributes: Mapping[str, str]) -> None:
         """Show all of these to the others, in place of what was shown before."""

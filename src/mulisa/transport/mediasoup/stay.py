@@ -23,11 +23,14 @@ from mulisa.core.room import Identity, Participant
 from mulisa.core.routing import Routing
 from mulisa.core.transport import ChatMessage
 from mulisa.transport.attendance import Attendance
-from mulisa.transport.chat import Allowance
+from mulisa.transport.chat import MAX_CHAT_CHARS, Allowance
+from mulisa.transport.mediasoup.chatting import Chatting
 from mulisa.transport.mediasoup.connection import RoomConnection
 from mulisa.transport.mediasoup.consuming import Consuming
 from mulisa.transport.mediasoup.hearing import Hearing
 from mulisa.transport.mediasoup.signalling import (
+    ChatClosed,
+    ChatOffered,
     ConsumerClosed,
     ConsumerMuted,
     ConsumerOffered,
@@ -53,7 +56,7 @@ RECONNECT_TIME: Final = 20.0
 """Seconds after which an interrupted stay is given up."""
 FIRST_RETRY: Final = 0.2
 LONGEST_RETRY: Final = 2.0
-REASON_TIME: Final = 1.0
+REASON_TIME: Final = 2.0
 """Seconds after its media ended in which an application may end our stay as a whole."""
 RETURN_TIME: Final = 5.0
 """After we came back, those who were there before have this long to do so, too."""
@@ -80,6 +83,7 @@ class Stay:
         self.watch = Watch()
         self.attendance = Attendance()
         self.speaking = Speaking(routing.listeners)
+        self.chatting = Chatting(self._hear_chat)
         self.receptions = Receptions()
         self.levels: Mapping[Identity, float] = {}
         """How loud who is heard was lately, in dBov, as the server measures it."""
@@ -138,11 +142,13 @@ class Stay:
             self._open(),
             on_rtp=self.consuming.on_rtp,
             on_rtcp=self.consuming.on_rtcp,
+            on_message=self.chatting.on_message,
             on_lost=self._on_lost,
         )
         try:
             await connection.enter(self.local)
             await self.speaking.begin(connection)
+            await self.chatting.begin(connection)
             if connection.signalling.abilities.attributes and self.local.attributes:
                 await connection.signalling.set_attributes(self.local.attributes)
             if not connection.is_carrying:
@@ -219,6 +225,7 @@ class Stay:
         for identity in list(self.attendance.present):
             self.attendance.gone(identity)
         self.consuming.lost()
+        self.chatting.lost()
         self.levels, self.dominant_speaker = {}, None
         self.watch.changed()
 
@@ -254,6 +261,10 @@ class Stay:
                 self._show_mute(self.consuming.closed(consumer))
             case ConsumerMuted(consumer, muted):
                 self._show_mute(self.consuming.muted(consumer, muted))
+            case ChatOffered():
+                self.chatting.offered(event)
+            case ChatClosed(consumer):
+                self.chatting.closed(consumer)
             case ListenerReady(identity):
                 self._events.put_nowait(ListenerConnected(identity))
             case Loudness(levels):
@@ -318,9 +329,16 @@ class Stay:
         if isinstance(message, Reception):
             self.receptions.report(sender, message.heard, now)
         elif isinstance(message, ChatMessage):
-            if self._allowances.setdefault(sender, Allowance()).admits(now):
-                chat = ChatReceived(sender, message.message_id or uuid4().hex, message.text)
-                self._events.put_nowait(chat)
+            self._take_chat(sender, message.message_id, message.text)
+
+    def _hear_chat(self, sender: Identity, text: str) -> None:
+        if self._is_here(sender) and 0 < len(text.strip()) and len(text) <= MAX_CHAT_CHARS:
+            self._take_chat(sender, uuid4().hex, text)
+
+    def _take_chat(self, sender: Identity, message_id: str, text: str) -> None:
+        allowance = self._allowances.setdefault(sender, Allowance())
+        if allowance.admits(asyncio.get_running_loop().time()):
+            self._events.put_nowait(ChatReceived(sender, message_id or uuid4().hex, text))
 
     async def _report(self) -> None:
         while True:

@@ -167,6 +167,8 @@ class MediasoupTransport:
     async def send_chat(self, message: ChatMessage) -> None:
         """Send a typed message, where the application passes text on."""
         await self._send(message, message.listener, wait=True)
+        if message.listener is None:
+            self._stay.chatting.say(message.text)
 
     async def send_reception(self, heard: frozenset[Identity]) -> None:
         """Tell everybody whose packets came to us in the last second."""
