@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 
+from mulisa.compare.impairments import GOOD
 from mulisa.compare.limits import law_of
 from mulisa.compare.measured import Measured, amount, beside_theory, number, ratio
 from mulisa.compare.metrics import COMPARED, METRIC_OF, ROWS, TOPOLOGIES
@@ -176,6 +177,20 @@ def test_a_further_sfu_has_columns_and_lines_where_it_was_measured() -> None:
     assert drawn == set(TOPOLOGIES)
     assert "mediasoup" in report.story.paragraph and "mediasoup" in report.method[0]
     assert "mediasoup" not in full_report().story.paragraph + " ".join(full_report().method)
+
+
+def test_a_good_network_is_no_bad_one() -> None:
+    whole = sample_result()
+    wrong = ("impairment", "word_error_rate")
+    figures = [
+        replace(each, samples=(99.0 if each.condition == GOOD.name else 1.0,))
+        if (each.row, each.metric) == wrong
+        else each
+        for each in whole.figures
+    ]
+    story = report_of(replace(whole, figures=tuple(figures))).story
+    assert GOOD.name not in story.paragraph
+    assert GOOD.name not in {line.condition for line in story.lines}
 
 
 def test_what_was_not_measured_is_not_told() -> None:

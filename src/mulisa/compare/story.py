@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from mulisa.compare.impairments import GOOD
 from mulisa.compare.measured import Measured, amount, number, ratio
 from mulisa.compare.metrics import (
     JOIN,
@@ -135,11 +136,12 @@ def _summarised(measured: Measured) -> Iterator[tuple[Metric, str]]:
 
 
 def _worst(measured: Measured, metric: Metric) -> str | None:
-    """The condition under which both topologies together come to the largest value."""
+    """The bad condition under which both topologies together come to the largest value."""
     values = {
         condition: sum(both)
         for condition in measured.conditions(metric)
-        if (size := measured.telling_size(metric, condition))
+        if condition != GOOD.name
+        and (size := measured.telling_size(metric, condition))
         and (both := measured.both(metric, size, condition))
     }
     return max(values, key=lambda condition: values[condition], default=None)
