@@ -25,6 +25,11 @@ def test_an_answer_is_named_after_what_it_answers() -> None:
     assert protoo.kind_of("down", json.dumps(answers)) == "answer to ?"
 
 
+def test_a_number_that_is_none_is_no_end() -> None:
+    asked = '{"request": true, "id": 1e999, "method": "join"}'
+    assert Protoo().kind_of("up", asked) == "?"
+
+
 def test_a_notification_has_its_method() -> None:
     told = {"notification": True, "method": "peerClosed", "data": {}}
     assert Protoo().kind_of("down", json.dumps(told)) == "peerClosed"
@@ -44,7 +49,7 @@ def test_any_frame_has_a_name(way: str, data: str | bytes) -> None:
 
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(),
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
 )
 KEYS = st.sampled_from(["request", "response", "notification", "id", "method", "data"])

@@ -16,7 +16,7 @@ from mulisa.compare.clock import now
 from mulisa.compare.protoo import Protoo
 from mulisa.compare.scenario import MULISA
 from mulisa.compare.signalling import Door, Signalling, Way
-from mulisa.compare.venue import MediasoupApplication, mediasoup
+from mulisa.compare.venue import MediasoupApplication, mediasoup, origin_of
 from mulisa.core.errors import ConfigError
 from tests.network import free_port
 
@@ -74,3 +74,15 @@ async def test_an_address_without_an_application_is_told(tmp_path: Path) -> None
     with pytest.raises(ConfigError, match="no mediasoup application answers"):
         async with mediasoup(f"ws://127.0.0.1:{free_port()}", tmp_path):
             pass
+
+
+async def test_a_server_without_rooms_is_no_application(tmp_path: Path) -> None:
+    async with TestServer(web.Application()) as server:
+        with pytest.raises(ConfigError, match="no mediasoup application answers"):
+            async with mediasoup(f"ws://127.0.0.1:{server.port}", tmp_path):
+                pass
+
+
+def test_of_an_address_nothing_is_told_that_may_be_secret() -> None:
+    assert origin_of("wss://me:word@host:4443/x?token=abc") == "wss://host:4443"
+    assert origin_of("ws://[::1]:3000/") == "ws://[::1]:3000"

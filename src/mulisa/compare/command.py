@@ -8,6 +8,7 @@ from pathlib import Path
 from mulisa.compare.result import Result, to_json
 from mulisa.compare.run import Wanted, compare
 from mulisa.compare.scenario import parse_sizes
+from mulisa.compare.venue import origin_of
 from mulisa.compare.writing import RESULT, check, replace, write_report
 from mulisa.console import Console
 from mulisa.serving import run_until_interrupted
@@ -27,7 +28,7 @@ def run(
     if sizes != parse_sizes(None, full=full):
         command += f" --participants {','.join(map(str, sizes))}"
     if mediasoup:
-        command += f" --mediasoup {mediasoup}"
+        command += f" --mediasoup {origin_of(mediasoup)}"
     wanted = Wanted(command, sizes, full, mediasoup)
     kept: list[Result] = []
 

@@ -128,14 +128,8 @@ def _book(call: Call, condition: str, change: Change, operations: int) -> None:
     add = call.book.add
     add("control", "operations", [operations], condition, note=_OPERATIONS[call.plan.topology])
     add("control", "time_until_it_holds", [1000 * (change.held - change.asked)], condition)
-    messages = call.venue.signalling.since(change.asked)
-    add(
-        "control",
-        "signalling_messages",
-        [len(messages)],
-        condition,
-        note=_MESSAGES[call.plan.topology],
-    )
+    messages, note = call.venue.signalling.since(change.asked), _MESSAGES[call.plan.topology]
+    add("control", "signalling_messages", [len(messages)], condition, note=note)
 
 
 def _late_to_her(call: Call, change: Change) -> int:
@@ -147,7 +141,6 @@ def _late_to_her(call: Call, change: Change) -> int:
         seen = call.capture.between(since, until) if call.capture else []
         return [p.ssrc for p in seen if p.ssrc is not None and p.target in ports]
 
-    ended = set(ssrcs(change.asked - BEFORE, change.asked)) - set(
-        ssrcs(change.held + AFTERWARDS / 2, now())
-    )
+    before = ssrcs(change.asked - BEFORE, change.asked)
+    ended = set(before) - set(ssrcs(change.held + AFTERWARDS / 2, now()))
     return sum(ssrc in ended for ssrc in ssrcs(change.held, now()))

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 UNNAMED: Final = "?"
+MAX_NAME: Final = 100
+"""Characters of what somebody says that they are."""
 _MOST_WAITING: Final = 1_000
 """Requests without an answer; older ones are forgotten."""
 
@@ -29,7 +31,7 @@ class Protoo:
             if message.get("request"):
                 self._note(way, int(message["id"]), method, message.get("data") or {})
             return method
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        except (ValueError, OverflowError, TypeError, KeyError, AttributeError, RecursionError):
             return UNNAMED  # not ours to judge: it goes on as it came
 
     def _note(self, way: str, number: int, method: str, data: Mapping[str, Any]) -> None:
@@ -38,7 +40,7 @@ class Protoo:
             del self._asked[next(iter(self._asked))]
         if (way, method) == ("up", "join"):
             device = data["device"]
-            self.device = f"{device['name']} {device['version']}"
+            self.device = f"{device['name']} {device['version']}"[:MAX_NAME]
 
 
 def _back(way: str) -> str:

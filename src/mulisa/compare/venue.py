@@ -21,6 +21,7 @@ import psutil  # type: ignore[import-untyped]
 from mulisa.compare.browser import Person, until
 from mulisa.compare.clock import now
 from mulisa.compare.metrics import Topology
+from mulisa.compare.protoo import MAX_NAME
 from mulisa.compare.scenario import MULISA
 from mulisa.compare.server import ENGINES, Program, keys, program, server
 from mulisa.compare.signalling import Door, Message, Signalling, Way, tapped
@@ -83,8 +84,8 @@ class Venue(ABC):
 class Gateway(Venue):
     """`mulisa serve`, with mesh and embedded SFU."""
 
-    direct_url: str = ""
-    """The server itself."""
+    operator: aiohttp.ClientSession | None = None
+    """Asks the server itself."""
     data: Path = Path()
     environment: Mapping[str, str] | None = None
     """By which server and Mulisa know each other."""
@@ -116,11 +117,9 @@ class Gateway(Venue):
 
     async def _route(self, room: str, **change: object) -> Change:
         """The operator's request, which is answered when the change holds."""
+        assert self.operator is not None
         asked = now()
-        async with (
-            aiohttp.ClientSession(self.direct_url) as http,
-            http.put(f"/api/rooms/{room}/routing", json=change) as response,
-        ):
+        async with self.operator.put(f"/api/rooms/{room}/routing", json=change) as response:
             response.raise_for_status()
             await response.read()
         return Change(asked, now())
@@ -185,13 +184,14 @@ async def gateway(data: Path) -> AsyncIterator[Gateway]:
     async with (
         server(data, environment) as (running, direct),
         tapped(direct, signalling, door) as url,
+        aiohttp.ClientSession(direct) as operator,
     ):
         yield Gateway(
             url,
             running.pid,
             signalling,
             door,
-            direct_url=direct,
+            operator=operator,
             data=data,
             environment=environment,
         )
@@ -200,7 +200,7 @@ async def gateway(data: Path) -> AsyncIterator[Gateway]:
 @asynccontextmanager
 async def mediasoup(address: str, data: Path) -> AsyncIterator[MediasoupApplication]:
     """The application at this ws:// or wss:// address. Raises ConfigError if there is none."""
-    target = address.replace("ws", "http", 1).rstrip("/")
+    target = origin_of(address).replace("ws", "http", 1)
     software = await _software(target)
     signalling, door = Signalling(), Door()
     async with tapped(target, signalling, door) as url:
@@ -208,14 +208,20 @@ async def mediasoup(address: str, data: Path) -> AsyncIterator[MediasoupApplicat
         yield MediasoupApplication(url, pid, signalling, door, software, data)
 
 
+def origin_of(address: str) -> str:
+    """Scheme, host and port of a URL, which is all that is needed and may be told."""
+    parts = urlsplit(address)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+
+
 async def _software(target: str) -> str:
     """What the server says that it is."""
     try:
         async with (
             aiohttp.ClientSession(timeout=_LOOKING) as http,
-            http.get(f"{target}/r/room") as response,
+            http.get(f"{target}/r/room", raise_for_status=True) as response,
         ):
-            return response.headers.get("Server", "mediasoup")
+            return response.headers.get("Server", "mediasoup")[:MAX_NAME]
     except (aiohttp.ClientError, TimeoutError, ValueError) as error:
         raise ConfigError(_NO_ANSWER.format(url=target)) from error
 
