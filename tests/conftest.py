@@ -7,7 +7,8 @@
 - Settings of the machine's owner do not reach a test, nor does the logging of the one before.
 - What fails in real time (a browser, another project's SDK, a real engine) is tried once more.
   Passing then does not make it sound: the end of the run tells what was wrong the first time,
-  under "flaky", and that is mended the day it is seen. In virtual time nothing is tried twice.
+  under "flaky", and that is mended the day it is seen. In virtual time nothing is tried twice,
+  and with ``-p no:rerunfailures`` nothing at all.
 """
 
 from __future__ import annotations
@@ -80,10 +81,11 @@ def pytest_asyncio_loop_factories(
     return {"real": asyncio.SelectorEventLoop}
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     items.sort(key=_longest_first)  # where two run at a time, the others do beside it
+    has_second_try = config.pluginmanager.hasplugin("rerunfailures")
     for item in items:
-        if not item.get_closest_marker("unit"):
+        if has_second_try and not item.get_closest_marker("unit"):
             item.add_marker(pytest.mark.flaky(reruns=1))
 
 
@@ -103,11 +105,12 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     stats = terminalreporter.stats
     failed = {report.nodeid for name in ("failed", "error") for report in stats.get(name, ())}
-    flaky = [report for report in stats.get("rerun", ()) if report.nodeid not in failed]
-    if flaky:
+    first_tries = stats.get("rerun", ())
+    if first_tries:
         terminalreporter.section("flaky: to be mended today", sep="=", yellow=True)
-    for report in flaky:
-        terminalreporter.section(report.nodeid, sep="_", yellow=True)
+    for report in first_tries:
+        also = ", which failed again" if report.nodeid in failed else ""
+        terminalreporter.section(f"first try of {report.nodeid}{also}", sep="_", yellow=True)
         terminalreporter.write_line(report.longreprtext)
 
 

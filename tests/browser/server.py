@@ -41,14 +41,20 @@ class Program:
 
         `prefix` is a command that runs another one in its place.
         """
+        self._command = [*prefix, sys.executable, "-m", "mulisa", command, "--json", *options]
+        self._environment = os.environ | {"HF_HUB_OFFLINE": "1"} | dict(environment or {})
+        self._log = log
+        self._start()
+
+    def _start(self) -> None:
         self.events: list[dict[str, Any]] = []
         self._lines: queue.Queue[str | None] = queue.Queue()
         self.process = subprocess.Popen(
-            [*prefix, sys.executable, "-m", "mulisa", command, "--json", *options],
+            self._command,
             stdout=subprocess.PIPE,
-            stderr=log,
+            stderr=self._log,
             text=True,
-            env=os.environ | {"HF_HUB_OFFLINE": "1"} | dict(environment or {}),
+            env=self._environment,
         )
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
@@ -107,17 +113,31 @@ class Server(Program):
         self.topology: Topology = topology if livekit is None else "sfu"
         options += ("--topology", self.topology, "--rtc-port", "0")
         self.data = data
+        self._livekit = livekit
         super().__init__(
             *("serve", "--port", str(port), "--data", str(data), *options),
             environment=given,
             log=log,
             prefix=prefix,
         )
+
+    def _start(self) -> None:
+        super()._start()
         try:
             self.url = str(self.wait_for("link")["url"])
         except BaseException:
             self.stop()
             raise
+
+    def begin_anew(self) -> None:
+        """Restart with nobody in any room, and nothing remembered of any."""
+        self.stop()
+        for file in self.data.glob("transcript.sqlite3*"):
+            file.unlink()
+        if self._livekit is not None:
+            self._livekit.restart()
+        self._start()
+        self.wait_for("agent_ready")
 
     @property
     def port(self) -> int:

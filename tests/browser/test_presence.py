@@ -85,8 +85,11 @@ async def test_two_people_of_one_name_are_two_people(
             await person.mulisa_is("listening")
         identities = [await person.identity() for person in people]
         assert len(set(identities)) == 2
-        present = await server.participants("namesakes")
-        assert sorted(p["identity"] for p in present if p["name"] == "Alice") == sorted(identities)
+        await until(  # a LiveKit server is asked only now and then
+            lambda: server.participants("namesakes"),
+            lambda here: [p["identity"] for p in here if p["name"] == "Alice"] == identities,
+            f"{identities} in the API",
+        )
 
         for number, (person, (voice, line)) in enumerate(
             zip(people, lines.items(), strict=True), start=1

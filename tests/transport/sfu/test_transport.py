@@ -21,7 +21,7 @@ from mulisa.core.events import (
     TrackSubscribed,
     TrackUnsubscribed,
 )
-from mulisa.core.room import Participant
+from mulisa.core.room import Identity, Participant
 from mulisa.core.transport import SubscriptionStats
 from mulisa.transport.sfu import joining as joining_module
 from mulisa.transport.sfu import voice as voice_module
@@ -94,6 +94,14 @@ async def test_who_is_there_who_comes_and_who_goes_is_reported(livekit: LiveKitS
 
         async with room.transport(ALICE):  # the room was empty but for her, and fills again
             await witness.until(ParticipantJoined, TrackSubscribed(ALICE))
+
+
+async def test_who_was_there_before_is_told_in_order_of_coming(livekit: LiveKitServer) -> None:
+    people = [Identity(name) for name in ("dora", "bob", "eve", "alice", "frank", "carol")]
+    async with call(livekit) as room:
+        for identity in people:
+            await room.join_plainly(identity)
+        assert list((await room.join(MULISA)).participants) == people
 
 
 async def frames_until_the_end(mulisa: SFUTransport) -> int:

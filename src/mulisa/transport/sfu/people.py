@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 from livekit import rtc
@@ -26,6 +27,19 @@ def kind_of(participant: rtc.Participant) -> ParticipantKind:
 def is_present(participant: rtc.RemoteParticipant) -> bool:
     """False for a recorder, which is nobody to talk to."""
     return participant.kind != rtc.ParticipantKind.PARTICIPANT_KIND_EGRESS
+
+
+def in_order_of_coming(people: Iterable[rtc.RemoteParticipant]) -> list[rtc.RemoteParticipant]:
+    """The first to come first; the SDK keeps them in no order."""
+    return sorted(people, key=lambda each: (_joined_at(each), each.identity))
+
+
+def _joined_at(participant: rtc.RemoteParticipant) -> float:
+    """Seconds since 1970; 0 where the server does not tell, or a time that is none."""
+    try:
+        return participant.joined_at.timestamp() if participant.joined_at else 0.0
+    except (ValueError, OverflowError, OSError):
+        return 0.0
 
 
 def describe(participant: rtc.Participant) -> Participant:

@@ -32,7 +32,14 @@ from mulisa.transport.sfu.hearing import Hearing
 from mulisa.transport.sfu.inbound import until_over
 from mulisa.transport.sfu.joining import CLOSED, end_of, join
 from mulisa.transport.sfu.own import OwnAttributes
-from mulisa.transport.sfu.people import describe, is_present, kind_of, voices_of, wanted_voices
+from mulisa.transport.sfu.people import (
+    describe,
+    in_order_of_coming,
+    is_present,
+    kind_of,
+    voices_of,
+    wanted_voices,
+)
 from mulisa.transport.sfu.speaking import ROUTED_METHOD, STILL_SUBSCRIBED, Speaking
 from mulisa.transport.sfu.text import CHAT_TOPIC, RECEPTION_TOPIC, parse_reception
 from mulisa.transport.watch import Watch
@@ -78,6 +85,7 @@ class Stay:
         self.receptions = Receptions()
         self._events: asyncio.Queue[TransportEvent | _End] = asyncio.Queue()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._has_begun = False
         self._has_ended = False
 
     async def enter(self, token: str, *, relay_only: bool) -> None:
@@ -189,12 +197,18 @@ class Stay:
     # People
 
     def _meet_everybody(self) -> None:
-        for remote in self.room.remote_participants.values():
+        self._has_begun = True
+        for remote in in_order_of_coming(self.room.remote_participants.values()):
             self._meet(remote)
 
     def _meet(self, participant: rtc.Participant) -> None:
-        """Somebody is there, or something about them changed."""
-        if self._has_ended or not isinstance(participant, rtc.RemoteParticipant):
+        """Somebody is there, or something about them changed.
+
+        Whoever comes while we join waits for those who were there before.
+        """
+        if not self._has_begun or self._has_ended:
+            return
+        if not isinstance(participant, rtc.RemoteParticipant):
             return
         if not is_present(participant):
             return
