@@ -51,6 +51,11 @@ class Voice:
         self._sample = 0
         self._task = asyncio.get_running_loop().create_task(self._speak())
 
+    def check(self) -> None:
+        """Raises what ended it before its time."""
+        if self._task.done():
+            self._task.result()
+
     async def aclose(self) -> None:
         """Stop."""
         self._task.cancel()
@@ -278,6 +283,8 @@ class PythonClient:
 
     async def view(self) -> View:
         """See `Client`."""
+        for voice in self.voices.values():
+            voice.check()
         room = self.room
         permissions = room.local_participant.permissions
         return View(

@@ -1,11 +1,13 @@
 import numpy as np
 import pytest
 
+from mulisa.core.audio import HEARING_RATE_HZ
 from mulisa.providers.plausible import (
     is_inaudible,
     is_noise,
     is_repetitive,
     quietest_cut,
+    speaks_on,
     spoken_words,
 )
 
@@ -78,3 +80,26 @@ def test_the_cut_is_in_the_pause() -> None:
     loud[70_000:78_000] = 10
     assert 70_000 < quietest_cut(loud, 40_000, 120_000) < 78_000
     assert quietest_cut(loud, 100, 200) == 200
+
+
+def test_what_comes_after_a_text_is_speech_if_it_is_as_loud_and_long_enough() -> None:
+    def after_two_seconds(*rest: np.ndarray) -> int | None:
+        spoken = np.concatenate((sine(2.0, 0.3), silence(0.3), *rest, silence(1.0)))
+        return speaks_on(spoken, 2 * HEARING_RATE_HZ)
+
+    cut = after_two_seconds(sine(1.0, 0.2))
+    assert cut is not None and 2.0 <= cut / HEARING_RATE_HZ <= 2.3, "in the pause"
+    assert after_two_seconds() is None
+    assert after_two_seconds(sine(0.3, 0.3)) is None, "a breath"
+    assert after_two_seconds(sine(2.0, 0.02)) is None, "somebody far away"
+    assert speaks_on(np.zeros(0, np.int16), 0) is None
+    assert speaks_on(sine(1.0, 0.3), HEARING_RATE_HZ) is None
+
+
+def sine(seconds: float, amplitude: float) -> np.ndarray:
+    t = np.arange(int(HEARING_RATE_HZ * seconds)) / HEARING_RATE_HZ
+    return (32_767 * amplitude * np.sin(2 * np.pi * 220 * t)).astype(np.int16)
+
+
+def silence(seconds: float) -> np.ndarray:
+    return np.zeros(int(HEARING_RATE_HZ * seconds), np.int16)

@@ -1,5 +1,7 @@
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -99,6 +101,34 @@ async def test_a_flush_covers_everything_since_the_beginning() -> None:
     assert spoken_words((await stream.flush()).text)[:4] == ["can", "you", "hear", "me"]
     await stream.aclose()
     await stream.aclose()
+    await stt.aclose()
+
+
+async def test_after_a_text_that_ends_too_early_it_reads_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The decoder does so by itself with one pair of sentences in 50, another one on each CPU."""
+    decode = whisper_model.WhisperModel._decode
+
+    def first_sentence(
+        self: whisper_model.WhisperModel, *args: Any, **kwargs: Any
+    ) -> whisper_model._Decoded:
+        decoded = decode(self, *args, **kwargs)
+        ends = decoded.text.index(".") + 1 if "." in decoded.text else len(decoded.text)
+        tokens = list(decoded.tokens)
+        while len(self._tokenizer.decode(tokens).strip()) > ends:
+            tokens.pop()
+        return replace(decoded, text=decoded.text[:ends], tokens=tokens)
+
+    monkeypatch.setattr(whisper_model.WhisperModel, "_decode", first_sentence)
+    stt = await loaded()
+    question, pause = "Can you hear me?", np.zeros(4_800, np.int16)
+    both = np.concatenate((speech(PHRASE), pause, speech(PHRASE), pause, speech(question)))
+    heard = await hear(stt, both)
+    assert spoken_words(heard.text) == spoken_words(f"{PHRASE} {PHRASE} {question}")
+    for sound in (noise(2, 0.1, colour=1), np.tile(noise(0.2, 0.3, colour=1), 8)):
+        once = await hear(stt, np.concatenate((speech(PHRASE), pause, sound)))
+        assert spoken_words(once.text) == spoken_words(PHRASE), "no words where there is noise"
     await stt.aclose()
 
 

@@ -200,5 +200,7 @@ async def until(
     except (TimeoutError, PlaywrightTimeout) as error:
         last = repr(seen)
         shown = f"; last seen: {last}" if len(last) <= _MOST_SHOWN else ""
-        raise WaitedInVain(f"waited for {what}{shown}") from error
+        in_vain = WaitedInVain(f"waited for {what}{shown}")
+        in_vain.add_note(last)
+        raise in_vain from error
     return found

@@ -1,10 +1,10 @@
-"""Is what a recogniser wrote what somebody said? And where may an utterance be cut? Pure."""
+"""Is what a recogniser wrote what somebody said, and all of it? Where may one cut? Pure."""
 
 from __future__ import annotations
 
 import re
 import zlib
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -21,6 +21,11 @@ _NOISE_WORDS: Final = frozenset(
 )
 """What Whisper writes for breath, keys and hum; real if it is sure of it."""
 _NOISE_LOG_PROB: Final = -0.75
+
+_LEFT_OUT_FRAMES: Final = 20
+"""Of speech (0.4 s), without which the rest is a breath or the end of the last word."""
+_SPEECH_RANGE_DB: Final = 14.0
+"""What is this much quieter than the loud parts of an utterance is a pause, or background."""
 
 _CUT_SAMPLES: Final = HEARING_RATE_HZ * 3 // 10
 _FRAME_SAMPLES: Final = HEARING_RATE_HZ // 50
@@ -60,11 +65,24 @@ def is_noise(text: str, log_prob: float, no_speech_prob: float) -> bool:
 
 def is_inaudible(samples: Samples) -> bool:
     """True if the loudest 20 ms are quieter than any speech. int16, 16 kHz."""
-    frames = samples[: samples.size // _FRAME_SAMPLES * _FRAME_SAMPLES]
-    if not frames.size:
-        return True
-    power = np.mean(frames.reshape(-1, _FRAME_SAMPLES).astype(np.float64) ** 2, axis=1)
-    return bool(10 * np.log10(power.max() / 32768.0**2 + 1e-12) < INAUDIBLE_DBFS)
+    levels = _levels(samples)
+    return not levels.size or bool(levels.max() < INAUDIBLE_DBFS)
+
+
+def speaks_on(samples: Samples, end: int) -> int | None:
+    """Where to read on if a text that ends at index `end` left speech out; None if it did not.
+
+    int16, 16 kHz.
+    """
+    levels = _levels(samples)
+    if not levels.size:
+        return None
+    rest = levels[end // _FRAME_SAMPLES :]
+    is_speech = rest > np.percentile(levels, 90) - _SPEECH_RANGE_DB
+    if np.count_nonzero(is_speech) < _LEFT_OUT_FRAMES:
+        return None
+    around = max(0, end - 2 * _CUT_SAMPLES), min(samples.size, end + _CUT_SAMPLES)
+    return quietest_cut(samples, *around)
 
 
 def quietest_cut(samples: Samples, earliest: int, latest: int) -> int:
@@ -75,6 +93,14 @@ def quietest_cut(samples: Samples, earliest: int, latest: int) -> int:
     sums = np.cumsum(power)
     energy = sums[_CUT_SAMPLES:] - sums[:-_CUT_SAMPLES]
     return earliest + int(np.argmin(energy)) + _CUT_SAMPLES // 2
+
+
+def _levels(samples: Samples) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """dBFS of every 20 ms."""
+    frames = samples[: samples.size // _FRAME_SAMPLES * _FRAME_SAMPLES]
+    power = np.mean(frames.reshape(-1, _FRAME_SAMPLES).astype(np.float64) ** 2, axis=1)
+    levels: np.ndarray[Any, np.dtype[np.float64]] = 10 * np.log10(power / 32768.0**2 + 1e-12)
+    return levels
 
 
 def _ends_in_its_beginning(words: list[str]) -> bool:

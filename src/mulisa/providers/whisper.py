@@ -20,6 +20,7 @@ from mulisa.providers.whisper_model import (
     MAX_SECONDS,
     Abandoned,
     WhisperModel,
+    join,
     never,
 )
 
@@ -127,7 +128,7 @@ class WhisperStream:
             return self._latest[1]
         pushed, tail, pieces = self._pushed, self._joined_tail(), list(self._pieces)
         last = await self._queue.run(partial(self._model.transcribe, tail, never))
-        return self._remember(pushed, _join([*[await _shielded(p) for p in pieces], last]))
+        return self._remember(pushed, join([*[await _shielded(p) for p in pieces], last]))
 
     async def aclose(self) -> None:
         """End the utterance and free what it holds. Idempotent."""
@@ -152,7 +153,7 @@ class WhisperStream:
         await self._queue.idle()
         pushed, tail, pieces = self._pushed, self._joined_tail(), list(self._pieces)
         last = await self._queue.run(partial(self._model.transcribe, tail, self._queue.must_yield))
-        return self._remember(pushed, _join([*[await _shielded(p) for p in pieces], last]))
+        return self._remember(pushed, join([*[await _shielded(p) for p in pieces], last]))
 
     def _remember(self, pushed: int, result: Transcription) -> Transcription:
         if pushed >= self._latest[0]:
@@ -178,15 +179,3 @@ async def _shielded(piece: asyncio.Task[Transcription]) -> Transcription:
     if piece.cancelled():
         raise ProviderError("the utterance was closed")
     return piece.result()
-
-
-def _join(parts: Sequence[Transcription]) -> Transcription:
-    """One text; as sure as its parts are on average, by length."""
-    spoken = [part for part in parts if part.text]
-    if not spoken:
-        return Transcription("")
-    length = sum(len(part.text) for part in spoken)
-    return Transcription(
-        " ".join(part.text for part in spoken),
-        confidence=sum(part.confidence * len(part.text) for part in spoken) / length,
-    )

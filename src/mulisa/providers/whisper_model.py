@@ -4,6 +4,9 @@ Whisper was trained on windows of 30 s, and what it costs is the window. CTransl
 shorter ones; from about 10 s up the text is as good, at a third of the price. Very short
 windows make the decoder repeat itself, and so does noise, so the text is judged and, if it
 looks wrong, the whole window is decoded.
+
+After a sentence the decoder sometimes ends, though somebody speaks on. Where its text ends in the
+sound, its attention tells; what comes after that is decoded, too.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ from __future__ import annotations
 import importlib.util
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,7 +23,13 @@ import numpy as np
 from mulisa.core.audio import HEARING_RATE_HZ, Samples
 from mulisa.core.errors import ProviderError, ProviderUnavailable
 from mulisa.core.provider import Transcription
-from mulisa.providers.plausible import is_inaudible, is_noise, is_repetitive
+from mulisa.providers.plausible import (
+    is_inaudible,
+    is_noise,
+    is_repetitive,
+    speaks_on,
+    spoken_words,
+)
 from mulisa.providers.weights import LOCAL_EXTRA, package_folder, verify
 
 if TYPE_CHECKING:
@@ -38,6 +47,10 @@ WINDOW_TAIL: Final = 100
 """Silence after the last word, by which the decoder knows that it is the last."""
 MAX_SECONDS: Final = (WHOLE_WINDOW - WINDOW_TAIL) / FRAMES_PER_SECOND
 MIN_SAMPLES: Final = HEARING_RATE_HZ // 10
+MIN_GOING_ON: Final = HEARING_RATE_HZ
+"""Who said two sentences spoke for longer than this (samples)."""
+SAMPLES_PER_STEP: Final = HEARING_RATE_HZ // 50
+"""Of the decoder's attention to the sound."""
 
 MAX_THREADS: Final = min(4, os.cpu_count() or 1)
 """For models larger than tiny, which a second thread makes slower when the cores are busy."""
@@ -47,6 +60,8 @@ TOKENS_PER_SECOND: Final = 10
 """The fastest speech has about 7; more is a loop."""
 MAX_TOKENS: Final = 400
 DOUBTFUL_LOG_PROB: Final = -0.9
+SURE_LOG_PROB: Final = -0.7
+"""Of what was left out: without its beginning, noise is more easily taken for words."""
 
 
 class Abandoned(Exception):
@@ -60,10 +75,17 @@ class _Decoded:
     """Mean natural logarithm of the tokens' probabilities."""
     no_speech_prob: float
     was_capped: bool
+    tokens: Sequence[int]
+    encoded: Any
+    """What the encoder made of the window."""
 
     @property
     def is_doubtful(self) -> bool:
         return self.was_capped or self.log_prob < DOUBTFUL_LOG_PROB or is_repetitive(self.text)
+
+    @property
+    def is_sure(self) -> bool:
+        return not self.is_doubtful and self.log_prob >= SURE_LOG_PROB
 
     @property
     def is_noise(self) -> bool:
@@ -101,28 +123,51 @@ class WhisperModel:
 
         Raises Abandoned if `must_stop` turns true on the way, and ProviderError.
         """
-        if samples.size < MIN_SAMPLES or is_inaudible(samples):
-            return Transcription("")
-        try:
-            decoded = self._best(self._mel(samples), samples.size / HEARING_RATE_HZ, must_stop)
-        except (RuntimeError, ValueError) as error:
-            raise ProviderError(f"whisper failed: {error}") from error
-        if decoded.is_noise:
-            return Transcription("")
-        return Transcription(decoded.text, confidence=math.exp(decoded.log_prob))
+        parts: list[Transcription] = []
+        while samples.size >= MIN_SAMPLES and not is_inaudible(samples):
+            try:
+                mel, seconds = self._mel(samples), samples.size / HEARING_RATE_HZ
+                decoded = (self._once if parts else self._best)(mel, seconds, must_stop)
+                if decoded.is_noise or (parts and not decoded.is_sure):
+                    break
+                parts.append(Transcription(decoded.text, confidence=math.exp(decoded.log_prob)))
+                cut = self._left_out(samples, decoded, mel.shape[-1])
+            except (RuntimeError, ValueError) as error:
+                raise ProviderError(f"whisper failed: {error}") from error
+            if cut is None:
+                break
+            samples = samples[cut:]
+        return join(parts)
 
     def _best(
         self, mel: np.ndarray[Any, Any], seconds: float, must_stop: Callable[[], bool]
     ) -> _Decoded:
-        needed = mel.shape[-1] + WINDOW_TAIL
-        window = max(FIRST_WINDOW, -(-needed // WINDOW_STEP) * WINDOW_STEP)
-        first = self._decode(mel, min(window, WHOLE_WINDOW), seconds, must_stop)
-        if not first.is_doubtful or first.is_noise or window >= WHOLE_WINDOW:
+        first = self._once(mel, seconds, must_stop)
+        if not first.is_doubtful or first.is_noise or _window(mel) == WHOLE_WINDOW:
             return first
         second = self._decode(mel, WHOLE_WINDOW, seconds, must_stop)
         if second.is_doubtful and second.log_prob < first.log_prob and not first.was_capped:
             return first
         return second
+
+    def _once(
+        self, mel: np.ndarray[Any, Any], seconds: float, must_stop: Callable[[], bool]
+    ) -> _Decoded:
+        return self._decode(mel, _window(mel), seconds, must_stop)
+
+    def _left_out(self, samples: Samples, decoded: _Decoded, n_frames: int) -> int | None:
+        """From where there is speech that the text is not about."""
+        if samples.size < MIN_GOING_ON:
+            return None
+        aligned = self._whisper.model.align(
+            decoded.encoded, list(self._tokenizer.sot_sequence), [list(decoded.tokens)], n_frames
+        )[0]
+        # A full stop is where the last word ends; what stands for the end of the text comes later.
+        ends_well = not spoken_words(self._tokenizer.decode(decoded.tokens[-1:]))
+        last = len(decoded.tokens) - ends_well
+        steps: list[int] = [step for token, step in aligned.alignments if token == last]
+        cut = speaks_on(samples, min(steps) * SAMPLES_PER_STEP) if steps else None
+        return cut if cut is not None and cut >= MIN_SAMPLES else None
 
     def _mel(self, samples: Samples) -> np.ndarray[Any, Any]:
         mel: np.ndarray[Any, Any] = self._whisper.feature_extractor(
@@ -160,6 +205,8 @@ class WhisperModel:
             log_prob=result.scores[0] * len(tokens) / (len(tokens) + 1),
             no_speech_prob=result.no_speech_prob,
             was_capped=len(tokens) >= budget,
+            tokens=tokens,
+            encoded=encoded,
         )
 
     def _prompt(self, encoded: Any) -> list[int]:
@@ -169,6 +216,24 @@ class WhisperModel:
             likeliest, _ = self._whisper.model.detect_language(encoded)[0][0]
             start[1] = tokenizer.tokenizer.token_to_id(likeliest)
         return [*start, tokenizer.no_timestamps]
+
+
+def _window(mel: np.ndarray[Any, Any]) -> int:
+    """The shortest in which the text is as good."""
+    needed: int = -(-(mel.shape[-1] + WINDOW_TAIL) // WINDOW_STEP) * WINDOW_STEP
+    return min(max(FIRST_WINDOW, needed), WHOLE_WINDOW)
+
+
+def join(parts: Sequence[Transcription]) -> Transcription:
+    """One text; as sure as its parts are on average, by length."""
+    spoken = [part for part in parts if part.text]
+    if not spoken:
+        return Transcription("")
+    length = sum(len(part.text) for part in spoken)
+    return Transcription(
+        " ".join(part.text for part in spoken),
+        confidence=sum(part.confidence * len(part.text) for part in spoken) / length,
+    )
 
 
 def find_model(model: str) -> str:
