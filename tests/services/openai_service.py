@@ -67,10 +67,12 @@ class OpenAIService:
         transcribe: Callable[[Samples], Awaitable[str]] = count,
         models: tuple[str, ...] = ("gpt-4.1-mini", "gpt-4o-mini-tts", "text-embedding-3-small"),
         knows_usage: bool = True,
+        thinks: bool = False,
     ) -> None:
         """`speak` gives 24 kHz, `transcribe` is given 24 kHz.
 
         `knows_usage`: without it ``stream_options`` is refused, as some compatible servers do.
+        `thinks`: tools are refused unless it shall not, as OpenAI's newer models do in chats.
         """
         self.faults = Faults()
         self.asked: list[tuple[str, Body]] = []
@@ -81,6 +83,7 @@ class OpenAIService:
         self._transcribe = transcribe
         self._models = models
         self._knows_usage = knows_usage
+        self._thinks = thinks
         self._numbers = itertools.count(1)
 
     def add_routes(self, app: web.Application) -> None:
@@ -116,6 +119,14 @@ class OpenAIService:
         fault = await self._admit(request, "chat", body)
         if not self._knows_usage and "stream_options" in body:
             raise refused(400, "unknown_parameter", "Unknown parameter: 'stream_options'.")
+        if self._thinks and body.get("tools") and body.get("reasoning_effort") != "none":
+            raise refused(
+                400,
+                "",
+                "Function tools with reasoning_effort are not supported for m in"
+                " /v1/chat/completions. To use function tools, use /v1/responses or set"
+                " reasoning_effort to 'none'.",
+            )
         answer = list(self._answer(body))
         chunks = [*map(_sse, self._chunks(body, answer)), DONE]
         return await self._stream(request, chunks, fault, "text/event-stream")

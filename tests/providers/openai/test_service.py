@@ -13,7 +13,7 @@ from mulisa.core.account import Account, check_budget, spend, working_for
 from mulisa.core.errors import ProviderError, ProviderUnavailable
 from mulisa.core.provider import ChatRequest, Delta, Message, TextDelta, ToolCall, ToolSpec
 from mulisa.providers.openai.connection import Tokens
-from mulisa.providers.openai.llm import OpenAILLM
+from mulisa.providers.openai.llm import OpenAILLM, _default
 from tests.services.faults import Fault
 from tests.services.openai_service import KEY, OpenAIService
 
@@ -126,6 +126,31 @@ async def test_a_server_that_does_not_count() -> None:
         assert await reply(llm)
     asked = ["stream_options" in body for body in service.bodies("chat")]
     assert asked == [True, False, False], "it is not asked for it again"
+
+
+@pytest.mark.parametrize("knows_usage", [True, False])
+async def test_a_model_that_cannot_think_and_have_tools(knows_usage: bool) -> None:
+    service = OpenAIService(knows_usage=knows_usage, thinks=True)
+    async with asking(service, "m") as llm:
+        assert await reply(llm)
+        assert await reply(llm)
+    asked = [body.get("reasoning_effort") for body in service.bodies("chat")]
+    assert asked[-2:] == ["none", "none"] and len(asked) == 4 - knows_usage
+
+
+@pytest.mark.parametrize(
+    ("models", "model"),
+    [
+        ((), "gpt-4.1-mini"),
+        (("gpt-5.4-mini", "gpt-4.1-mini"), "gpt-4.1-mini"),
+        (("gpt-5.6-sol", "gpt-5.4-mini"), "gpt-5.4-mini"),
+        (("gpt-7-mini",), "gpt-4.1-mini"),
+    ],
+)
+def test_when_the_default_is_gone_its_successor_answers(
+    models: tuple[str, ...], model: str
+) -> None:
+    assert _default(models) == model
 
 
 @INTERFACES

@@ -88,6 +88,9 @@ class AzureLLM(OpenAILLM):
             )
         await super().load(progress)
 
+    async def _choose_model(self) -> None:
+        await self._list_models()  # what the resource could deploy, which needs the key
+
     def _connect(self) -> AsyncOpenAI:
         if not self._place.api_version:
             return connect(self._base_url, self._api_key)

@@ -30,6 +30,9 @@ class ChatCompletions:
         self._where = where
         self._tells_usage = True
         """Until the service says that it does not know ``stream_options``."""
+        self._may_think = True
+        """Until the service says that its model cannot think and have tools. Nobody would wait
+        for its thoughts anyway."""
 
     async def deltas(
         self, client: AsyncOpenAI, model: str, request: ChatRequest, tokens: Tokens
@@ -61,15 +64,26 @@ class ChatCompletions:
         from openai import BadRequestError, UnprocessableEntityError
 
         body = _body(model, request)
-        if self._tells_usage:
-            with_usage = body | {"stream_options": {"include_usage": True}}
+        while True:
             try:
-                return await opened(client.chat.completions.create(**with_usage))
+                return await opened(client.chat.completions.create(**body, **self._options()))
             except (BadRequestError, UnprocessableEntityError) as error:
-                if "stream_options" not in str(error):
+                if not self._does_without(str(error)):
                     raise
-                self._tells_usage = False
-        return await opened(client.chat.completions.create(**body))
+
+    def _options(self) -> dict[str, Any]:
+        usage = {"stream_options": {"include_usage": True}} if self._tells_usage else {}
+        return usage if self._may_think else usage | {"reasoning_effort": "none"}
+
+    def _does_without(self, refusal: str) -> bool:
+        """Whether what was refused can be asked for in another way, as it is from now on."""
+        if self._tells_usage and "stream_options" in refusal:
+            self._tells_usage = False
+        elif self._may_think and "reasoning_effort" in refusal:
+            self._may_think = False
+        else:
+            return False
+        return True
 
 
 def _body(model: str, request: ChatRequest) -> dict[str, Any]:

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from mulisa.core.account import check_budget, spend
 from mulisa.core.errors import ProviderError, ProviderUnavailable
 from mulisa.core.provider import ChatRequest, Delta, Progress
 from mulisa.providers.openai.chat_completions import ChatCompletions
-from mulisa.providers.openai.connection import ANSWER_TIMEOUT, Tokens, connect, openai_service
+from mulisa.providers.openai.connection import (
+    ANSWER_TIMEOUT,
+    Tokens,
+    connect,
+    openai_service,
+    warn_if_gone,
+)
 from mulisa.providers.openai.responses import Responses
 
 if TYPE_CHECKING:
@@ -20,6 +26,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 DEFAULT_MODEL: Final = "gpt-4.1-mini"
+SUCCESSOR: Final = "gpt-5.4-mini"
+"""Of the default, which OpenAI may end in January 2027; taken once only this one is there."""
 RESPONSES: Final = "responses/"
 """In front of a model: it is asked by the Responses interface."""
 
@@ -27,8 +35,8 @@ RESPONSES: Final = "responses/"
 class OpenAILLM:
     """A language model behind an OpenAI-compatible endpoint.
 
-    Without `base_url` it is OpenAI, which needs `api_key`. Without `model` it is gpt-4.1-mini,
-    or, elsewhere, the first that the server has.
+    Without `base_url` it is OpenAI, which needs `api_key`. Without `model` it is gpt-4.1-mini
+    (gpt-5.4-mini when OpenAI has ended that), or, elsewhere, the first that the server has.
 
     It is asked by chat completions: every service has them, they carry the speakers' names as a
     field of their own, and what they lack (OpenAI's own tools, memory at the service, reasoning
@@ -80,11 +88,13 @@ class OpenAILLM:
     async def _choose_model(self) -> None:
         models = await self._list_models()
         if not self._model:
-            self._model = DEFAULT_MODEL if not self._base_url else next(iter(models), "")
+            is_elsewhere = self._service.is_compatible
+            self._model = next(iter(models), "") if is_elsewhere else _default(models)
         if not self._model:
             raise ProviderUnavailable(
                 f"{self._where} does not say which models it has: name one, --llm openai:MODEL"
             )
+        warn_if_gone(self._model, set(models), self._service)
 
     async def chat(self, request: ChatRequest) -> AsyncIterator[Delta]:
         """Stream one step: text as it comes, then the tool calls, complete.
@@ -138,3 +148,8 @@ class OpenAILLM:
             except (BadRequestError, NotFoundError):
                 return []  # chat is all that we need, and all that some servers have
         return [model.id for model in page.data or () if "embed" not in model.id]
+
+
+def _default(models: Sequence[str]) -> str:
+    """Of OpenAI's, which are not always told."""
+    return SUCCESSOR if SUCCESSOR in models and DEFAULT_MODEL not in models else DEFAULT_MODEL
