@@ -17,6 +17,7 @@ ARGS ?=
 # Virtual time takes all cores; in real time two tests leave each other room, and browsers none.
 ALL := -n auto --dist worksteal
 TWO := -n 2 --dist worksteal
+LONGEST := --durations 12 --durations-min 20
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -39,7 +40,7 @@ test: $(DEV) $(NODE_MODULES) $(PAGE) $(BROWSER) ## all but the slow tests
 slow: $(DEV) $(PAGE) $(BROWSER) $(TURN) $(NFT) livekit mediasoup plugins ## what is too long for `make test`
 	$(PY) -m pytest -m "slow and unit" $(ALL) $(ARGS) || test $$? -eq 5
 	$(PY) -m pytest -m "slow and network" $(TWO) $(ARGS) || test $$? -eq 5
-	$(PY) -m pytest -m "slow and not unit and not network" $(ARGS) || test $$? -eq 5
+	$(PY) -m pytest -m "slow and not unit and not network" $(LONGEST) $(ARGS) || test $$? -eq 5
 
 unit: $(DEV) $(NODE_MODULES) ## virtual time, Python and web; under a minute
 	$(NPM) run --silent test

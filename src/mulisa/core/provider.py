@@ -6,7 +6,7 @@ participant or one utterance. Cancelling any of the coroutines is safe.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias
 
@@ -69,6 +69,18 @@ class Transcription:
     """Empty if there were no words."""
     confidence: float = 1.0
     """0..1; below about 0.4 the text is a guess."""
+
+    @classmethod
+    def joined(cls, parts: Iterable[Transcription]) -> Transcription:
+        """One text; as sure as its parts are on average, by length."""
+        spoken = [part for part in parts if part.text]
+        if not spoken:
+            return cls("")
+        length = sum(len(part.text) for part in spoken)
+        return cls(
+            " ".join(part.text for part in spoken),
+            confidence=sum(part.confidence * len(part.text) for part in spoken) / length,
+        )
 
 
 class STTStream(Protocol):

@@ -20,7 +20,6 @@ from mulisa.providers.whisper_model import (
     MAX_SECONDS,
     Abandoned,
     WhisperModel,
-    join,
     never,
 )
 
@@ -128,7 +127,8 @@ class WhisperStream:
             return self._latest[1]
         pushed, tail, pieces = self._pushed, self._joined_tail(), list(self._pieces)
         last = await self._queue.run(partial(self._model.transcribe, tail, never))
-        return self._remember(pushed, join([*[await _shielded(p) for p in pieces], last]))
+        whole = Transcription.joined([*[await _shielded(p) for p in pieces], last])
+        return self._remember(pushed, whole)
 
     async def aclose(self) -> None:
         """End the utterance and free what it holds. Idempotent."""
@@ -153,7 +153,8 @@ class WhisperStream:
         await self._queue.idle()
         pushed, tail, pieces = self._pushed, self._joined_tail(), list(self._pieces)
         last = await self._queue.run(partial(self._model.transcribe, tail, self._queue.must_yield))
-        return self._remember(pushed, join([*[await _shielded(p) for p in pieces], last]))
+        whole = Transcription.joined([*[await _shielded(p) for p in pieces], last])
+        return self._remember(pushed, whole)
 
     def _remember(self, pushed: int, result: Transcription) -> Transcription:
         if pushed >= self._latest[0]:

@@ -137,7 +137,7 @@ class WhisperModel:
             if cut is None:
                 break
             samples = samples[cut:]
-        return join(parts)
+        return Transcription.joined(parts)
 
     def _best(
         self, mel: np.ndarray[Any, Any], seconds: float, must_stop: Callable[[], bool]
@@ -222,18 +222,6 @@ def _window(mel: np.ndarray[Any, Any]) -> int:
     """The shortest in which the text is as good."""
     needed: int = -(-(mel.shape[-1] + WINDOW_TAIL) // WINDOW_STEP) * WINDOW_STEP
     return min(max(FIRST_WINDOW, needed), WHOLE_WINDOW)
-
-
-def join(parts: Sequence[Transcription]) -> Transcription:
-    """One text; as sure as its parts are on average, by length."""
-    spoken = [part for part in parts if part.text]
-    if not spoken:
-        return Transcription("")
-    length = sum(len(part.text) for part in spoken)
-    return Transcription(
-        " ".join(part.text for part in spoken),
-        confidence=sum(part.confidence * len(part.text) for part in spoken) / length,
-    )
 
 
 def find_model(model: str) -> str:

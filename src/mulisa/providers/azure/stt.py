@@ -158,7 +158,7 @@ class AzureSTTStream:
         parts = list(self._parts)
         for part in parts:
             part.end()
-        return _joined([await part.text() for part in parts])
+        return Transcription.joined([await part.text() for part in parts])
 
     async def aclose(self) -> None:
         """End the utterance and free what it holds. Idempotent."""
@@ -254,7 +254,7 @@ class _Part:
                 log.info("a recogniser failed and is replaced: %s", error)
             await asyncio.sleep(backoff.failed())
         self._audio.clear()
-        return _joined(self._phrases)
+        return Transcription.joined(self._phrases)
 
     async def _hear(self) -> None:
         """With one recogniser, to the end."""
@@ -310,15 +310,3 @@ class _Part:
         if end > hearing.understood_bytes:
             del self._audio[: end - hearing.understood_bytes]
             hearing.understood_bytes = end
-
-
-def _joined(phrases: Sequence[Transcription]) -> Transcription:
-    """One text; as sure as its parts are on average, by length."""
-    spoken = [phrase for phrase in phrases if phrase.text]
-    if not spoken:
-        return Transcription("")
-    length = sum(len(phrase.text) for phrase in spoken)
-    return Transcription(
-        " ".join(phrase.text for phrase in spoken),
-        confidence=sum(phrase.confidence * len(phrase.text) for phrase in spoken) / length,
-    )

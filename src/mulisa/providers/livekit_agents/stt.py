@@ -21,6 +21,7 @@ from mulisa.core.errors import ProviderError, ProviderTimeout
 from mulisa.core.provider import Progress, STTStream, Transcription
 from mulisa.providers.livekit_agents.levels import Levels
 from mulisa.providers.livekit_agents.plugin import ANSWER_TIMEOUT, Plugin
+from mulisa.providers.openai.recording import joined
 
 if TYPE_CHECKING:
     from livekit.rtc import AudioFrame
@@ -136,7 +137,7 @@ class _Stream:
             stretch.check()
 
     def _text(self) -> str:
-        return _joined([stretch.text for stretch in self._stretches])
+        return joined([stretch.text for stretch in self._stretches])
 
     def _confidence(self) -> float:
         """Of the final results, each as much as it is long."""
@@ -175,7 +176,7 @@ class _Stretch:
     @property
     def text(self) -> str:
         """All that is known."""
-        return _joined([*self._finals, self._interim])
+        return joined([*self._finals, self._interim])
 
     def push(self, samples: Samples) -> None:
         """Append audio."""
@@ -334,10 +335,6 @@ def _frame(samples: Samples) -> AudioFrame:
 
     data = samples.astype("<i2", copy=False).tobytes()
     return AudioFrame(data, HEARING_RATE_HZ, 1, len(samples))
-
-
-def _joined(texts: Sequence[str]) -> str:
-    return " ".join(text.strip() for text in texts if text.strip())
 
 
 def _now() -> float:
