@@ -132,6 +132,27 @@ async def test_after_a_text_that_ends_too_early_it_reads_on(
     await stt.aclose()
 
 
+async def test_a_model_that_cannot_tell_where_its_text_ends_has_said_it() -> None:
+    stt = await loaded()
+    assert stt._model is not None
+
+    class Unaligned:
+        """The model, but for its alignment."""
+
+        def __init__(self, model: Any) -> None:
+            self._model = model
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._model, name)
+
+        def align(self, *_: Any) -> Any:
+            raise RuntimeError("no alignment heads")
+
+    stt._model._whisper.model = Unaligned(stt._model._whisper.model)
+    assert spoken_words((await hear(stt, speech(PHRASE))).text) == spoken_words(PHRASE)
+    await stt.aclose()
+
+
 async def test_a_minute_without_a_flush_is_heard_in_pieces() -> None:
     stt = await loaded()
     stream = stt.stream()

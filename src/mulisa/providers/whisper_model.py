@@ -12,6 +12,7 @@ sound, its attention tells; what comes after that is decoded, too.
 from __future__ import annotations
 
 import importlib.util
+import logging
 import math
 import os
 from collections.abc import Callable, Sequence
@@ -35,6 +36,8 @@ from mulisa.providers.weights import LOCAL_EXTRA, package_folder, verify
 if TYPE_CHECKING:
     from faster_whisper import WhisperModel as FasterWhisper  # type: ignore[import-untyped]
 
+log = logging.getLogger(__name__)
+
 BUNDLED_MODEL: Final = "tiny.en"
 BUNDLED_SHA256: Final = "1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a"
 
@@ -47,6 +50,8 @@ WINDOW_TAIL: Final = 100
 """Silence after the last word, by which the decoder knows that it is the last."""
 MAX_SECONDS: Final = (WHOLE_WINDOW - WINDOW_TAIL) / FRAMES_PER_SECOND
 MIN_SAMPLES: Final = HEARING_RATE_HZ // 10
+MAX_PARTS: Final = 4
+"""Of one utterance; whoever makes the decoder end more often than that does so on purpose."""
 MIN_GOING_ON: Final = HEARING_RATE_HZ
 """Who said two sentences spoke for longer than this (samples)."""
 SAMPLES_PER_STEP: Final = HEARING_RATE_HZ // 50
@@ -124,19 +129,16 @@ class WhisperModel:
         Raises Abandoned if `must_stop` turns true on the way, and ProviderError.
         """
         parts: list[Transcription] = []
-        while samples.size >= MIN_SAMPLES and not is_inaudible(samples):
+        while len(parts) < MAX_PARTS and not (samples.size < MIN_SAMPLES or is_inaudible(samples)):
             try:
                 mel, seconds = self._mel(samples), samples.size / HEARING_RATE_HZ
                 decoded = (self._once if parts else self._best)(mel, seconds, must_stop)
                 if decoded.is_noise or (parts and not decoded.is_sure):
                     break
-                parts.append(Transcription(decoded.text, confidence=math.exp(decoded.log_prob)))
-                cut = self._left_out(samples, decoded, mel.shape[-1])
             except (RuntimeError, ValueError) as error:
                 raise ProviderError(f"whisper failed: {error}") from error
-            if cut is None:
-                break
-            samples = samples[cut:]
+            parts.append(Transcription(decoded.text, confidence=math.exp(decoded.log_prob)))
+            samples = self._left_out(samples, decoded, mel.shape[-1])
         return Transcription.joined(parts)
 
     def _best(
@@ -155,19 +157,27 @@ class WhisperModel:
     ) -> _Decoded:
         return self._decode(mel, _window(mel), seconds, must_stop)
 
-    def _left_out(self, samples: Samples, decoded: _Decoded, n_frames: int) -> int | None:
-        """From where there is speech that the text is not about."""
+    def _left_out(self, samples: Samples, decoded: _Decoded, n_frames: int) -> Samples:
+        """Speech that the text is not about; empty if it is about all."""
+        nothing = samples[:0]
         if samples.size < MIN_GOING_ON:
-            return None
-        aligned = self._whisper.model.align(
-            decoded.encoded, list(self._tokenizer.sot_sequence), [list(decoded.tokens)], n_frames
-        )[0]
+            return nothing
+        try:
+            aligned = self._whisper.model.align(
+                decoded.encoded,
+                list(self._tokenizer.sot_sequence),
+                [list(decoded.tokens)],
+                n_frames,
+            )[0]
+        except (RuntimeError, ValueError) as error:  # the text is none the worse for it
+            log.info("where the text ends cannot be told: %s", error)
+            return nothing
         # A full stop is where the last word ends; what stands for the end of the text comes later.
         ends_well = not spoken_words(self._tokenizer.decode(decoded.tokens[-1:]))
         last = len(decoded.tokens) - ends_well
         steps: list[int] = [step for token, step in aligned.alignments if token == last]
         cut = speaks_on(samples, min(steps) * SAMPLES_PER_STEP) if steps else None
-        return cut if cut is not None and cut >= MIN_SAMPLES else None
+        return samples[cut:] if cut else nothing
 
     def _mel(self, samples: Samples) -> np.ndarray[Any, Any]:
         mel: np.ndarray[Any, Any] = self._whisper.feature_extractor(
