@@ -38,7 +38,7 @@ FLAGS: Final = (
 """It talks to nobody but our own server."""
 PATIENCE: Final = 60.0
 """Seconds any one thing may take; nothing is measured by it."""
-_MOST_SHOWN: Final = 60
+_MOST_SHOWN: Final = 70
 """Characters of what was seen that help a reader."""
 _NAMES: Final = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 _HOW_TO_GET: Final = (
@@ -198,9 +198,10 @@ async def until(
                 seen = found
                 await asyncio.sleep(0.05)
     except (TimeoutError, PlaywrightTimeout) as error:
-        last = repr(seen)
-        shown = f"; last seen: {last}" if len(last) <= _MOST_SHOWN else ""
-        in_vain = WaitedInVain(f"waited for {what}{shown}")
-        in_vain.add_note(last)
+        last = f"last seen: {seen!r}"
+        is_short = len(last) <= _MOST_SHOWN
+        in_vain = WaitedInVain(f"waited for {what}" + (f"; {last}" if is_short else ""))
+        if not is_short:
+            in_vain.add_note(last)
         raise in_vain from error
     return found

@@ -80,6 +80,7 @@ class _Decoded:
     """Mean natural logarithm of the tokens' probabilities."""
     no_speech_prob: float
     was_capped: bool
+    prompt: Sequence[int]
     tokens: Sequence[int]
     encoded: Any
     """What the encoder made of the window."""
@@ -165,7 +166,7 @@ class WhisperModel:
         try:
             aligned = self._whisper.model.align(
                 decoded.encoded,
-                list(self._tokenizer.sot_sequence),
+                list(decoded.prompt[:-1]),  # it adds itself that there are no timestamps
                 [list(decoded.tokens)],
                 n_frames,
             )[0]
@@ -215,6 +216,7 @@ class WhisperModel:
             log_prob=result.scores[0] * len(tokens) / (len(tokens) + 1),
             no_speech_prob=result.no_speech_prob,
             was_capped=len(tokens) >= budget,
+            prompt=prompt,
             tokens=tokens,
             encoded=encoded,
         )

@@ -138,6 +138,15 @@ async def test_a_model_that_cannot_think_and_have_tools(knows_usage: bool) -> No
     assert asked[-2:] == ["none", "none"] and len(asked) == 4 - knows_usage
 
 
+async def test_what_is_refused_to_several_at_once_fails_nobody() -> None:
+    service = OpenAIService(knows_usage=False, thinks=True)
+    async with asking(service, "m") as llm:
+        assert all(await asyncio.gather(*(reply(llm) for _ in range(4))))
+        n_asked = len(service.bodies("chat"))
+        assert await reply(llm)
+    assert len(service.bodies("chat")) == n_asked + 1
+
+
 @pytest.mark.parametrize(
     ("models", "model"),
     [

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -65,21 +65,24 @@ class ChatCompletions:
 
         body = _body(model, request)
         while True:
+            options = self._options()
             try:
-                return await opened(client.chat.completions.create(**body, **self._options()))
+                return await opened(client.chat.completions.create(**body, **options))
             except (BadRequestError, UnprocessableEntityError) as error:
-                if not self._does_without(str(error)):
+                if not self._learns_from(str(error), options):
                     raise
 
     def _options(self) -> dict[str, Any]:
         usage = {"stream_options": {"include_usage": True}} if self._tells_usage else {}
         return usage if self._may_think else usage | {"reasoning_effort": "none"}
 
-    def _does_without(self, refusal: str) -> bool:
-        """Whether what was refused can be asked for in another way, as it is from now on."""
-        if self._tells_usage and "stream_options" in refusal:
+    def _learns_from(self, refusal: str, options: Mapping[str, Any]) -> bool:
+        """Whether there is another way to ask, which is taken from now on. Others may have
+        learnt the same while this request was under way.
+        """
+        if "stream_options" in refusal and "stream_options" in options:
             self._tells_usage = False
-        elif self._may_think and "reasoning_effort" in refusal:
+        elif "reasoning_effort" in refusal and "reasoning_effort" not in options:
             self._may_think = False
         else:
             return False
