@@ -33,8 +33,11 @@ async def test_who_gives_no_microphone_listens_and_writes(
         text = await advice.inner_text()
         assert "may not use your microphone" in text and "switch Microphone on" in text, text
         await bob.mulisa_is("listening")
-        (me,) = [p for p in await server.participants("listener") if p["name"] == "Bob"]
-        assert me["muted"]
+        await until(  # a LiveKit server is asked only now and then
+            lambda: server.participants("listener"),
+            lambda here: [p["muted"] for p in here if p["name"] == "Bob"] == [True],
+            "Bob muted in the API",
+        )
 
         await bob.record()
         await bob.write("Who is in the call?")

@@ -33,8 +33,11 @@ async def test_a_reload_keeps_the_identity_and_she_still_hears(
         assert await alice.identity() == identity
         assert await alice.page.evaluate("window.mulisa.sid") != sid
         await bob.sees("Alice")
-        present = await server.participants("reload")
-        assert [p["identity"] for p in present].count(identity) == 1
+        await until(  # a LiveKit server is asked only now and then
+            lambda: server.participants("reload"),
+            lambda here: [p["identity"] for p in here].count(identity) == 1,
+            f"{identity} once in the API",
+        )
 
         await bob.hears_on(identity)
         await bob.record(identity)
